@@ -1,0 +1,1 @@
+"""Raw video and text in, cached features out; knows nothing of moments."""

@@ -1,0 +1,183 @@
+"""The two protocols of frozen encoders, the identity of what they emit, and the registry of feature names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.clips import Sampling
+from extractors.errors import UsageError
+
+FRAME_SIZE = 224
+"""Side in pixels of the square frames every video encoder eats: short side 224, centre crop."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What one row of a feature array is; two arrays are interchangeable only if their specs are equal.
+
+    Attributes:
+        name: the feature's name, as in `<name>_features/` of the published layout.
+        dim: length of a row.
+        clip_length_s: seconds one row stands for; 0 for text, whose rows are tokens.
+        order: the parts a row is made of, in order, as `name:length`.
+        normalization: how a model normalises the stored rows before it reads them: `l2` or `none`.
+            Rows are stored as the encoder gives them.
+        weights_id: identity of the weights that made the row.
+        recipe: version of the preprocessing; raised whenever the same video would give other numbers.
+    """
+
+    name: str
+    dim: int
+    clip_length_s: float
+    order: tuple[str, ...] = ()
+    normalization: str = "l2"
+    weights_id: str = "unknown"
+    recipe: int = 1
+
+    def digest(self) -> str:
+        """Short stable hash of every field: the part of a cache key that stands for the spec."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON types; `from_json` reads it back."""
+        return {**asdict(self), "order": list(self.order)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FeatureSpec:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TypeError: if a field is missing or unknown.
+        """
+        return replace(cls(**data), order=tuple(data.get("order", ())))
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """One encoded query.
+
+    Attributes:
+        tokens: (T, D) float32, a row a token, as FlashVTG reads it.
+        pooled: (E,) float32, one vector for the whole query, in the space of the matching video encoder.
+    """
+
+    tokens: NDArray[np.float32]
+    pooled: NDArray[np.float32]
+
+
+class VideoEncoder(Protocol):
+    """A frozen network that turns the frames of a clip into one row."""
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What its rows are."""
+        ...
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames of the video it wants."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Clips a call of `encode` is best given on the encoder's device."""
+        ...
+
+    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode clips.
+
+        Args:
+            clips: (B, F, 224, 224, 3) RGB, F frames a clip as `sampling` asks.
+
+        Returns:
+            (B, dim) features, not normalised.
+        """
+        ...
+
+
+class TextEncoder(Protocol):
+    """A frozen network that turns sentences into token rows and one pooled row."""
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What the token rows are; `clip_length_s` is 0."""
+        ...
+
+    def encode(self, queries: Sequence[str]) -> list[TextFeatures]:
+        """Encode queries; one result a query, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How an encoder is to be built.
+
+    Attributes:
+        clip_length_s: seconds a clip, the inverse of the sampling rate in FPS.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        weights: paths that replace the named artefacts, by feature name.
+        offline: never open a connection.
+    """
+
+    clip_length_s: float = 2.0
+    device: str = "auto"
+    precision: str = "auto"
+    weights: Mapping[str, Path] | None = None
+    offline: bool = False
+
+    def weights_path(self, name: str) -> Path | None:
+        """The path given for a feature's weights, if any."""
+        return None if self.weights is None else self.weights.get(name)
+
+
+# Feature name -> "module:factory"; the module is imported only when the feature is used.
+_VIDEO_ENCODERS = {
+    "clip": "extractors.clip:load_video_encoder",
+    "slowfast": "extractors.slowfast:load_video_encoder",
+    "lite": "extractors.lite:load_video_encoder",
+}
+_TEXT_ENCODERS = {
+    "clip": "extractors.clip:load_text_encoder",
+    "lite": "extractors.minilm:load_text_encoder",
+}
+
+
+def video_feature_names() -> tuple[str, ...]:
+    """Names that `load_video_encoder` knows."""
+    return tuple(_VIDEO_ENCODERS)
+
+
+def load_video_encoder(name: str, options: EncoderOptions) -> VideoEncoder:
+    """Build a frozen video encoder.
+
+    Raises:
+        UsageError: if the name is unknown.
+        WeightsMissing: if its weights are neither here nor reachable.
+        WeightsInvalid: if they are damaged or of another architecture.
+    """
+    encoder: VideoEncoder = _factory(_VIDEO_ENCODERS, name)(options)
+    return encoder
+
+
+def load_text_encoder(name: str, options: EncoderOptions) -> TextEncoder:
+    """Build a frozen text encoder; raises as `load_video_encoder`."""
+    encoder: TextEncoder = _factory(_TEXT_ENCODERS, name)(options)
+    return encoder
+
+
+def _factory(registry: Mapping[str, str], name: str) -> Any:
+    if name not in registry:
+        raise UsageError(f"unknown features '{name}'; known are {', '.join(registry)}")
+    module, _, attribute = registry[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,50 @@
+"""Errors a person can act on: what is wrong, with which file, what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class VtgError(Exception):
+    """Base of every error that is shown to a person as one line, without a traceback.
+
+    Args:
+        message: what is wrong, with which file, and what to do next.
+    """
+
+
+class UsageError(VtgError):
+    """The call itself is wrong: an unknown name, a value out of range, options that exclude each other."""
+
+
+class VideoError(VtgError):
+    """One video cannot be read.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it, without the file name.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[Path, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class WeightsMissing(VtgError):
+    """Weights are neither on this machine nor can they be fetched; the message says how to get them."""
+
+
+class WeightsInvalid(VtgError):
+    """A weights file is damaged, of another architecture, or not what its name says."""
+
+
+class FeatureMismatch(VtgError):
+    """Features differ from what a model was trained on; the message names both sides."""
+
+
+class CacheError(VtgError):
+    """The feature cache cannot be read or written (permissions, full disk)."""

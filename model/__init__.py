@@ -1,0 +1,1 @@
+"""Everything that learns, scores and measures."""
