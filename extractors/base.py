@@ -1,12 +1,11 @@
-"""The two protocols of frozen encoders, the identity of what they emit, and the registry of feature names."""
+"""The two protocols of frozen encoders, the identity of what they emit, and how they are built."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.clips import Sampling
-from extractors.errors import UsageError
 
 FRAME_SIZE = 224
 """Side in pixels of the square frames every video encoder eats: short side 224, centre crop."""
@@ -128,6 +126,7 @@ class EncoderOptions:
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         weights: paths that replace the named artefacts, by feature name.
         offline: never open a connection.
+        on_download: called with bytes done and bytes in all (None if unknown) while weights are fetched.
     """
 
     clip_length_s: float = 2.0
@@ -135,49 +134,8 @@ class EncoderOptions:
     precision: str = "auto"
     weights: Mapping[str, Path] | None = None
     offline: bool = False
+    on_download: Callable[[int, int | None], None] | None = None
 
     def weights_path(self, name: str) -> Path | None:
         """The path given for a feature's weights, if any."""
         return None if self.weights is None else self.weights.get(name)
-
-
-# Feature name -> "module:factory"; the module is imported only when the feature is used.
-_VIDEO_ENCODERS = {
-    "clip": "extractors.clip:load_video_encoder",
-    "slowfast": "extractors.slowfast:load_video_encoder",
-    "lite": "extractors.lite:load_video_encoder",
-}
-_TEXT_ENCODERS = {
-    "clip": "extractors.clip:load_text_encoder",
-    "lite": "extractors.minilm:load_text_encoder",
-}
-
-
-def video_feature_names() -> tuple[str, ...]:
-    """Names that `load_video_encoder` knows."""
-    return tuple(_VIDEO_ENCODERS)
-
-
-def load_video_encoder(name: str, options: EncoderOptions) -> VideoEncoder:
-    """Build a frozen video encoder.
-
-    Raises:
-        UsageError: if the name is unknown.
-        WeightsMissing: if its weights are neither here nor reachable.
-        WeightsInvalid: if they are damaged or of another architecture.
-    """
-    encoder: VideoEncoder = _factory(_VIDEO_ENCODERS, name)(options)
-    return encoder
-
-
-def load_text_encoder(name: str, options: EncoderOptions) -> TextEncoder:
-    """Build a frozen text encoder; raises as `load_video_encoder`."""
-    encoder: TextEncoder = _factory(_TEXT_ENCODERS, name)(options)
-    return encoder
-
-
-def _factory(registry: Mapping[str, str], name: str) -> Any:
-    if name not in registry:
-        raise UsageError(f"unknown features '{name}'; known are {', '.join(registry)}")
-    module, _, attribute = registry[name].partition(":")
-    return getattr(import_module(module), attribute)

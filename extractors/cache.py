@@ -1,0 +1,511 @@
+"""The feature store on disk: encode a video or a query once, read it back in milliseconds ever after.
+
+    <root>/<name>-<spec digest>/spec.json
+    <root>/<name>-<spec digest>/<name>_features/<content of the video>.npz
+    <root>/<name>-<spec digest>/<name>_text_features/<query>.npz
+
+Entries are addressed by what they were made from and by the recipe that made them, so a renamed or copied
+video is found again and another recipe is another entry. Arrays lie in half precision under the names of the
+published features (`features`; `last_hidden_state` and `pooler_output`), readable by plain `numpy.load`.
+Beside them lies a record of their origin with a checksum: an entry that is damaged, or not what its place
+says, counts as missing.
+
+Reading needs numpy alone: a query whose features are at hand starts without torch and without a decoder.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.atomic import atomic_write, remove_leftovers
+from extractors.base import FeatureSpec, TextFeatures
+from extractors.errors import CacheError, VideoError
+from extractors.identity import file_identity
+from extractors.sealed import seal, unseal
+from extractors.video import VideoInfo
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
+_FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """The features of one video as the cache holds them.
+
+    Attributes:
+        spec: what a row is.
+        features: (N, dim) float32, a row a clip. The values are those of the half precision on disk, so that
+            the first query of a video and every later one see the same numbers.
+        info: the video they were made from, at the path it was asked for by.
+    """
+
+    spec: FeatureSpec
+    features: NDArray[np.float32]
+    info: VideoInfo
+
+
+@dataclass(frozen=True)
+class SpecUsage:
+    """What one recipe occupies in the cache.
+
+    Attributes:
+        folder: name of its folder, `<name>-<spec digest>`.
+        spec: the recipe; None if its description is gone.
+        files: number of entries.
+        size_bytes: what they occupy.
+    """
+
+    folder: str
+    spec: FeatureSpec | None
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What lies in a cache: where it is, and its recipes in order of name."""
+
+    root: Path
+    specs: tuple[SpecUsage, ...]
+
+    @property
+    def files(self) -> int:
+        """Number of entries of all recipes."""
+        return sum(usage.files for usage in self.specs)
+
+    @property
+    def size_bytes(self) -> int:
+        """What they occupy."""
+        return sum(usage.size_bytes for usage in self.specs)
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What `FeatureCache.clear` removed."""
+
+    files: int
+    size_bytes: int
+
+
+class Claim:
+    """The right to extract one video, held by one process at most, until `release` or the process's end."""
+
+    def __init__(self, lock: BaseFileLock, path: Path) -> None:
+        self._lock = lock
+        self._path = path
+
+    def release(self) -> None:
+        """Give the right back; does nothing the second time."""
+        if self._lock.is_locked:
+            # Unlinked while held: whoever opened this file meanwhile finds it gone once it has the lock.
+            with suppress(OSError):
+                self._path.unlink()
+            self._lock.release()
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def default_root() -> Path:
+    """Where features are kept: `$VTG_CACHE`, else `$VTG_HOME/features`, else the user's cache folder."""
+    if root := os.environ.get("VTG_CACHE"):
+        return Path(root).expanduser()
+    if home := os.environ.get("VTG_HOME"):
+        return Path(home).expanduser() / "features"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("vtg", appauthor=False) / "features"
+
+
+def video_identity(path: str | Path) -> str:
+    """What the features of a video are filed under: `file_identity`, with VideoError if it cannot be read."""
+    try:
+        return file_identity(path)
+    except OSError as error:
+        raise VideoError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+class FeatureCache:
+    """Features on disk, shared by any number of processes.
+
+    Args:
+        root: the folder; `default_root()` if not given. It is made when something is first stored.
+    """
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        self.root = default_root() if root is None else Path(root)
+
+    def load_video(
+        self, path: str | Path, spec: FeatureSpec, *, identity: str | None = None
+    ) -> CachedFeatures | None:
+        """Look up the features of a video.
+
+        Args:
+            path: the video file.
+            spec: what its features must be.
+            identity: `video_identity(path)`, where it is known already.
+
+        Returns:
+            The features; None if there are none, or none that can be trusted.
+
+        Raises:
+            VideoError: if the video cannot be read.
+            CacheError: if the cache cannot be read.
+        """
+        identity = identity or video_identity(path)
+        entry = self._read(self._video_entry(identity, spec), spec, identity)
+        if entry is None:
+            return None
+        arrays, record = entry
+        features = arrays.get("features")
+        if features is None or features.ndim != 2 or features.shape[1] != spec.dim:
+            return None
+        try:
+            video = {**record["video"]}
+            video.pop("name")
+            info = VideoInfo(path=Path(path), **video)
+        except (KeyError, TypeError):
+            return None
+        return CachedFeatures(spec, features, info)
+
+    def store_video(
+        self,
+        path: str | Path,
+        spec: FeatureSpec,
+        features: NDArray[np.floating[Any]],
+        info: VideoInfo,
+        *,
+        identity: str | None = None,
+    ) -> CachedFeatures:
+        """Keep the features of a video, in place of any that are there.
+
+        Args:
+            path: the video file.
+            spec: what the features are.
+            features: (N, dim), a row a clip.
+            info: the video.
+            identity: `video_identity(path)`, where it is known already.
+
+        Returns:
+            The features as they will be read back.
+
+        Raises:
+            ValueError: if the shape is not that of the spec, or a value is not finite in half precision.
+            VideoError: if the video cannot be read.
+            CacheError: if the cache cannot be written.
+        """
+        if features.ndim != 2 or features.shape[1] != spec.dim:
+            raise ValueError(f"'{spec.name}' features are (N, {spec.dim}), not {features.shape}")
+        identity = identity or video_identity(path)
+        video = {**asdict(info), "name": Path(path).name}
+        del video["path"]
+        arrays = self._write(
+            self._video_entry(identity, spec), spec, identity, {"features": features}, {"video": video}
+        )
+        return CachedFeatures(spec, arrays["features"], info)
+
+    def load_text(self, query: str, spec: FeatureSpec) -> TextFeatures | None:
+        """Look up an encoded query; None if there is none that can be trusted.
+
+        Raises:
+            CacheError: if the cache cannot be read.
+        """
+        identity = _query_identity(query)
+        entry = self._read(self._text_entry(identity, spec), spec, identity)
+        if entry is None:
+            return None
+        tokens, pooled = entry[0].get("last_hidden_state"), entry[0].get("pooler_output")
+        if (
+            tokens is None
+            or pooled is None
+            or tokens.ndim != 2
+            or tokens.shape[1] != spec.dim
+            or pooled.ndim != 1
+        ):
+            return None
+        return TextFeatures(tokens, pooled)
+
+    def store_text(self, query: str, spec: FeatureSpec, text: TextFeatures) -> TextFeatures:
+        """Keep an encoded query.
+
+        Returns:
+            The query's features as they will be read back, in the values of half precision.
+
+        Raises:
+            ValueError: if the shapes are not those of the spec, or a value is not finite in half precision.
+            CacheError: if the cache cannot be written.
+        """
+        if text.tokens.ndim != 2 or text.tokens.shape[1] != spec.dim or text.pooled.ndim != 1:
+            raise ValueError(
+                f"'{spec.name}' text features are (T, {spec.dim}) and (E,), "
+                f"not {text.tokens.shape} and {text.pooled.shape}"
+            )
+        identity = _query_identity(query)
+        arrays = self._write(
+            self._text_entry(identity, spec),
+            spec,
+            identity,
+            {"last_hidden_state": text.tokens, "pooler_output": text.pooled},
+            {"query": query},
+        )
+        return TextFeatures(arrays["last_hidden_state"], arrays["pooler_output"])
+
+    def export(self, path: str | Path, specs: Iterable[FeatureSpec], out_dir: str | Path) -> list[Path]:
+        """Copy the features of a video out in the published layout, `<out_dir>/<name>_features/<vid>.npz`.
+
+        The video's id is its file name without the suffix, as in the annotations of the datasets.
+
+        Args:
+            path: the video file.
+            specs: which of its features; all must be in the cache.
+            out_dir: where to; made if missing.
+
+        Returns:
+            The files, in the order of `specs`.
+
+        Raises:
+            VideoError: if the video cannot be read.
+            CacheError: if features are missing, if a file of the same id holds those of another video or
+                recipe, or if `out_dir` cannot be written.
+        """
+        identity = video_identity(path)
+        written = []
+        for spec in specs:
+            if self.load_video(path, spec, identity=identity) is None:
+                raise CacheError(f"no '{spec.name}' features of {path} in {self.root}; extract them first")
+            data = _read_bytes(self._video_entry(identity, spec))
+            target = Path(out_dir) / f"{spec.name}_features" / f"{Path(path).stem}.npz"
+            there = _read_bytes(target)
+            if there is not None and _unsealed(there, spec, identity) is None:
+                raise CacheError(
+                    f"{target} holds features of another video or recipe than {path}; "
+                    "rename the video or export to another folder"
+                )
+            with _writing(target, "another folder to export to"), atomic_write(target) as file:
+                file.write(data or b"")
+            written.append(target)
+        return written
+
+    def info(self) -> CacheInfo:
+        """Count what is in the cache; raises CacheError if it cannot be read."""
+        usages = []
+        for folder in self._spec_folders():
+            sizes = [size for _, size, _ in _entries(folder)]
+            if sizes:
+                usages.append(SpecUsage(folder.name, _read_spec(folder), len(sizes), sum(sizes)))
+        return CacheInfo(self.root, tuple(usages))
+
+    def clear(self, spec: FeatureSpec | str | None = None, *, older_than_s: float = 0.0) -> Cleared:
+        """Remove entries; nothing but entries, and folders that are left with none.
+
+        Args:
+            spec: only those of this recipe, or of all recipes of this feature name; everything if None.
+            older_than_s: only those stored longer ago than this, in seconds.
+
+        Raises:
+            CacheError: if an entry cannot be removed.
+        """
+        newest_s = time.time() - older_than_s
+        files = size_bytes = 0
+        for folder in self._spec_folders():
+            if spec is not None and not _is_of(folder, spec):
+                continue
+            for path, size, stored_s in _entries(folder):
+                if stored_s <= newest_s:
+                    with _writing(path):
+                        path.unlink(missing_ok=True)
+                    files += 1
+                    size_bytes += size
+            _remove_if_empty(folder)
+        self.sweep()
+        return Cleared(files, size_bytes)
+
+    def try_claim(self, identity: str) -> Claim | None:
+        """Claim a video for extraction, so that two processes do not do the same work; does not wait.
+
+        What a process that was killed held is free again; what it left half written of this video is removed.
+
+        Args:
+            identity: of the video's content.
+
+        Returns:
+            The claim; None if another process, or another thread, has it.
+
+        Raises:
+            CacheError: if the cache cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self._claims_folder / f"{identity}.lock"
+        lock = FileLock(path, thread_local=False)
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return None
+        for folder in self._spec_folders():
+            for kind in folder.glob("*_features"):
+                remove_leftovers(kind, f"{identity}.npz")
+        return Claim(lock, path)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: temporary files older than an hour, claims nobody holds."""
+        for folder in self._spec_folders():
+            for place in (folder, *folder.glob("*_features")):
+                remove_leftovers(place, older_than_s=_LEFTOVER_AGE_S)
+        for lock in self._claims_folder.glob("*.lock"):
+            with suppress(
+                CacheError
+            ):  # a cache that cannot be written keeps its litter, and can still be read
+                if claim := self.try_claim(lock.stem):
+                    claim.release()
+
+    @property
+    def _claims_folder(self) -> Path:
+        return self.root / ".claims"
+
+    def _spec_folder(self, spec: FeatureSpec) -> Path:
+        return self.root / f"{spec.name}-{spec.digest()}"
+
+    def _video_entry(self, identity: str, spec: FeatureSpec) -> Path:
+        return self._spec_folder(spec) / f"{spec.name}_features" / f"{identity}.npz"
+
+    def _text_entry(self, identity: str, spec: FeatureSpec) -> Path:
+        return self._spec_folder(spec) / f"{spec.name}_text_features" / f"{identity}.npz"
+
+    def _spec_folders(self) -> list[Path]:
+        try:
+            return sorted(
+                folder
+                for folder in self.root.iterdir()
+                if _FOLDER_NAME.fullmatch(folder.name) and folder.is_dir()
+            )
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CacheError(f"cannot read the feature cache {self.root}: {error.strerror}") from error
+
+    def _read(
+        self, entry: Path, spec: FeatureSpec, identity: str
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
+        data = _read_bytes(entry)
+        return None if data is None else _unsealed(data, spec, identity)
+
+    def _write(
+        self,
+        entry: Path,
+        spec: FeatureSpec,
+        identity: str,
+        arrays: Mapping[str, NDArray[np.floating[Any]]],
+        origin: Mapping[str, Any],
+    ) -> dict[str, NDArray[np.float32]]:
+        with np.errstate(over="ignore"):  # what overflows is refused below, by name
+            halves = {key: np.asarray(array).astype(np.float16) for key, array in arrays.items()}
+        for key, half in halves.items():
+            if not np.isfinite(half).all():
+                raise ValueError(f"'{spec.name}' {key} hold values that are not finite in half precision")
+        description = self._spec_folder(spec) / "spec.json"
+        with _writing(entry):
+            with atomic_write(entry) as file:
+                seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
+            if not description.exists():
+                with atomic_write(description) as file:
+                    file.write(json.dumps(spec.to_json(), indent=2).encode())
+        return {key: half.astype(np.float32) for key, half in halves.items()}
+
+
+def _query_identity(query: str) -> str:
+    return hashlib.blake2b(query.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CacheError(
+            f"cannot read {path}: {error.strerror}; try VTG_CACHE set to another folder"
+        ) from error
+
+
+def _unsealed(
+    data: bytes, spec: FeatureSpec, identity: str
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
+    """Arrays and record of an entry; None if it is damaged, or of another origin than asked for."""
+    entry = unseal(data)
+    if entry is None:
+        return None
+    arrays, record = entry
+    if record.get("identity") != identity or record.get("spec") != spec.to_json():
+        return None
+    return {key: array.astype(np.float32) for key, array in arrays.items()}, record
+
+
+@contextmanager
+def _writing(path: Path, elsewhere: str = "VTG_CACHE set to another folder") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = f"free some space, or try {elsewhere}" if full else f"try {elsewhere}"
+        raise CacheError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
+    """Path, size in bytes and time of storing of every entry of a recipe that does not vanish meanwhile."""
+    for path in sorted(folder.glob("*_features/*.npz")):
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            yield path, stat.st_size, stat.st_mtime
+
+
+def _read_spec(folder: Path) -> FeatureSpec | None:
+    try:
+        return FeatureSpec.from_json(json.loads((folder / "spec.json").read_bytes()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _is_of(folder: Path, spec: FeatureSpec | str) -> bool:
+    if isinstance(spec, str):
+        return folder.name.rpartition("-")[0] == spec
+    return folder.name == f"{spec.name}-{spec.digest()}"
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if any(True for _ in _entries(folder)):
+        return
+    # rmdir refuses a folder that another process has just stored into.
+    with suppress(OSError):
+        for child in folder.iterdir():
+            if child.is_dir():
+                child.rmdir()
+        (folder / "spec.json").unlink(missing_ok=True)
+        folder.rmdir()

