@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.base import FRAME_SIZE, EncoderOptions, FeatureSpec, TextFeatures
+from extractors.base import FRAME_SIZE, EncoderOptions, FeatureSpec, TextEncoder, TextFeatures
 from extractors.clips import Sampling
 from extractors.identity import file_identity
 from extractors.weights import resolve
@@ -168,11 +168,11 @@ class ClipTextEncoder:
         return TextTower(self._weights, device, resolve_precision(precision, device))
 
 
-def looks_like_openai_clip(encoder: ClipTextEncoder) -> bool:
+def looks_like_openai_clip(encoder: TextEncoder) -> bool:
     """Whether an encoder's weights are those behind the published features, by a number both must share.
 
     Args:
-        encoder: a text encoder in fp32.
+        encoder: a `clip` text encoder in fp32.
     """
     state = encoder.encode([""])[0].tokens[0, : len(_SOT_STATE)]
     return bool(np.allclose(state, _SOT_STATE, rtol=2e-3, atol=3e-3))

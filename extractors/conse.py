@@ -61,7 +61,9 @@ def build_gloss_embeddings() -> NDArray[np.float16]:
     """Embed every gloss; (1000, 384)."""
     from extractors.minilm import MiniLMTextEncoder
 
-    return np.stack([feature.pooled for feature in MiniLMTextEncoder().encode(imagenet_glosses())]).astype(np.float16)
+    return np.stack([feature.pooled for feature in MiniLMTextEncoder().encode(imagenet_glosses())]).astype(
+        np.float16
+    )
 
 
 if __name__ == "__main__":

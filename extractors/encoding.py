@@ -109,7 +109,20 @@ class _Rows:
         return np.concatenate(self._done)
 
     def _encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode a batch, in halves where it does not fit into memory."""
+        """Encode a batch, in ever smaller ones while memory does not suffice."""
+        done: list[NDArray[np.float32]] = []
+        start = 0
+        while start < len(clips):
+            part = clips[start : start + self._batch_size]
+            rows = self._encode_if_it_fits(part)
+            if rows is None:
+                self._batch_size = len(part) // 2
+            else:
+                done.append(rows)
+                start += len(part)
+        return np.concatenate(done)
+
+    def _encode_if_it_fits(self, clips: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         try:
             rows = self._encoder.encode(clips)
         except Exception as error:
@@ -118,15 +131,12 @@ class _Rows:
             if len(clips) == 1:
                 reason = f"out of memory with a single clip in '{self.spec.name}'; try device cpu"
                 raise VideoError(self._path, reason) from error
-        else:
-            if rows.shape != (len(clips), self.spec.dim):
-                raise ValueError(
-                    f"encoder '{self.spec.name}' gave {rows.shape} for {len(clips)} clips of {self.spec.dim}"
-                )
-            return rows
-        # Out of the except block, whose traceback would keep the tensors of the failed batch alive.
-        self._batch_size = half = len(clips) // 2
-        return np.concatenate([self._encode(clips[:half]), self._encode(clips[half:])])
+            return None
+        if rows.shape != (len(clips), self.spec.dim):
+            raise ValueError(
+                f"encoder '{self.spec.name}' gave {rows.shape} for {len(clips)} clips of {self.spec.dim}"
+            )
+        return rows
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -74,8 +74,10 @@ class LiteVideoEncoder:
         """
         import torch
 
-        frames = torch.from_numpy(np.ascontiguousarray(clips[:, 0])).to(self._device)  # (B, 224, 224, 3)
-        pixels = (frames.permute(0, 3, 1, 2).float() - 127) / 128  # (B, 3, 224, 224), as the network was trained
+        frames = torch.tensor(clips[:, 0], device=self._device)  # (B, 224, 224, 3)
+        pixels = (
+            frames.permute(0, 3, 1, 2).float() - 127
+        ) / 128  # (B, 3, 224, 224), as the network was trained
         with torch.inference_mode():
             logits = self._network(pixels)  # (B, 1000)
         return embed_probabilities(logits.cpu().numpy())
@@ -93,7 +95,7 @@ class LiteVideoEncoder:
 
         network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(packaged_file(*_WEIGHTS), map_location="cpu", weights_only=True))
-        return network.eval().to(device=self._device, memory_format=torch.channels_last)
+        return network.eval().to(self._device).to(memory_format=torch.channels_last)
 
 
 def load_video_encoder(options: EncoderOptions) -> LiteVideoEncoder:

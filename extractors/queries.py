@@ -21,11 +21,17 @@ def encode_queries(queries: Sequence[str], encoder: TextEncoder, cache: FeatureC
         WeightsMissing, WeightsInvalid: if a query is new and the encoder cannot be loaded.
         CacheError: if the cache cannot be read or written.
     """
-    known = {query: cache.load_text(query, encoder.spec) for query in dict.fromkeys(queries)}
-    new = [query for query, features in known.items() if features is None]
+    known: dict[str, TextFeatures] = {}
+    new: list[str] = []
+    for query in dict.fromkeys(queries):
+        cached = cache.load_text(query, encoder.spec)
+        if cached is None:
+            new.append(query)
+        else:
+            known[query] = cached
     for query, features in zip(new, encoder.encode(new) if new else [], strict=True):
         known[query] = cache.store_text(query, encoder.spec, features)
-    return [features for query in queries if (features := known[query]) is not None]
+    return [known[query] for query in queries]
 
 
 def pooled_phrases(phrases: Sequence[str], encoder: TextEncoder, cache: FeatureCache) -> NDArray[np.float32]:

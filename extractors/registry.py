@@ -66,7 +66,9 @@ def clip_length_s(name: str, fps: float | None) -> float:
         raise _unknown(name)
     fps = DEFAULT_FPS[name] if fps is None else fps
     if not MIN_FPS <= fps <= MAX_FPS:
-        raise UsageError(f"--fps {fps:g} is out of range; clips are sampled at {MIN_FPS:g} to {MAX_FPS:g} per second")
+        raise UsageError(
+            f"--fps {fps:g} is out of range; clips are sampled at {MIN_FPS:g} to {MAX_FPS:g} per second"
+        )
     return 1 / fps
 
 

@@ -55,7 +55,8 @@ def read_torch(path: Path) -> Any:
         WeightsInvalid: if the file is damaged or holds anything else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_torch_archive(path))
+        with path.open("rb") as file:  # not the path: torch would believe its suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly anything on bytes that are not its own
         cause = str(error).strip().partition("\n")[0]
         raise WeightsInvalid(f"{path}: not a file of plain tensors ({cause[:120]})") from error

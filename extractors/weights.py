@@ -371,7 +371,7 @@ def _check_file(item: Artefact, path: Path) -> None:
             )
     if item.sha256 and sha256(path) != item.sha256:
         raise WeightsInvalid(
-            f"{path}: not the published {item.file}, whose SHA-256 begins {item.sha256[:16]}; download it anew"
+            f"{path}: not the published {item.file}, whose SHA-256 is {item.sha256[:12]}...; download it anew"
         )
 
 

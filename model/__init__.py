@@ -22,7 +22,7 @@ _HOMES = {
     "Saliency": "model.moments",
 }
 
-__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Moment", "Saliency"]  # noqa: F822
+__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Moment", "Saliency"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ else:
     import tomli as tomllib
 
 TEF_DIM = 2
-"""Channels of the temporal endpoint feature, which the model appends to every clip by itself."""
+"""Channels of the temporal endpoint feature, which follow the features of every clip."""
 
 T = TypeVar("T")
 

@@ -43,7 +43,7 @@ def predict(
 
     Args:
         model: in evaluation mode.
-        video: (B, L, D_v), or (1, L, D_v): one video under every query.
+        video: (B, L, D_v + 2) as the network reads it, or (1, L, D_v + 2): one video under every query.
         video_mask: (B, L) or (1, L) true for valid clips.
         text: (B, T, D_t), or (1, T, D_t): one query over every video.
         text_mask: (B, T) or (1, T) true for valid tokens.

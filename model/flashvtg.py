@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import ModelConfig
+from model.config import TEF_DIM, ModelConfig
 from model.fusion import FeatureFusion
 from model.highlight import HighlightHead
 from model.layering import BoundaryHead, TemporalFeatureLayering, level_points
@@ -92,8 +92,8 @@ class FlashVTG(nn.Module):
         """Run the network.
 
         Args:
-            video: (B, L, D_v) clips, normalised as configured, without the temporal endpoint feature, which
-                is appended here.
+            video: (B, L, D_v + 2) clips, normalised as configured, with the temporal endpoint feature behind
+                (`fusion.append_tef`).
             video_mask: (B, L) true (or 1) for valid clips, which come first.
             text: (B, T, D_t) tokens.
             text_mask: (B, T) true (or 1) for valid tokens, which come first.
@@ -104,8 +104,12 @@ class FlashVTG(nn.Module):
         Returns:
             Everything the decoding and the losses read.
 
+        Raises:
+            ValueError: if video or text have other channels than the model reads.
+
         Source: figure 2.
         """
+        self._require_channels(video, text)
         batch = max(len(video), len(text))
         video_mask, text_mask = video_mask.bool(), text_mask.bool()  # (B, L), (B, T)
 
@@ -140,3 +144,12 @@ class FlashVTG(nn.Module):
             else NegativeOutput(negatives, saliency[batch:], engagement[batch:]),
         )
 
+    def _require_channels(self, video: Tensor, text: Tensor) -> None:
+        video_dim, text_dim = self.config.video_dim + TEF_DIM, self.config.text_dim
+        if video.shape[-1] != video_dim:
+            raise ValueError(
+                f"video has {video.shape[-1]} channels, the model reads {video_dim}: {self.config.video_dim} "
+                f"of features and {TEF_DIM} of the temporal endpoint feature (append_tef)"
+            )
+        if text.shape[-1] != text_dim:
+            raise ValueError(f"text has {text.shape[-1]} channels, the model reads {text_dim}")

@@ -104,10 +104,10 @@ class FeatureFusion(nn.Module):
         """Project the clips and place them.
 
         Args:
-            video: (B, L, D_v), without the temporal endpoint feature.
+            video: (B, L, D_v + 2), the temporal endpoint feature last.
             video_mask: (B, L) bool.
         """
-        clips = self.video_projection(append_tef(video, video_mask)) + self.modality[1]
+        clips = self.video_projection(video) + self.modality[1]
         return Video(clips, sinusoidal_positions(video_mask, clips.shape[-1]), video_mask)
 
     def forward(self, video: Video, query: Query) -> tuple[Tensor, Tensor]:
@@ -230,8 +230,8 @@ class CrossAttentionLayer(nn.Module):
             (B, L, D) clips; and (B, L), the share of attention on words.
         """
         query = split_heads((clips + positions).to(key.dtype), self.heads)  # (B, H, L, E)
-        if self.training and self.rate > 0:
-            attended, engagement = _attend_with_dropout(query, key, value, mask, self.rate)
+        if self.training:
+            attended, engagement = _attend_in_training(query, key, value, mask, self.rate)
         else:
             attended, engagement = _attend(query, key, value, mask)
         clips = clips + self.drop_path(self.output(merge_heads(attended)))
@@ -307,16 +307,20 @@ class SelfAttentionLayer(nn.Module):
 def append_tef(video: Tensor, video_mask: Tensor) -> Tensor:
     """Append the temporal endpoint feature: where each clip starts and ends, as shares of the video.
 
+    The network does not do this by itself: only the caller knows whether the clips are all of the video.
+
     Args:
-        video: (B, L, D).
-        video_mask: (B, L) bool, valid clips first.
+        video: (B, L, D_v) normalised features.
+        video_mask: (B, L) true (or 1) for valid clips, which come first.
 
     Returns:
-        (B, L, D + 2).
+        (B, L, D_v + 2), the feature being zero where padded.
     """
-    count = video_mask.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
+    valid = video_mask.bool()
+    count = valid.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
     start = torch.arange(video.shape[1], device=video.device) / count  # (B, L)
-    return torch.cat([video, torch.stack([start, start + 1 / count], dim=-1).to(video.dtype)], dim=-1)
+    tef = torch.stack([start, start + 1 / count], dim=-1) * valid[..., None]
+    return torch.cat([video, tef.to(video.dtype)], dim=-1)
 
 
 def sinusoidal_positions(mask: Tensor, dim: int) -> Tensor:
@@ -365,7 +369,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Te
     return out[..., :head_dim], out[..., head_dim].mean(dim=1)
 
 
-def _attend_with_dropout(
+def _attend_in_training(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor, rate: float
 ) -> tuple[Tensor, Tensor]:
     """Attention written out: dropout touches the values, but not the mass that the losses read.

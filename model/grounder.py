@@ -168,7 +168,9 @@ class Grounder:
         """
         cached = encode_video(path, self._video_encoders, self._cache, on_event=self._on_event)
         info = next(iter(cached.values())).info
-        return EncodedVideo(Path(path), info.duration_s, {name: entry.features for name, entry in cached.items()})
+        return EncodedVideo(
+            Path(path), info.duration_s, {name: entry.features for name, entry in cached.items()}
+        )
 
     def ground(
         self,
@@ -224,7 +226,10 @@ class ZeroShot:
     """
 
     def __init__(
-        self, feature: str, clip_length_s: float, embed_phrases: Callable[[Sequence[str]], NDArray[np.float32]]
+        self,
+        feature: str,
+        clip_length_s: float,
+        embed_phrases: Callable[[Sequence[str]], NDArray[np.float32]],
     ) -> None:
         self.name = zeroshot.NAME
         self.features = (feature,)

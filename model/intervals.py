@@ -65,4 +65,5 @@ def suppress(
 def _intersection(a: Windows, b: Windows) -> NDArray[np.float64]:
     left = np.maximum(a[:, None, 0], b[None, :, 0])
     right = np.minimum(a[:, None, 1], b[None, :, 1])
-    return np.clip(right - left, 0, None).astype(np.float64)
+    shared: NDArray[np.float64] = np.clip(right - left, 0, None).astype(np.float64)
+    return shared

@@ -58,12 +58,15 @@ def saliency_curve(video: Array, query: Array, background: Array) -> NDArray[np.
     """
     if not video.shape[1] == query.shape[0] == background.shape[1]:
         raise ValueError(
-            f"rows of different spaces: video {video.shape[1]}, query {query.shape[0]}, background {background.shape[1]}"
+            f"rows of different spaces: video {video.shape[1]}, query {query.shape[0]}, "
+            f"background {background.shape[1]}"
         )
     return _logistic(_smooth(_deviations(video, query, background)))
 
 
-def find_moments(saliency: Array, *, clip_length_s: float, duration_s: float, top_k: int = 10) -> NDArray[np.float64]:
+def find_moments(
+    saliency: Array, *, clip_length_s: float, duration_s: float, top_k: int = 10
+) -> NDArray[np.float64]:
     """Find the stretches of a saliency curve that stand out, at every scale.
 
     Args:
@@ -79,7 +82,9 @@ def find_moments(saliency: Array, *, clip_length_s: float, duration_s: float, to
     if len(windows) == 0:
         return np.zeros((0, 3))
     scores = _contrast_scores(saliency, windows)
-    kept = suppress(windows.astype(np.float64), scores, threshold=_SUPPRESSION_OVERLAP, overlap=shared_part)[:top_k]
+    kept = suppress(windows.astype(np.float64), scores, threshold=_SUPPRESSION_OVERLAP, overlap=shared_part)[
+        :top_k
+    ]
     bounds_s = np.minimum(windows[kept] * clip_length_s, duration_s)  # (K, 2)
     return np.concatenate([bounds_s, scores[kept, None]], axis=1)
 
@@ -123,7 +128,7 @@ def _stretches_above_levels(saliency: Array) -> NDArray[np.int64]:
 
 
 def _contrast_scores(saliency: Array, windows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Geometric mean of a window's mean saliency and of what it has over its surroundings (half its length, each side)."""
+    """Geometric mean of a window's mean saliency and its contrast with half its length on each side."""
     total = np.concatenate([[0.0], np.cumsum(saliency)])
     start, end = windows[:, 0], windows[:, 1]
     margin = np.maximum((end - start + 1) // 2, 1)

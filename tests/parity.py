@@ -121,6 +121,9 @@ def compare_exactly(batch: Mapping[str, Any], config: Config, model: FlashVTG) -
     yield _difference(name, "total", terms.total, torch.as_tensor(batch["total"]), LOSS_BOUND)
 
     terms.total.backward()
+    # Gradients far smaller than the rest are sums that cancel, and stored as their rounding noise: one of them
+    # is 3e-4 from what float64 gives. They may be off by 1e-8 of the gradient as a whole.
+    floor = 1e-8 / GRADIENT_BOUND * float(batch["grad_norm_total"])
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     for theirs, norm in batch["grad_norms"].items():
         ours = our_name(theirs)
@@ -131,7 +134,7 @@ def compare_exactly(batch: Mapping[str, Any], config: Config, model: FlashVTG) -
         gradient = gradients[ours]
         assert gradient is not None, f"{name}: {theirs} should have a gradient"
         yield _difference(
-            name, f"gradient of {ours}", gradient.norm(), torch.as_tensor(norm), GRADIENT_BOUND
+            name, f"gradient of {ours}", gradient.norm(), torch.as_tensor(norm), GRADIENT_BOUND, floor
         )
 
 
@@ -198,9 +201,9 @@ def compare_inference(
 
 
 def inputs_of(batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Video without the temporal endpoint feature, text, and their masks."""
+    """Video, text, and their masks."""
     inputs = batch["inputs"]
-    return inputs["src_vid"][..., :-2], inputs["src_vid_mask"], inputs["src_txt"], inputs["src_txt_mask"]
+    return inputs["src_vid"], inputs["src_vid_mask"], inputs["src_txt"], inputs["src_txt_mask"]
 
 
 def run(batch: Mapping[str, Any], config: Config, model: FlashVTG) -> FlashVTGOutput:
@@ -227,13 +230,16 @@ def targets_of(batch: Mapping[str, Any]) -> Targets:
     )
 
 
-def _difference(case: str, quantity: str, ours: Tensor, theirs: Tensor, bound: float) -> Difference:
+def _difference(
+    case: str, quantity: str, ours: Tensor, theirs: Tensor, bound: float, floor: float = 1e-12
+) -> Difference:
     ours, theirs = ours.detach().double(), theirs.detach().double()
     if ours.shape != theirs.shape:
         return Difference(case, f"{quantity} {tuple(ours.shape)} ≠ {tuple(theirs.shape)}", torch.inf, bound)
     apart = torch.where(ours == theirs, 0.0, (ours - theirs).abs())  # infinities are equal to themselves
     scale = theirs[theirs.isfinite()].abs().max() if theirs.numel() else torch.tensor(1.0)
-    return Difference(case, quantity, float((apart / scale.clamp(min=1e-12)).max()) if apart.numel() else 0.0, bound)
+    relative = float((apart / scale.clamp(min=floor)).max()) if apart.numel() else 0.0
+    return Difference(case, quantity, relative, bound)
 
 
 def _seeded_weights(path: Path) -> Any:

@@ -61,10 +61,13 @@ def info(
 def clear(
     features: Annotated[
         str | None,
-        typer.Argument(help="Only these features: a name, or a folder that `info` shows.", show_default=False),
+        typer.Argument(
+            help="Only these features: a name, or a folder that `info` shows.", show_default=False
+        ),
     ] = None,
     older_than_days: Annotated[
-        float, typer.Option("--older-than", min=0, metavar="DAYS", help="Only entries older than this many days.")
+        float,
+        typer.Option("--older-than", min=0, metavar="DAYS", help="Only entries older than this many days."),
     ] = 0,
     cache: Cache = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -29,7 +29,12 @@ _PACKAGES = (
     "timm",
 )
 _EITHER = ("decord", "decord2")
-_MARKS = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "wrong": "[red]wrong[/]", "info": "[dim]·[/]"}
+_MARKS = {
+    "ok": "[green]ok[/]",
+    "missing": "[yellow]missing[/]",
+    "wrong": "[red]wrong[/]",
+    "info": "[dim]·[/]",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ class Finding:
 
 def doctor(
     check_weights: Annotated[
-        bool, typer.Option("--check-weights", help="Load the CLIP weights and check that they are the published ones.")
+        bool,
+        typer.Option(
+            "--check-weights", help="Load the CLIP weights and check that they are the published ones."
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -81,7 +89,12 @@ def examine_system() -> list[Finding]:
     """Python, the machine, and the devices that torch sees."""
     findings = [
         Finding("system", "vtg", "info", version("vtg")),
-        Finding("system", "python", "info", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding(
+            "system",
+            "python",
+            "info",
+            f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        ),
     ]
     try:
         import torch
@@ -90,7 +103,11 @@ def examine_system() -> list[Finding]:
 
         device = resolve_device("auto")
         precision = str(resolve_precision("auto", device)).removeprefix("torch.")
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+        name = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"{torch.get_num_threads()} threads"
+        )
         findings.append(Finding("system", "device", "ok", f"{device} ({name}), encoders run in {precision}"))
     except ImportError as error:
         findings.append(Finding("system", "device", "wrong", f"torch cannot be loaded: {error}"))
@@ -117,7 +134,9 @@ def examine_features() -> list[Finding]:
 
     try:
         MiniLMTextEncoder().encode(["a cat"])
-        findings = [Finding("features", "lite", "ok", "needs no download: scenes and objects, no actions or people")]
+        findings = [
+            Finding("features", "lite", "ok", "needs no download: scenes and objects, no actions or people")
+        ]
     except (VtgError, ImportError) as error:
         findings = [Finding("features", "lite", "wrong", str(error))]
     for name in ("clip", "slowfast"):
@@ -134,9 +153,18 @@ def examine_weights(check: bool) -> list[Finding]:
     findings = []
     for item in artefacts():
         path = locate(item)
-        get = f"vtg weights pull {item.name}" if item.urls else f"get it at {item.page}, then: vtg weights add {item.name} FILE"
+        get = (
+            f"vtg weights pull {item.name}"
+            if item.urls
+            else f"get it at {item.page}, then: vtg weights add {item.name} FILE"
+        )
         findings.append(
-            Finding("weights", item.name, "ok" if path else "missing", str(path) if path else f"{item.size_text}; {get}")
+            Finding(
+                "weights",
+                item.name,
+                "ok" if path else "missing",
+                str(path) if path else f"{item.size_text}; {get}",
+            )
         )
     if check and _is_here("clip"):
         findings.append(_check_clip())
@@ -152,7 +180,11 @@ def examine_cache() -> list[Finding]:
         held = FeatureCache().info()
     except CacheError as error:
         return [Finding("cache", "features", "wrong", str(error))]
-    return [Finding("cache", "features", "info", f"{held.root}: {held.files} entries, {held.size_bytes / 1e6:.1f} MB")]
+    return [
+        Finding(
+            "cache", "features", "info", f"{held.root}: {held.files} entries, {held.size_bytes / 1e6:.1f} MB"
+        )
+    ]
 
 
 def _check_clip() -> Finding:
@@ -166,7 +198,9 @@ def _check_clip() -> Finding:
         return Finding("weights", "clip check", "wrong", str(error))
     if published:
         return Finding("weights", "clip check", "ok", "these are the weights behind the published features")
-    return Finding("weights", "clip check", "wrong", "not OpenAI's weights: features will not match trained models")
+    return Finding(
+        "weights", "clip check", "wrong", "not OpenAI's weights: features will not match trained models"
+    )
 
 
 def _is_here(feature: str) -> bool:

@@ -24,7 +24,8 @@ from vtg_cli.options import (
 
 def extract(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Videos, folders of videos, or globs.", show_default=False)
+        list[str],
+        typer.Argument(metavar="PATH", help="Videos, folders of videos, or globs.", show_default=False),
     ],
     output: Annotated[
         Path | None,

@@ -26,7 +26,8 @@ from vtg_cli.options import (
 def ground(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
     queries: Annotated[
-        list[str], typer.Argument(metavar="QUERY", help="What to look for, one or more sentences.", show_default=False)
+        list[str],
+        typer.Argument(metavar="QUERY", help="What to look for, one or more sentences.", show_default=False),
     ],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Moments a query at most.")] = 5,
     threshold: Annotated[float, typer.Option(help="Leave out moments that score less.")] = 0.0,
@@ -60,7 +61,7 @@ def ground(
     from model.zeroshot import is_clear_match
     from vtg_cli.progress import DownloadProgress, extraction_progress
 
-    with extraction_progress(1) as on_event:
+    with extraction_progress(report_failures=False) as on_event:
         grounder = Grounder.load(
             model,
             features=features,

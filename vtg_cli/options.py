@@ -77,7 +77,8 @@ def _go_offline(value: bool) -> bool:
 
 
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Never open a connection; so does VTG_OFFLINE=1.", callback=_go_offline)
+    bool,
+    typer.Option("--offline", help="Never open a connection; so does VTG_OFFLINE=1.", callback=_go_offline),
 ]
 
 

@@ -23,10 +23,12 @@ class ExtractionProgress:
     Args:
         progress: the live display.
         file_count: number of videos.
+        report_failures: whether to say which videos failed; a caller that raises the error says it itself.
     """
 
-    def __init__(self, progress: Progress, file_count: int) -> None:
+    def __init__(self, progress: Progress, file_count: int, *, report_failures: bool) -> None:
         self._progress = progress
+        self._report_failures = report_failures
         self._files = progress.add_task("videos", total=file_count, visible=file_count > 1, speed="")
         self._video: TaskID | None = None
         self._done_s = 0.0
@@ -57,7 +59,7 @@ class ExtractionProgress:
             detail(f"{event.path}: extracted in {span(event.seconds)}")
         elif event.status == "cached":
             detail(f"{event.path}: nothing missing")
-        else:
+        elif self._report_failures:
             error_line(event.reason if str(event.path) in event.reason else f"{event.path}: {event.reason}")
 
     def _close(self) -> None:
@@ -67,16 +69,23 @@ class ExtractionProgress:
 
 
 @contextmanager
-def extraction_progress(file_count: int) -> Iterator[ExtractionProgress]:
+def extraction_progress(file_count: int = 1, *, report_failures: bool = True) -> Iterator[ExtractionProgress]:
     """A live display for `extract_features`' events; nothing is drawn with `--quiet` or into a pipe."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = err()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[speed]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[speed]}"),
+    )
     if file_count > 1:
         columns = (*columns[:2], MofNCompleteColumn(), *columns[2:])  # type: ignore[assignment]
-    with Progress(*columns, console=console, transient=True, disable=verbosity.quiet or not console.is_terminal) as bar:
-        yield ExtractionProgress(bar, file_count)
+    with Progress(
+        *columns, console=console, transient=True, disable=verbosity.quiet or not console.is_terminal
+    ) as bar:
+        yield ExtractionProgress(bar, file_count, report_failures=report_failures)
 
 
 class DownloadProgress:
@@ -88,8 +97,14 @@ class DownloadProgress:
         self._task: TaskID | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.progress import TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         if self._progress is None:
             console = err()

@@ -27,7 +27,9 @@ def render_result(result: GroundingResult, *, width: int, clear_match: bool = Tr
     """
     parts: list[RenderableType] = [Text(f"“{printable(result.query)}”", style="bold")]
     if not clear_match:
-        parts.append(Text("Nothing here matches clearly; these are only the likeliest places.", style="yellow"))
+        parts.append(
+            Text("Nothing here matches clearly; these are only the likeliest places.", style="yellow")
+        )
     if result.moments:
         parts.append(moments_table(result.moments))
     else:
@@ -102,7 +104,9 @@ def _time_axis(duration_s: float, columns: int) -> str:
     labels = [timecode(duration_s * part / 4) for part in range(5)]
     line = [" "] * columns
     for part, label in enumerate(labels):
-        at = min(max(round(columns * part / 4) - (len(label) // 2 if 0 < part < 4 else 0), 0), columns - len(label))
+        at = min(
+            max(round(columns * part / 4) - (len(label) // 2 if 0 < part < 4 else 0), 0), columns - len(label)
+        )
         if part in (0, 4) or columns >= 5 * (len(labels[-1]) + 2):
             line[at : at + len(label)] = label
     return "".join(line)

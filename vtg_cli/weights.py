@@ -12,7 +12,9 @@ from vtg_cli.options import Offline, Quiet
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and add the weights of encoders and models.")
 
-Name = Annotated[str, typer.Argument(help="Name of the weights, as `vtg weights list` shows it.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(help="Name of the weights, as `vtg weights list` shows it.", show_default=False)
+]
 
 
 @app.command("list")
@@ -79,7 +81,8 @@ def pull(name: Name, quiet: Quiet = False, offline: Offline = False) -> None:
 
 @app.command()
 def add(
-    name: Name, file: Annotated[Path, typer.Argument(help="The file, or the folder it lies in.", show_default=False)]
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="The file, or the folder it lies in.", show_default=False)],
 ) -> None:
     """Put a file that you have where vtg looks for it, after checking it.
 

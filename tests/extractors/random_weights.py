@@ -21,25 +21,40 @@ with warnings.catch_warnings():
     from pytorchvideo.models.hub.slowfast import slowfast_r50
 
 
-@cache
 def clip_model(seed: int = 0) -> nn.Module:
     """CLIP ViT-B/32 of open_clip with random weights, in evaluation mode; do not change it."""
+    return _clip_model(seed)
+
+
+def slowfast_model(seed: int = 0) -> nn.Module:
+    """SlowFast 8x8 R50 of pytorchvideo with random weights, in evaluation mode; do not change it.
+
+    Its normalisations hold the statistics of random clips: without, a random network of this depth gives
+    nearly the same row whatever it sees.
+    """
+    return _slowfast_model(seed)
+
+
+@cache
+def _clip_model(seed: int) -> nn.Module:
     torch.manual_seed(seed)
     model: nn.Module = open_clip.CLIP(**open_clip.get_model_config("ViT-B-32-quickgelu"))
     return model.eval().requires_grad_(False)
 
 
 @cache
-def slowfast_model(seed: int = 0) -> nn.Module:
-    """SlowFast 8x8 R50 of pytorchvideo with random weights and statistics, in evaluation mode; as above."""
+def _slowfast_model(seed: int) -> nn.Module:
     torch.manual_seed(seed)
     model: nn.Module = slowfast_r50(pretrained=False)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            module.momentum = None  # statistics of the one batch below
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.1)
+    pathways = _pathways(random_frames(2, 32, seed=seed)[:, :, ::4, ::4])
+    with torch.no_grad():
+        for block in model.train().blocks[:5]:
+            pathways = block(pathways)
     return model.eval().requires_grad_(False)
 
 
@@ -106,9 +121,11 @@ def write_slowfast_caffe2(path: Path, seed: int = 0, *, protocol: int = 2) -> Pa
 
 
 def random_frames(*shape: int, seed: int = 0) -> np.ndarray:
-    """(*shape, 224, 224, 3) uint8 frames: smooth and different, nearer to pictures than noise is."""
+    """(*shape, 224, 224, 3) uint8 frames: smooth, alike along all but the first axis."""
     rng = np.random.default_rng(seed)
-    coarse = torch.from_numpy(rng.uniform(0, 255, (int(np.prod(shape)), 3, 8, 8)).astype(np.float32))
+    first = rng.uniform(0, 255, (shape[0], *(1 for _ in shape[1:]), 3, 8, 8))
+    changes = rng.uniform(-60, 60, (*shape, 3, 8, 8))
+    coarse = torch.from_numpy((first + changes).reshape(-1, 3, 8, 8).astype(np.float32))
     fine = nn.functional.interpolate(coarse, (224, 224), mode="bicubic").clamp(0, 255).round().byte()
     return fine.permute(0, 2, 3, 1).reshape(*shape, 224, 224, 3).contiguous().numpy()
 
@@ -159,15 +176,18 @@ def caffe2_name(name: str) -> str:
 
 def slowfast_reference(clips: np.ndarray, seed: int = 0) -> Tensor:
     """(B, 2304) by the whole pytorchvideo network, its own pooling and all, in fp32."""
-    pixels = (torch.from_numpy(clips).float() / 255 - 0.45) / 0.225  # (B, 32, 224, 224, 3)
-    fast = pixels.permute(0, 4, 1, 2, 3)  # (B, 3, 32, 224, 224)
-    slow = fast[:, :, torch.linspace(0, 31, 8).long()]
     features: list[Tensor] = []
     pooled = slowfast_model(seed).blocks[5]
     hook = pooled.register_forward_hook(lambda _module, _inputs, output: features.append(output))
     try:
         with torch.inference_mode():
-            slowfast_model(seed)([slow, fast])
+            slowfast_model(seed)(_pathways(clips))
     finally:
         hook.remove()
     return features[0].flatten(1)
+
+
+def _pathways(clips: np.ndarray) -> list[Tensor]:
+    pixels = (torch.from_numpy(clips).float() / 255 - 0.45) / 0.225  # (B, 32, H, W, 3)
+    fast = pixels.permute(0, 4, 1, 2, 3)  # (B, 3, 32, H, W)
+    return [fast[:, :, torch.linspace(0, 31, 8).long()], fast]

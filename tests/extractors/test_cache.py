@@ -440,6 +440,38 @@ for value in range(150):
     assert not _litter(cache.root)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_kill_in_the_middle_of_writing_leaves_a_whole_entry(cache: FeatureCache, video: Path) -> None:
+    code = """
+import sys
+import numpy as np
+from extractors.cache import FeatureCache
+from tests.extractors.test_cache import SPEC, _info
+features = np.zeros((400_000, 4))
+while True:
+    FeatureCache(sys.argv[1]).store_video(sys.argv[2], SPEC, features, _info(sys.argv[2]))
+    print("stored", flush=True)
+"""
+    interrupted = 0
+    for attempt in range(8):
+        writer = _run(code, cache.root, video)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "stored\n"
+        time.sleep(0.004 * attempt)
+        writer.kill()
+        writer.communicate()
+        interrupted += len(_litter(cache.root))
+        loaded = cache.load_video(video, SPEC)
+        assert loaded is not None
+        assert loaded.features.shape == (400_000, 4)
+        claim = cache.try_claim(file_identity(video))
+        assert claim is not None
+        claim.release()
+        assert not _litter(cache.root)
+    assert interrupted > 0
+
+
 # --- claims ---------------------------------------------------------------------------------------
 
 _HOLD = """

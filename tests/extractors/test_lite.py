@@ -95,7 +95,9 @@ def test_tokens_and_pooled_row_of_a_query(text):
 
 def test_a_query_is_encoded_the_same_whatever_is_asked_beside_it(text):
     alone = text.encode(["a cat"])[0]
-    beside = text.encode(["a much longer sentence about something else entirely, with many words", "a cat"])[1]
+    beside = text.encode(["a much longer sentence about something else entirely, with many words", "a cat"])[
+        1
+    ]
     np.testing.assert_array_equal(alone.tokens, beside.tokens)
 
 
@@ -104,7 +106,9 @@ def test_a_long_query_is_cut(text):
 
 
 def test_similar_sentences_are_closer_than_unrelated_ones(text):
-    car, vehicle, soup = (f.pooled for f in text.encode(["a car on a road", "a vehicle driving", "a bowl of soup"]))
+    car, vehicle, soup = (
+        f.pooled for f in text.encode(["a car on a road", "a vehicle driving", "a bowl of soup"])
+    )
     assert car @ vehicle > car @ soup + 0.2
 
 

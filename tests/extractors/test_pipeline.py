@@ -98,8 +98,11 @@ class _Reluctant(IndexEncoder):
 class _Small(IndexEncoder):
     """Has room for two clips, like a small GPU."""
 
+    refused = 0
+
     def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         if len(clips) > 2:
+            self.refused += 1
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return super().encode(clips)
 
@@ -308,6 +311,7 @@ def test_batches_shrink_to_the_memory_there_is(rendered: Path, cache: FeatureCac
     features = encode_video(rendered / "long.mp4", [encoder], cache)["index"].features
     np.testing.assert_array_equal(features, centre_indices(len(features)))
     assert max(encoder.batches) == 2
+    assert encoder.refused == 2  # of 8 and of 4; what did not fit once is not tried again
 
 
 def test_no_memory_for_one_clip_fails_the_video_not_the_run(videos: list[Path], cache: FeatureCache) -> None:
@@ -432,9 +436,12 @@ def _start(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGINT"])
 @pytest.mark.parametrize("whole", [1, 2])
-def test_a_killed_run_goes_on_where_it_was(videos: list[Path], cache: FeatureCache, whole: int) -> None:
+def test_a_killed_run_goes_on_where_it_was(
+    videos: list[Path], cache: FeatureCache, whole: int, end: str
+) -> None:
     process = _extracting(videos[0].parent, cache.root, 0.1)
     _start(process)
     deadline_s = time.monotonic() + 60
@@ -443,8 +450,10 @@ def test_a_killed_run_goes_on_where_it_was(videos: list[Path], cache: FeatureCac
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     time.sleep(0.1)  # into the next video
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    os.kill(process.pid, signal.Signals[end])
+    process.communicate(timeout=30)
+    if end == "SIGINT":
+        assert not _litter(cache.root)
 
     finished = {path: path.stat() for path in cache.root.rglob("*.npz")}
     assert whole <= len(finished) < len(videos)

@@ -34,7 +34,9 @@ def test_empty_windows_overlap_nothing():
 
 @given(windows, st.data(), st.sampled_from([0.3, 0.5, 0.7]))
 def test_suppression_keeps_the_best_and_drops_only_what_overlaps_it(rows, data, threshold):
-    scores = np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(rows), max_size=len(rows))), dtype=float)
+    scores = np.array(
+        data.draw(st.lists(st.integers(0, 5), min_size=len(rows), max_size=len(rows))), dtype=float
+    )
     kept = suppress(rows, scores, threshold=threshold)
     assert kept[0] == int(np.argmax(scores))
     assert (np.diff(scores[kept]) <= 0).all()

@@ -25,7 +25,9 @@ def space() -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
     return unit(rng, 1)[0], unit(rng, 100), rng
 
 
-def video_showing(query: np.ndarray, start: int, end: int, clips: int, rng: np.random.Generator) -> np.ndarray:
+def video_showing(
+    query: np.ndarray, start: int, end: int, clips: int, rng: np.random.Generator
+) -> np.ndarray:
     video = unit(rng, clips)
     video[start:end] = 0.3 * video[start:end] + query
     return video
@@ -68,7 +70,9 @@ def test_curve_does_not_depend_on_the_length_of_rows(space):
     query, background, rng = space
     video = video_showing(query, 5, 9, 20, rng)
     np.testing.assert_allclose(
-        saliency_curve(video * 7, query * 3, background * 5), saliency_curve(video, query, background), rtol=1e-5
+        saliency_curve(video * 7, query * 3, background * 5),
+        saliency_curve(video, query, background),
+        rtol=1e-5,
     )
 
 

@@ -1,0 +1,141 @@
+"""The command line's manners: help, exit codes, one line an error, and what goes to which stream."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.running import clean_environment, vtg
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path
+
+
+COMMANDS = [
+    (),
+    ("ground",),
+    ("extract",),
+    ("doctor",),
+    ("weights",),
+    ("weights", "list"),
+    ("weights", "pull"),
+    ("weights", "add"),
+    ("weights", "path"),
+    ("cache",),
+    ("cache", "info"),
+    ("cache", "clear"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(command, home):
+    done = vtg(*command, "-h", home=home)
+    assert done.returncode == 0
+    if command not in (("weights",), ("cache",)):
+        assert "Example" in done.stdout
+        assert f"vtg {' '.join(command)}".strip() in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_imports_nothing_heavy(command, home):
+    heavy = "{'torch', 'numpy', 'decord', 'av', 'open_clip', 'onnxruntime'}"
+    code = (
+        "import sys; from vtg_cli.app import app\n"
+        f"try: app([*{list(command)!r}, '-h'])\nexcept SystemExit: pass\n"
+        f"sys.exit(str(sorted({heavy} & set(sys.modules))) if {heavy} & set(sys.modules) else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_environment(home), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def fails_with_one_line(done: subprocess.CompletedProcess[str], code: int) -> str:
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("vtg: ")
+    return lines[0]
+
+
+def test_a_missing_video_is_named(home):
+    line = fails_with_one_line(vtg("ground", home / "nothing.mp4", "a cat", home=home), 1)
+    assert "nothing.mp4" in line
+
+
+def test_a_file_that_is_no_video_is_named(home):
+    path = home / "notes\n.mp4"
+    path.write_text("these are notes")
+    line = fails_with_one_line(vtg("ground", path, "a cat", home=home), 1)
+    assert "notes\\n.mp4" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--features", "sound"), "sound"),
+        (("--features", "slowfast", "--weights", "slowfast=pyproject.toml"), "zero-shot"),
+        (("--features", "lite,lite"), "once"),
+        (("--fps", "9"), "--fps"),
+        (("--model", "wonder"), "wonder"),
+        (("--weights", "clip"), "NAME=FILE"),
+    ],
+)
+def test_wrong_options_are_usage_errors(arguments, word, home):
+    line = fails_with_one_line(vtg("ground", "video.mp4", "a cat", *arguments, home=home), 2)
+    assert word in line
+
+
+def test_an_empty_query_is_a_usage_error(home):
+    assert "query" in fails_with_one_line(vtg("ground", "video.mp4", " ", home=home), 2)
+
+
+def test_an_unknown_command_is_a_usage_error(home):
+    assert vtg("fly", home=home).returncode == 2
+
+
+def test_missing_weights_are_explained(home):
+    line = fails_with_one_line(vtg("ground", "video.mp4", "a cat", "--features", "clip", home=home), 1)
+    assert "vtg weights add clip-vit-b-32" in line
+    assert "605 MB" in line
+
+
+def test_weights_list_as_json(home):
+    done = vtg("weights", "list", "--json", home=home)
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["clip-vit-b-32"]["path"] is None
+    assert sum(row["kind"] == "model" for row in rows.values()) == 6
+
+
+def test_weights_that_are_added_are_found(home):
+    # Its size is not known to anyone, so any file passes until the encoder reads it.
+    file = home / "SLOWFAST_8x8_R50.pkl"
+    file.write_bytes(b"weights" * 1000)
+    added = vtg("weights", "add", "slowfast-r50-8x8", file, home=home)
+    assert added.returncode == 0, added.stderr
+    found = vtg("weights", "path", "slowfast-r50-8x8", home=home)
+    assert found.stdout == added.stdout
+    assert str(home / "vtg") in found.stdout
+
+
+def test_weights_that_are_not_here_have_no_path(home):
+    fails_with_one_line(vtg("weights", "path", "clip-vit-b-32", home=home), 1)
+
+
+def test_doctor_finds_nothing_wrong_and_says_how_to_get_weights(home):
+    done = vtg("doctor", "--json", home=home)
+    assert done.returncode == 0, done.stdout
+    findings = {(f["topic"], f["name"]): f for f in json.loads(done.stdout)}
+    assert findings["features", "lite"]["state"] == "ok"
+    assert findings["weights", "clip-vit-b-32"]["state"] == "missing"
+    assert "vtg weights pull clip-vit-b-32" in findings["weights", "clip-vit-b-32"]["text"]
+
+
+def test_version(home):
+    assert vtg("--version", home=home).stdout.startswith("vtg ")

@@ -1,0 +1,122 @@
+"""The main job through the installed command, on the example anyone can check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.intervals import temporal_iou
+from tests.cli.running import EXAMPLES, vtg
+
+TRUTH = json.loads((EXAMPLES / "truth.json").read_text())
+QUERIES = [entry["query"] for entry in TRUTH]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def first(home):
+    return vtg("ground", EXAMPLES / "example.mp4", *QUERIES, "--json", home=home)
+
+
+def test_the_top_moment_of_every_query_is_the_true_one(first):
+    assert first.returncode == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert document["schema"] == "vtg.grounding/1"
+    assert [result["query"] for result in document["results"]] == QUERIES
+    for result, truth in zip(document["results"], TRUTH, strict=True):
+        best = result["moments"][0]
+        iou = temporal_iou(np.array([[best["start_s"], best["end_s"]]]), np.array(truth["windows"]))
+        assert iou.max() >= 0.6, (result["query"], best)
+
+
+def test_the_document_says_who_answered_and_for_how_long(first):
+    for result in json.loads(first.stdout)["results"]:
+        assert result["model"] == "zero-shot"
+        assert result["features"] == ["lite"]
+        assert result["duration_s"] == pytest.approx(50, abs=0.1)
+        assert result["saliency"]["clip_length_s"] == 1
+        assert len(result["saliency"]["scores"]) == 50
+        scores = [moment["score"] for moment in result["moments"]]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_it_says_what_these_features_cannot_do_and_how_to_get_better_ones(first):
+    assert "lite" in first.stderr
+    assert "actions" in first.stderr
+    assert "vtg weights pull clip-vit-b-32" in first.stderr
+
+
+def test_a_second_query_neither_decodes_nor_imports_torch(first, home):
+    del first  # the cache is warm once it has run
+    done = vtg(
+        "ground", EXAMPLES / "example.mp4", "an espresso", "--json", home=home, PYTHONPROFILEIMPORTTIME="1"
+    )
+    assert json.loads(done.stdout)["results"][0]["moments"][0]["start_s"] == pytest.approx(21, abs=1)
+    imported = {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line
+    }
+    assert "onnxruntime" in imported
+    assert not imported & {"torch", "decord", "av", "open_clip"}
+
+
+def test_a_query_asked_before_needs_no_text_encoder(first, home):
+    done = vtg(
+        "ground", EXAMPLES / "example.mp4", QUERIES[0], "--json", home=home, PYTHONPROFILEIMPORTTIME="1"
+    )
+    assert json.loads(done.stdout)["results"][0] == json.loads(first.stdout)["results"][0]
+    imported = {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line
+    }
+    assert not imported & {"torch", "decord", "av", "onnxruntime", "tokenizers"}
+
+
+def test_a_query_that_nothing_shows_is_said_to_match_nothing(first, home):
+    del first
+    done = vtg("ground", EXAMPLES / "example.mp4", "a football match", "a cat", home=home)
+    assert done.returncode == 0
+    football, cat = done.stdout.split("“a cat”")
+    assert "Nothing here matches clearly" in football
+    assert "Nothing here matches clearly" not in cat
+    assert "━" in cat
+
+
+def test_threshold_and_top_k(first, home):
+    del first
+    done = vtg("ground", EXAMPLES / "example.mp4", "a cat", "--json", "--top-k", "2", home=home)
+    assert len(json.loads(done.stdout)["results"][0]["moments"]) == 2
+    done = vtg("ground", EXAMPLES / "example.mp4", "a cat", "--json", "--threshold", "0.5", home=home)
+    assert len(json.loads(done.stdout)["results"][0]["moments"]) == 1
+
+
+def test_quiet_leaves_the_answer_alone(first, home):
+    del first
+    done = vtg("--quiet", "ground", EXAMPLES / "example.mp4", "a cat", home=home)
+    assert done.stderr == ""
+    assert "“a cat”" in done.stdout
+
+
+def test_extract_does_the_rest_when_one_file_is_broken(home, tmp_path):
+    (tmp_path / "good.mp4").write_bytes((EXAMPLES / "example.mp4").read_bytes())
+    (tmp_path / "bad.mp4").write_bytes(b"not a video")
+    done = vtg("extract", tmp_path, "--features", "lite", "--output", tmp_path / "out", home=home)
+    assert done.returncode == 1
+    assert "bad.mp4" in done.stderr
+    assert "0 extracted" in done.stdout  # a copy of a video is found by its content
+    assert "1 already there, 1 failed" in done.stdout
+    with np.load(tmp_path / "out" / "lite_features" / "good.npz") as published:
+        assert published["features"].shape == (50, 384)
+
+
+def test_cache_info_and_clear(first, home):
+    del first
+    held = json.loads(vtg("cache", "info", "--json", home=home).stdout)
+    assert any(usage["spec"]["name"] == "lite" and usage["files"] >= 1 for usage in held["specs"])
+    assert vtg("cache", "clear", "--yes", home=home).returncode == 0
+    assert json.loads(vtg("cache", "info", "--json", home=home).stdout)["specs"] == []

@@ -1,0 +1,75 @@
+"""Every command and every line of Python in the README runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import EXAMPLES, clean_environment, vtg
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+# Run by whoever runs the tests: they are how the tests came to run.
+RUN_BY_HAND = [["make", "demo"], ["make", "test"], ["pip", "install", "."]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "videos").mkdir()
+    for name in ("video.mp4", "videos/one.mp4"):
+        (folder / name).write_bytes((EXAMPLES / "example.mp4").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [command for command in COMMANDS if command not in RUN_BY_HAND],
+    ids=" ".join,
+)
+def test_command_of_the_readme(command, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert command[0] == "vtg"
+    done = vtg(*command[1:], home=folder)
+    if command[1:3] == ["weights", "pull"]:
+        # There is no network in tests: the name is known, and the way out is told.
+        assert done.returncode == 1
+        assert "vtg weights add clip-vit-b-32" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+
+
+def test_python_of_the_readme(folder):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=clean_environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("a cat Moment(start_s=6.0, end_s=14.0")
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
+    for command in RUN_BY_HAND:
+        if command[0] == "make":
+            assert f"\n{command[1]}: " in makefile
+
+
+def test_links_of_the_readme_lead_somewhere():
+    root = Path(__file__).resolve().parents[2]
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (root / target).exists(), target

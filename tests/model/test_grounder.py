@@ -1,0 +1,111 @@
+"""`Grounder`, the Python surface, on real videos with the `lite` features."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from extractors.cache import FeatureCache
+from extractors.errors import UsageError, VideoError, WeightsMissing
+from model import Grounder
+from model.moments import to_document
+from tests.cli.running import EXAMPLES
+
+EXAMPLE = EXAMPLES / "example.mp4"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> FeatureCache:
+    return FeatureCache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def grounder(cache) -> Grounder:
+    return Grounder.load(features="lite", cache=cache, offline=True)
+
+
+@pytest.fixture(scope="module")
+def video(grounder):
+    return grounder.encode(EXAMPLE)
+
+
+def test_a_video_is_encoded_once_and_read_back_the_same(grounder, video):
+    again = grounder.encode(EXAMPLE)
+    assert video.duration_s == pytest.approx(50, abs=0.1)
+    np.testing.assert_array_equal(again.features["lite"], video.features["lite"])
+
+
+def test_queries_together_are_answered_as_each_alone(grounder, video):
+    together = grounder.ground(video, ["a cat", "a cup of coffee"])
+    alone = [grounder.ground(video, query)[0] for query in ("a cat", "a cup of coffee")]
+    assert together == alone
+
+
+def test_a_path_is_as_good_as_an_encoded_video(grounder, video):
+    assert grounder.ground(EXAMPLE, "a cat") == grounder.ground(video, "a cat")
+
+
+def test_threshold_and_top_k(grounder, video):
+    all_moments = grounder.ground(video, "a cat", top_k=50)[0].moments
+    assert grounder.ground(video, "a cat", top_k=2)[0].moments == all_moments[:2]
+    kept = grounder.ground(video, "a cat", top_k=50, threshold=0.5)[0].moments
+    assert kept == tuple(moment for moment in all_moments if moment.score >= 0.5)
+
+
+def test_the_document_is_plain_json(grounder, video):
+    results = grounder.ground(video, "a cat")
+    document = json.loads(json.dumps(to_document(results), allow_nan=False))
+    assert document["results"][0]["moments"][0]["start_s"] == results[0].moments[0].start_s
+
+
+def test_a_denser_grid(cache):
+    grounder = Grounder.load(features="lite", fps=2, cache=cache, offline=True)
+    answer = grounder.ground(EXAMPLE, "a cat")[0]
+    assert answer.saliency.clip_length_s == 0.5
+    assert len(answer.saliency.scores) == 100
+    assert (answer.moments[0].start_s, answer.moments[0].end_s) == pytest.approx((6, 14), abs=0.5)
+
+
+def test_without_clip_weights_the_choice_falls_on_lite_and_is_explained(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("VTG_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    grounder = Grounder.load(cache=cache, offline=True)
+    assert grounder.model.features == ("lite",)
+    assert "vtg weights pull clip-vit-b-32" in grounder.notes[0]
+
+
+def test_named_features_without_weights_are_an_error(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("VTG_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(WeightsMissing, match="clip-vit-b-32"):
+        Grounder.load(features="clip", cache=cache, offline=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"model": "wonder"}, "wonder"),
+        ({"features": "sound"}, "sound"),
+        ({"fps": 3, "features": "lite"}, "fps"),
+    ],
+)
+def test_wrong_options_are_named(options, word, cache):
+    with pytest.raises(UsageError, match=word):
+        Grounder.load(cache=cache, offline=True, **options)
+
+
+@pytest.mark.parametrize(("queries", "top_k"), [([], 5), ([""], 5), (["a cat"], 0)])
+def test_wrong_requests_are_refused(grounder, video, queries, top_k):
+    with pytest.raises(UsageError):
+        grounder.ground(video, queries, top_k=top_k)
+
+
+def test_a_file_that_is_no_video_is_named(grounder, tmp_path):
+    path = tmp_path / "notes.mp4"
+    path.write_text("these are notes")
+    with pytest.raises(VideoError, match=r"notes\.mp4"):
+        grounder.encode(path)
