@@ -324,7 +324,8 @@ class FeatureCache:
         """Remove entries; nothing but entries, and folders that are left with none.
 
         Args:
-            spec: only those of this recipe, or of all recipes of this feature name; everything if None.
+            spec: only those of this recipe, named by its folder as in `info` if it is a string; or of all
+                recipes of this feature name; everything if None.
             older_than_s: only those stored longer ago than this, in seconds.
 
         Raises:
@@ -380,9 +381,8 @@ class FeatureCache:
             for place in (folder, *folder.glob("*_features")):
                 remove_leftovers(place, older_than_s=_LEFTOVER_AGE_S)
         for lock in self._claims_folder.glob("*.lock"):
-            with suppress(
-                CacheError
-            ):  # a cache that cannot be written keeps its litter, and can still be read
+            # A cache that cannot be written keeps its litter, and can still be read.
+            with suppress(CacheError):
                 if claim := self.try_claim(lock.stem):
                     claim.release()
 
@@ -495,7 +495,7 @@ def _read_spec(folder: Path) -> FeatureSpec | None:
 
 def _is_of(folder: Path, spec: FeatureSpec | str) -> bool:
     if isinstance(spec, str):
-        return folder.name.rpartition("-")[0] == spec
+        return spec in (folder.name, folder.name.rpartition("-")[0])
     return folder.name == f"{spec.name}-{spec.digest()}"
 
 

@@ -1,14 +1,30 @@
-"""The clip grid: which moments of a video an encoder looks at, and how many clips there are.
+"""The clip grid: which instants of a video an encoder looks at, and how many clips there are.
 
-Every conversion between seconds, clips and frames of the feature pipeline is here.
+Every conversion between seconds, clips and frames of the feature pipeline is here. Times count from the start of
+the container, and a frame is chosen by its timestamp: frame rates are averages, and lie.
+
+Source: the extraction scripts behind the features published with HERO and Moment-DETR, whose frames this grid
+reproduces.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 SamplingKind = Literal["center_frame", "slowfast"]
+
+SLOWFAST_FRAMES = 32
+"""Frames of a clip that SlowFast 8x8 reads."""
+
+_SLOWFAST_FPS = 30  # the published script resampled every video to this rate first
+_SLOWFAST_SPAN = 64  # frames that its 32 are spread over, in a source of 30 frames a second
+_SLOWFAST_SPAN_CLIP_S = 2.0
+_TIE = 1e-6  # 13.00 s at 0.5 fps is a tie that decimal rounding must not decide
 
 
 @dataclass(frozen=True)
@@ -23,3 +39,68 @@ class Sampling:
 
     kind: SamplingKind
     clip_length_s: float
+
+
+def clip_count(sampling: Sampling, end_s: float) -> int:
+    """Number of clips of a video.
+
+    A last clip that is cut short counts for `center_frame` if its middle is in the video, and for `slowfast` always:
+    a video of 30.7 s has 15 and 16 clips of 2 s. There is one clip at least.
+
+    Args:
+        sampling: the grid.
+        end_s: end of the last frame in seconds.
+    """
+    clips = end_s / sampling.clip_length_s
+    count = math.floor(clips + 0.5 + _TIE) if sampling.kind == "center_frame" else math.ceil(clips - _TIE)
+    return max(count, 1)
+
+
+def sample_times(sampling: Sampling, *, end_s: float, fps: float) -> NDArray[np.float64]:
+    """The instants that an encoder wants to see.
+
+    Args:
+        sampling: the grid.
+        end_s: end of the last frame in seconds.
+        fps: average frame rate of the video.
+
+    Returns:
+        (N, F) seconds; of N clips, F frames each. Instants after the end stand for the last frame.
+    """
+    count = clip_count(sampling, end_s)
+    if sampling.kind == "center_frame":
+        return (np.arange(count, dtype=np.float64)[:, None] + 0.5) * sampling.clip_length_s  # (N, 1)
+    frames = np.rint(np.arange(count) * sampling.clip_length_s * _SLOWFAST_FPS)[:, None]  # (N, 1)
+    return (frames + _slowfast_offsets(sampling.clip_length_s, fps) + 0.5) / _SLOWFAST_FPS  # (N, 32)
+
+
+def frame_indices(times_s: NDArray[np.float64], timestamps_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The frame on show just before each instant.
+
+    Args:
+        times_s: instants in seconds, of any shape.
+        timestamps_s: (M,) when each frame appears, in seconds, rising.
+
+    Returns:
+        indices into `timestamps_s`, of the shape of `times_s`: the last frame that appears before the instant, the
+        first frame where there is none.
+    """
+    # A frame that appears at the instant itself does not count; the margin is for timestamps that are off by a
+    # rounding of the container's time base.
+    before = np.searchsorted(timestamps_s, times_s - 1e-9, side="left") - 1
+    return np.clip(before, 0, len(timestamps_s) - 1).astype(np.int64)
+
+
+def _slowfast_offsets(clip_length_s: float, fps: float) -> NDArray[np.float64]:
+    """(32,) frames of a clip at 30 frames a second.
+
+    The published script spreads 32 frames over 64 of a 30 fps source, scaled by the source's whole frame rate, and cuts
+    at the end of the clip: sources of 23 to 30 fps look at up to the whole clip, faster ones at ever less of it. That
+    is kept for 23 to 30 fps, where most videos and all published features lie; others are read as 30 fps.
+    """
+    whole = math.floor(fps + _TIE)
+    rate = whole if 23 <= whole <= 30 else 30
+    length = clip_length_s / _SLOWFAST_SPAN_CLIP_S
+    span = _SLOWFAST_SPAN * rate / 30 * length
+    last = round(clip_length_s * _SLOWFAST_FPS) - 1
+    return np.floor(np.clip(np.linspace(0, span - 1, SLOWFAST_FRAMES), 0, last))

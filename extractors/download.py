@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, getproxies, proxy_bypass, urlopen
+from urllib.request import Request, build_opener, getproxies, proxy_bypass
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes that are here and the bytes there will be, None where the server does not say."""
@@ -103,7 +103,8 @@ def _transfer(url: str, part: Path, *, progress: Progress | None, can_verify: bo
         if tag:
             headers["If-Range"] = tag
     try:
-        response = urlopen(Request(url, headers=headers), timeout=timeout_s)
+        # An opener of its own: the shared one keeps the proxies of its first use.
+        response = build_opener().open(Request(url, headers=headers), timeout=timeout_s)
     except HTTPError as error:
         with error:
             if error.code == 416 and start:

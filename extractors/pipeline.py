@@ -255,7 +255,7 @@ def _videos_matching(pattern: str) -> Iterator[Path]:
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - patterns may be absolute
         path = Path(match)
         if path.is_dir():
-            # `**` names the folders of a tree beside their files: searching them again would change nothing.
+            # `**` matches folders beside the files in them; the caller lists each file once.
             yield from _videos_in(path)
         elif _is_video_name(path.name):
             yield path

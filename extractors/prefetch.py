@@ -177,9 +177,8 @@ class DecodeAhead:
             with closing(self._messages()) as messages:
                 for message in messages:
                     self._queue.put(message)
-                    del (
-                        message
-                    )  # the queue holds it now, and its frames should go when the reader of it is done
+                    # Only the consumer may hold the frames from here on, or they would outlive its use of them.
+                    del message
                     if self._stop.is_set():
                         break
         except BaseException as error:

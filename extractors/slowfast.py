@@ -27,7 +27,7 @@ ARTEFACT = "slowfast-r50-8x8"
 SLOW_DIM, FAST_DIM = 2048, 256
 DIM = SLOW_DIM + FAST_DIM
 FRAMES_PER_CLIP = 32
-_BATCH = {"cpu": 2, "cuda": 16, "mps": 4}  # on a CPU larger ones leave the cache and cost more a clip
+_BATCH = {"cpu": 1, "cuda": 16, "mps": 4}  # on a CPU more than one leave its caches and cost more a clip
 
 
 def load_video_encoder(options: EncoderOptions) -> SlowFastEncoder:

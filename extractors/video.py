@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.clips import Sampling
+from extractors.base import FRAME_SIZE
+from extractors.clips import Sampling, frame_indices, sample_times
+from extractors.errors import VideoError
 
 Decoder = Literal["auto", "decord", "pyav"]
 
@@ -62,7 +64,8 @@ class ClipChunk:
 
 def probe(path: str | Path) -> VideoInfo:
     """Say what a video file holds; raises VideoError as `ClipReader` does."""
-    raise VideoError(path, "...")
+    with ClipReader(path, ()) as reader:
+        return reader.info
 
 
 class ClipReader:
@@ -87,9 +90,6 @@ class ClipReader:
         VideoError: if the file is missing, not a video, has no frames, or cannot be decoded.
     """
 
-    info: VideoInfo
-    clip_counts: tuple[int, ...]
-
     def __init__(
         self,
         path: str | Path,
@@ -97,14 +97,75 @@ class ClipReader:
         *,
         decoder: Decoder = "auto",
         chunk_s: float = 30.0,
-        size: int = 224,
+        size: int = FRAME_SIZE,
         num_threads: int = 0,
-    ) -> None: ...
+    ) -> None:
+        from extractors import decord_reader
+        from extractors.frames import Geometry
+        from extractors.pyav_reader import first_frame_quarter_turns
+        from extractors.timeline import read_timeline
 
-    def __iter__(self) -> Iterator[ClipChunk]: ...
+        self._path = Path(path)
+        self._samplings = tuple(samplings)
+        self._chunk_s = chunk_s
+        self._num_threads = num_threads
+        self._timeline = timeline = read_timeline(self._path)
+        turns = first_frame_quarter_turns(self._path)
+        self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, size=size)
+        self._decord: Any = None
+        note = ""
+        if decoder != "pyav":
+            note = decord_reader.unsuitable(timeline, turns) if decoder == "auto" else ""
+            if not note:
+                try:
+                    self._decord = decord_reader.open_reader(
+                        self._path, timeline, self._geometry, num_threads=num_threads
+                    )
+                except VideoError as error:
+                    if decoder == "decord":
+                        raise
+                    note = error.reason
+        size_shown = (timeline.width, timeline.height)
+        width, height = size_shown[::-1] if turns % 2 else size_shown
+        self.info = VideoInfo(
+            path=self._path,
+            duration_s=timeline.end_s,
+            fps=timeline.fps,
+            width=width,
+            height=height,
+            frame_count=len(timeline.timestamps_s),
+            codec=timeline.codec,
+            rotation=turns * 90,
+            decoder="pyav" if self._decord is None else "decord",
+            note=f"read with PyAV: {note}" if note else "",
+        )
+        self._clips = tuple(
+            frame_indices(sample_times(s, end_s=timeline.end_s, fps=timeline.fps), timeline.timestamps_s)
+            for s in self._samplings
+        )
+        self.clip_counts = tuple(len(clips) for clips in self._clips)
+
+    def __iter__(self) -> Iterator[ClipChunk]:
+        chunks = list(self._chunks())
+        wanted = np.unique(np.concatenate([needed for _, needed, _ in chunks])) if chunks else np.zeros(0, np.int64)
+        frames = self._frames(wanted)
+        held: dict[int, NDArray[np.uint8]] = {}
+        position = 0
+        for start_clip, needed, clips in chunks:
+            while position < len(wanted) and wanted[position] <= needed[-1]:
+                held[int(wanted[position])] = next(frames)
+                position += 1
+            # Clips of the next chunk may need frames that this one has, never earlier ones.
+            held = {index: frame for index, frame in held.items() if index >= needed[0]}
+            yield ClipChunk(
+                start_clip=start_clip,
+                frames=np.stack([held[int(index)] for index in needed]),
+                rows=tuple(np.searchsorted(needed, indices) for indices in clips),
+            )
 
     def close(self) -> None:
         """Let go of the file; iterating afterwards starts anew."""
+        self._decord = None
 
     def __enter__(self) -> ClipReader:
         return self
@@ -116,3 +177,38 @@ class ClipReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _chunks(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64], tuple[NDArray[np.int64], ...]]]:
+        """For each chunk: its first clips, the frames it needs, and the frames of its clips, (N, F) a sampling."""
+        of_clip = [
+            np.floor(np.arange(count) * sampling.clip_length_s / self._chunk_s + 1e-9).astype(np.int64)
+            for count, sampling in zip(self.clip_counts, self._samplings, strict=True)
+        ]
+        for chunk in range(int(max(chunks[-1] for chunks in of_clip)) + 1 if of_clip else 0):
+            first = tuple(int(np.searchsorted(chunks, chunk)) for chunks in of_clip)
+            last = tuple(int(np.searchsorted(chunks, chunk, side="right")) for chunks in of_clip)
+            clips = tuple(
+                indices[start:end] for indices, start, end in zip(self._clips, first, last, strict=True)
+            )
+            needed = np.unique(np.concatenate([indices.ravel() for indices in clips]))
+            if len(needed):
+                yield first, needed, clips
+
+    def _frames(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        from extractors import decord_reader, pyav_reader
+
+        done = 0
+        if self._decord is not None:
+            try:
+                for frame in decord_reader.read_frames(
+                    self._path, self._decord, wanted, self._timeline, self._geometry
+                ):
+                    yield frame
+                    done += 1
+                return
+            except VideoError:
+                # What decord gives up on, FFmpeg can often still read: the rest comes from there.
+                self._decord = None
+        yield from pyav_reader.read_frames(
+            self._path, wanted[done:], self._timeline, self._geometry, num_threads=self._num_threads
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -234,8 +235,11 @@ class CrossAttentionLayer(nn.Module):
             attended, engagement = _attend_in_training(query, key, value, mask, self.rate)
         else:
             attended, engagement = _attend(query, key, value, mask)
-        clips = clips + self.drop_path(self.output(merge_heads(attended)))
-        return self.norm2(clips + self.drop_path(self.feedforward(self.norm1(clips)))), engagement
+        clips = self.drop_path(clips, self.output, merge_heads(attended))
+        return self.norm2(self.drop_path(clips, self._transform, clips)), engagement
+
+    def _transform(self, clips: Tensor) -> Tensor:
+        return self.feedforward(self.norm1(clips))  # type: ignore[no-any-return]
 
 
 class TransformerEncoder(nn.Module):
@@ -283,25 +287,24 @@ class SelfAttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor, mask: Tensor, *, outputs: int | None = None) -> Tensor:
         """As `TransformerEncoder.forward`."""
+        attend_kept = partial(self._attend, outputs=outputs)
+        x = self.norm1(self.drop_path(x[:, :outputs], attend_kept, x, x + positions, mask))
+        return self.norm2(self.drop_path(x, self.feedforward, x))  # type: ignore[no-any-return]
+
+    def _attend(self, x: Tensor, placed: Tensor, mask: Tensor, *, outputs: int | None) -> Tensor:
+        """Self-attention of (B, L, D), queries and keys being `placed`; (B, outputs, D)."""
         dim = x.shape[-1]
-        placed = x + positions
-        query_weight, key_weight, value_weight = self.input.weight.split(dim)
-        query_bias, key_bias, value_bias = self.input.bias.split(dim)
+        weights, biases = self.input.weight.split(dim), self.input.bias.split(dim)
         if outputs is None:
             query_key = F.linear(placed, self.input.weight[: 2 * dim], self.input.bias[: 2 * dim])
             query, key = query_key.split(dim, dim=-1)
         else:
-            query = F.linear(placed[:, :outputs], query_weight, query_bias)
-            key = F.linear(placed, key_weight, key_bias)
-        value = F.linear(x, value_weight, value_bias)
-        attended = attend(
-            *(split_heads(part, self.heads) for part in (query, key, value)),
-            mask,
-            self.rate,
-            training=self.training,
-        )
-        x = self.norm1(x[:, :outputs] + self.drop_path(self.output(merge_heads(attended))))
-        return self.norm2(x + self.drop_path(self.feedforward(x)))  # type: ignore[no-any-return]
+            query = F.linear(placed[:, :outputs], weights[0], biases[0])
+            key = F.linear(placed, weights[1], biases[1])
+        value = F.linear(x, weights[2], biases[2])
+        heads = (split_heads(part, self.heads) for part in (query, key, value))
+        attended = attend(*heads, mask, self.rate, training=self.training)
+        return self.output(merge_heads(attended))  # type: ignore[no-any-return]
 
 
 def append_tef(video: Tensor, video_mask: Tensor) -> Tensor:

@@ -70,7 +70,9 @@ def write_clip_state_dict(path: Path, seed: int = 0, *, trained_in_parallel: boo
     """As torch saves it: plain, or under `state_dict` with the prefix of data-parallel training."""
     state = clip_model(seed).state_dict()
     if trained_in_parallel:
-        torch.save({"epoch": 1, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+        torch.save(
+            {"epoch": 1, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path
+        )
     else:
         torch.save(state, path)
     return path

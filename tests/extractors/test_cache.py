@@ -305,7 +305,9 @@ def test_clear_takes_entries_and_nothing_else(cache: FeatureCache, video: Path) 
     _store(cache, video)
     _store(cache, video, OTHER_WEIGHTS)
     _store(cache, video, SLOWFAST)
+    by_folder = _store(cache, video, FeatureSpec("clip", 4, 1.0)).parents[1].name
     mine = _video(cache.root / "notes" / "keep.npz", b"not an entry")
+    assert cache.clear(by_folder).files == 1
     assert cache.clear(SPEC).files == 1
     assert cache.load_video(video, SPEC) is None
     assert cache.load_video(video, OTHER_WEIGHTS) is not None

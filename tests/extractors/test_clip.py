@@ -62,7 +62,11 @@ def test_specs(weights: Path, text_encoder: ClipTextEncoder) -> None:
     video = load_video_encoder(options(weights, clip_length_s=1.0))
     assert (video.spec.name, video.spec.dim, video.spec.clip_length_s) == ("clip", 512, 1.0)
     assert (video.sampling.kind, video.sampling.clip_length_s) == ("center_frame", 1.0)
-    assert (text_encoder.spec.name, text_encoder.spec.dim, text_encoder.spec.clip_length_s) == ("clip", 512, 0.0)
+    assert (text_encoder.spec.name, text_encoder.spec.dim, text_encoder.spec.clip_length_s) == (
+        "clip",
+        512,
+        0.0,
+    )
     assert video.spec.weights_id == text_encoder.spec.weights_id
 
 
@@ -79,7 +83,9 @@ def test_image_features_are_open_clips_own_projected_and_not_normalised(weights:
 def test_bf16_image_features_keep_their_direction(weights: Path) -> None:
     frames = random_frames(5)
     features = load_video_encoder(options(weights, precision="bf16")).encode(frames[:, None])
-    cosine = torch.cosine_similarity(torch.from_numpy(features), torch.from_numpy(reference_image_features(frames)))
+    cosine = torch.cosine_similarity(
+        torch.from_numpy(features), torch.from_numpy(reference_image_features(frames))
+    )
     assert cosine.min() > 0.9998
 
 
@@ -121,7 +127,7 @@ def test_token_states_and_pooled_rows_are_open_clips_own(text_encoder: ClipTextE
 
 
 def test_a_long_query_is_cut_to_30_tokens_and_keeps_its_end(text_encoder: ClipTextEncoder) -> None:
-    words = "one two three four five six seven eight nine ten".split() * 4  # one BPE token each
+    words = ["red", "dog", "man", "car", "sun"] * 8  # one BPE token each
     long, cut = text_encoder.encode([" ".join(words), " ".join(words[:30])])
     assert long.tokens.shape == (32, 512)
     np.testing.assert_allclose(long.tokens, cut.tokens, atol=1e-5)
@@ -131,7 +137,7 @@ def test_a_long_query_is_cut_to_30_tokens_and_keeps_its_end(text_encoder: ClipTe
 
 
 def test_token_zero_inside_a_query_is_a_token(text_encoder: ClipTextEncoder) -> None:
-    query = "wow !\u00e9"  # its "!" has the id of the padding
+    query = "wow !;("  # its "!" has the id of the padding
     ids, states, _ = reference_text_features([query])
     length = int(ids[0].argmax()) + 1
     assert (ids[0, :length] == 0).any()
@@ -186,11 +192,15 @@ def test_a_torchscript_archive_is_opened_only_if_its_hash_is_pinned(tmp_path: Pa
     path = write_clip_torchscript(tmp_path / "ViT-B-32.pt")
     with pytest.raises(WeightsInvalid, match=r"ViT-B-32\.pt: a TorchScript archive that is not the one"):
         load_text_encoder(options(path)).encode(["a dog"])
-    state = read_state(path, lambda name: name in {"ln_final.weight", "vocab_size"}, trusted_sha256=[sha256(path)])
+    state = read_state(
+        path, lambda name: name in {"ln_final.weight", "vocab_size"}, trusted_sha256=[sha256(path)]
+    )
     assert torch.equal(state["ln_final.weight"], clip_model().state_dict()["ln_final.weight"].half())
 
 
-def test_half_precision_weights_are_computed_in_the_precision_asked_for(weights: Path, tmp_path: Path) -> None:
+def test_half_precision_weights_are_computed_in_the_precision_asked_for(
+    weights: Path, tmp_path: Path
+) -> None:
     half = {name: value.half() for name, value in clip_model().state_dict().items()}
     torch.save(half, tmp_path / "half.pt")
     (features,) = load_text_encoder(options(tmp_path / "half.pt")).encode(["a dog"])
@@ -198,7 +208,9 @@ def test_half_precision_weights_are_computed_in_the_precision_asked_for(weights:
     np.testing.assert_allclose(features.tokens, expected.tokens, atol=0.02)
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\x00" * 64, b"PK\x03\x04nonsense", b"\x80\x02}q\x00."])
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"\x00" * 64, b"PK\x03\x04nonsense", b"\x80\x02}q\x00."]
+)
 def test_garbage_is_named_in_one_line(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "garbage.safetensors"
     path.write_bytes(content)

@@ -10,7 +10,7 @@ import torch
 from extractors.base import EncoderOptions
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.slowfast import load_video_encoder
-from extractors.slowfast_trunk import SLOW_FRAMES
+from extractors.slowfast_trunk import SLOW_FRAMES, SlowFastTrunk
 from extractors.slowfast_weights import read_slowfast
 from tests.extractors.random_weights import (
     random_frames,
@@ -69,18 +69,17 @@ def test_fp32_equals_the_plain_network(weights: Path) -> None:
 def test_bf16_keeps_the_direction_of_every_row(weights: Path) -> None:
     clips = random_frames(2, 32)
     features = load_video_encoder(options(weights, precision="bf16")).encode(clips)
-    expected = slowfast_reference(clips)
-    assert torch.cosine_similarity(torch.from_numpy(features), expected).min() > 0.9995
-    change, expected_change = features[0] - features[1], expected[0] - expected[1]
-    assert torch.cosine_similarity(torch.from_numpy(change), expected_change, dim=0) > 0.95
+    rows, expected = torch.from_numpy(features), slowfast_reference(clips)
+    assert torch.cosine_similarity(rows, expected).min() > 0.9995
+    assert torch.cosine_similarity(rows, expected.flip(0)).max() < 0.998  # two clips are further apart
 
 
 @pytest.mark.slow
 def test_a_row_does_not_depend_on_its_neighbours(weights: Path) -> None:
-    encoder = load_video_encoder(options(weights, precision="fp32"))
+    trunk = SlowFastTrunk(weights, torch.device("cpu"), torch.float32)
     clips = random_frames(3, 32)
-    together = encoder.encode(clips)
-    alone = np.concatenate([encoder.encode(clips[i : i + 1]) for i in range(3)])
+    together = trunk(torch.from_numpy(clips)).numpy()
+    alone = load_video_encoder(options(weights, precision="fp32")).encode(clips)  # one by one on a CPU
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
     assert np.linalg.norm(together[0] - together[1]) > 0.05 * np.linalg.norm(together[0])
 
@@ -154,7 +153,14 @@ def test_a_pickle_cannot_reach_numpy_beyond_arrays_of_numbers(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"garbage", b"\x80\x02}q\x00.", pickle.dumps({"blobs": {}}), pickle.dumps({"blobs": {"a": 1}}), b"PK\x03\x04"],
+    [
+        b"",
+        b"garbage",
+        b"\x80\x02}q\x00.",
+        pickle.dumps({"blobs": {}}),
+        pickle.dumps({"blobs": {"a": 1}}),
+        b"PK\x03\x04",
+    ],
 )
 def test_garbage_is_named_as_such(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "garbage.pkl"

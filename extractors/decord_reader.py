@@ -1,0 +1,117 @@
+"""Frames through decord: fast, and exact where `unsuitable` finds nothing against it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.errors import VideoError
+from extractors.frames import Geometry
+from extractors.timeline import Timeline
+
+_SEGMENT_S = 30.0
+_BATCH = 64
+_LONGEST_GROUP_S = 20.0
+_TIMESTAMP_TOLERANCE_S = 2e-3
+
+# Decord retries a broken end of file ten thousand times unless told otherwise before it is loaded.
+os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")
+
+
+def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
+    """Why decord would read a video wrongly or badly; empty if nothing speaks against it."""
+    if timeline.codec == "av1":
+        return "decord cannot decode AV1"
+    if not timeline.trustworthy:
+        return "its timestamps are missing or mean nothing"
+    if timeline.has_hidden_frames:
+        return "it holds frames that are not shown, which decord miscounts"
+    if quarter_turns:
+        return "its frames are stored turned"
+    if timeline.longest_group_s > _LONGEST_GROUP_S:
+        return "its key frames lie too far apart for reading it in parts"
+    return ""
+
+
+def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threads: int = 0) -> Any:
+    """Open a video, and check that decord counts its frames as its packets do.
+
+    Raises:
+        VideoError: if decord cannot open it, or counts otherwise.
+    """
+    import decord
+
+    decord.logging.set_level(decord.logging.FATAL)
+    try:
+        reader = decord.VideoReader(
+            os.path.abspath(path),  # noqa: PTH100
+            width=geometry.width,
+            height=geometry.height,
+            num_threads=num_threads,
+        )
+        shown_s = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0]
+    except (decord.DECORDError, RuntimeError, OSError, UnicodeError) as error:
+        raise VideoError(path, f"decord cannot read it ({_first_line(error)})") from error
+    ours_s = timeline.timestamps_s
+    # Decord counts from the start of the stream, the timeline from that of the container.
+    if len(shown_s) != len(ours_s) or np.abs((shown_s - shown_s[0]) - (ours_s - ours_s[0])).max() > (
+        _TIMESTAMP_TOLERANCE_S
+    ):
+        raise VideoError(path, "decord counts its frames otherwise than its packets do")
+    return reader
+
+
+def read_frames(
+    path: Path, reader: Any, wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode a video once, front to back, and yield the frames that are wanted.
+
+    Decord decodes ahead without bound for as long as it is left alone. So a stretch of about 30 s, from one key frame
+    to another, is read as a whole, and decord is stopped before its frames are handed out.
+
+    Args:
+        path: the video.
+        reader: of `open_reader`.
+        wanted: (M,) rising indices into the timeline.
+        timeline: when each frame is shown.
+        geometry: how frames are scaled and cut.
+
+    Yields:
+        (size, size, 3) RGB, one for each of `wanted`.
+
+    Raises:
+        VideoError: if a frame cannot be decoded.
+    """
+    import decord
+
+    for segment in _segments(wanted, timeline):
+        pictures: list[NDArray[np.uint8]] = []
+        try:
+            for start in range(0, len(segment), _BATCH):
+                batch = reader.get_batch(segment[start : start + _BATCH].tolist()).asnumpy()
+                pictures.extend(geometry.upright_square(picture) for picture in batch)
+            reader.seek(0)
+        except (decord.DECORDError, RuntimeError) as error:
+            raise VideoError(path, f"decord gave up ({_first_line(error)})") from error
+        yield from pictures
+
+
+def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:
+    borders: list[int] = []
+    start_s = timeline.timestamps_s[0]
+    for key_frame in timeline.key_frames:
+        if timeline.timestamps_s[key_frame] - start_s >= _SEGMENT_S:
+            borders.append(int(key_frame))
+            start_s = timeline.timestamps_s[key_frame]
+    cuts = np.searchsorted(wanted, borders)
+    return [segment for segment in np.split(wanted, cuts) if len(segment)]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rpartition("Check failed: ")[2][:120] if lines else type(error).__name__

@@ -1,0 +1,109 @@
+"""Frames through PyAV: exact for every file FFmpeg can read, in flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.errors import VideoError
+from extractors.frames import Geometry
+from extractors.timeline import Timeline, open_container
+
+
+def first_frame_quarter_turns(path: Path) -> int:
+    """Quarter turns counter-clockwise that bring the video's frames upright, as its first frame says.
+
+    Raises:
+        VideoError: if no frame can be decoded.
+    """
+    with open_container(path) as (container, stream):
+        for frame in _decoded(container, stream):
+            return round(frame.rotation / 90) % 4
+    raise VideoError(path, "none of its frames can be decoded")
+
+
+def read_frames(
+    path: Path, wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry, *, num_threads: int = 0
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode a video once, front to back, and yield the frames that are wanted.
+
+    A frame that cannot be decoded is stood in for by the one shown before it.
+
+    Args:
+        path: the video.
+        wanted: (M,) rising indices into the timeline.
+        timeline: when each frame is shown.
+        geometry: how frames are scaled and cut.
+        num_threads: decoding threads; 0 leaves it to FFmpeg.
+
+    Yields:
+        (size, size, 3) RGB, one for each of `wanted`.
+
+    Raises:
+        VideoError: if the file cannot be opened, or no frame can be decoded.
+    """
+    with open_container(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        stream.thread_count = num_threads
+        shown: Any = None
+        position = 0
+        for index, frame in _numbered(container, stream, timeline):
+            # Frames that appear later than a wanted one leave the one before them on show for it.
+            while position < len(wanted) and shown is not None and wanted[position] < index:
+                yield _picture(shown, geometry)
+                position += 1
+            if position == len(wanted):
+                return
+            shown = frame
+        if shown is None:
+            raise VideoError(path, "none of its frames can be decoded")
+        for _ in range(position, len(wanted)):
+            yield _picture(shown, geometry)
+
+
+def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:
+    import av
+
+    start_s = (container.start_time or 0) / av.time_base
+    half_frame_s = 0.5 / timeline.fps
+    count = 0
+    for frame in _decoded(container, stream):
+        if not timeline.trustworthy:
+            yield count, frame
+            count += 1
+        elif frame.pts is not None:
+            time_s = frame.pts * float(frame.time_base) - start_s
+            nearest = np.searchsorted(timeline.timestamps_s, time_s - 1e-6)
+            if time_s > timeline.timestamps_s[0] - half_frame_s:
+                yield min(int(nearest), len(timeline.timestamps_s) - 1), frame
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            yield from packet.decode()
+        except StopIteration:
+            return
+        except av.error.EOFError:
+            return
+        except av.error.InvalidDataError:
+            continue  # a damaged packet costs its own frames only
+        except av.error.FFmpegError:
+            return  # a file that breaks off: what came before it counts
+
+
+def _picture(frame: Any, geometry: Geometry) -> NDArray[np.uint8]:
+    from av.video.reformatter import Interpolation
+
+    scaled = frame.reformat(
+        width=geometry.width, height=geometry.height, format="rgb24", interpolation=Interpolation.BICUBIC
+    )
+    return geometry.upright_square(scaled.to_ndarray())

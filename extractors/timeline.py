@@ -1,0 +1,171 @@
+"""When each frame of a video file is shown, read from its packets without decoding them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.errors import VideoError
+
+# Formats that are lists of other files, or that take any text for a picture: none is a video file by itself.
+_NO_VIDEOS = frozenset({"concat", "hls", "dash", "sdp", "tty", "ffmetadata", "imf", "webm_dash_manifest"})
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The frames of a video's main stream in the order they are shown.
+
+    Attributes:
+        timestamps_s: (M,) when each frame appears, in seconds after the start of the container, rising.
+        fps: average frame rate.
+        width, height: pixels of a stored frame, before rotation.
+        codec: as FFmpeg names it.
+        longest_group_s: seconds between the two neighbouring key frames that lie furthest apart.
+        key_frames: (K,) indices of the frames that decoding can start from.
+        trustworthy: whether the file gives each frame a timestamp of its own; if not, they are made from the rate.
+        has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).
+    """
+
+    timestamps_s: NDArray[np.float64]
+    fps: float
+    width: int
+    height: int
+    codec: str
+    longest_group_s: float
+    key_frames: NDArray[np.int64]
+    trustworthy: bool
+    has_hidden_frames: bool
+
+    @property
+    def end_s(self) -> float:
+        """End of the last frame in seconds, one average frame after it appears."""
+        return float(self.timestamps_s[-1]) + 1 / self.fps
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Open a video file with PyAV.
+
+    Yields:
+        the container, and its best video stream.
+
+    Raises:
+        VideoError: if the file is missing, is not a regular file, cannot be read, or holds no video.
+    """
+    import av
+
+    _check_regular_file(path)
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        # With the protocol named, a colon in a file's name is not taken for one. Playlists open no further files.
+        container = av.open(f"file:{os.path.abspath(path)}", options={"protocol_whitelist": "file"})  # noqa: PTH100
+    except (av.error.FFmpegError, ValueError, UnicodeError) as error:
+        raise VideoError(path, f"not a video that can be read ({_reason(error)})") from error
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or set(container.format.name.split(",")) & _NO_VIDEOS:
+            raise VideoError(path, "holds no video stream")
+        yield container, stream
+
+
+def read_timeline(path: Path) -> Timeline:
+    """Read when each frame is shown.
+
+    Raises:
+        VideoError: as `open_container`, and if the stream holds no frames.
+    """
+    import av
+
+    pts: list[int] = []
+    keys: list[bool] = []
+    hidden = without = 0
+    with open_container(path) as (container, stream):
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:
+                    continue
+                if packet.is_discard:
+                    hidden += 1
+                elif packet.pts is None:
+                    without += 1
+                else:
+                    pts.append(packet.pts)
+                    keys.append(packet.is_keyframe)
+        except av.error.FFmpegError as error:
+            if not pts and not without:
+                raise VideoError(path, f"damaged before its first frame ({_reason(error)})") from error
+        time_base = float(stream.time_base or 0)
+        start_s = (container.start_time or 0) / av.time_base
+        average = float(stream.average_rate or stream.guessed_rate or 0)
+        context = stream.codec_context
+        width, height, codec = context.width, context.height, context.codec.canonical_name
+    if not pts and not without:
+        raise VideoError(path, "its video stream holds no frames")
+
+    order = np.argsort(np.array(pts, dtype=np.int64), kind="stable")
+    shown_s = np.array(pts, dtype=np.float64)[order] * time_base - start_s
+    trustworthy = without == 0 and _is_sound(shown_s)
+    if not trustworthy:
+        count = len(pts) + without
+        average = average if 0 < average <= 1000 else 25.0
+        shown_s = np.arange(count) / average
+    fps = _average_rate(shown_s, average)
+    key_frames = np.flatnonzero(np.array(keys)[order]) if trustworthy else np.zeros(1, dtype=np.int64)
+    return Timeline(
+        timestamps_s=shown_s,
+        fps=fps,
+        width=width,
+        height=height,
+        codec=codec,
+        longest_group_s=_longest_gap(shown_s, key_frames),
+        key_frames=key_frames.astype(np.int64),
+        trustworthy=trustworthy,
+        has_hidden_frames=hidden > 0 or bool(shown_s[0] < -1e-3),
+    )
+
+
+def _check_regular_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise VideoError(path, "is a folder, not a video file")
+        # Opening a pipe or a device could wait for ever.
+        if not stat.S_ISREG(mode):
+            raise VideoError(path, "is not a regular file")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise VideoError(path, "is empty")
+    except (OSError, ValueError) as error:
+        raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _is_sound(shown_s: NDArray[np.float64]) -> bool:
+    if not np.isfinite(shown_s).all() or np.abs(shown_s).max() > 1e8:
+        return False
+    # A few frames that share a timestamp are a muxer's slip; many are timestamps that mean nothing.
+    return len(shown_s) < 2 or float((np.diff(shown_s) > 0).mean()) > 0.95
+
+
+def _average_rate(shown_s: NDArray[np.float64], stated: float) -> float:
+    span_s = float(shown_s[-1] - shown_s[0])
+    measured = (len(shown_s) - 1) / span_s if span_s > 0 else 0.0
+    if stated > 0 and (measured == 0 or 0.5 < stated / measured < 2):
+        return stated
+    return measured or 25.0
+
+
+def _longest_gap(shown_s: NDArray[np.float64], key_frames: NDArray[np.int64]) -> float:
+    starts_s = shown_s[key_frames] if len(key_frames) else shown_s[:1]
+    return float(np.diff(np.append(starts_s, shown_s[-1])).max())
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).split(":", maxsplit=1)[0] or type(error).__name__
