@@ -103,4 +103,5 @@ def _slowfast_offsets(clip_length_s: float, fps: float) -> NDArray[np.float64]:
     length = clip_length_s / _SLOWFAST_SPAN_CLIP_S
     span = _SLOWFAST_SPAN * rate / 30 * length
     last = round(clip_length_s * _SLOWFAST_FPS) - 1
-    return np.floor(np.clip(np.linspace(0, span - 1, SLOWFAST_FRAMES), 0, last))
+    offsets: NDArray[np.float64] = np.floor(np.clip(np.linspace(0, span - 1, SLOWFAST_FRAMES), 0, last))
+    return offsets

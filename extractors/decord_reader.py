@@ -19,14 +19,13 @@ _BATCH = 64
 _LONGEST_GROUP_S = 20.0
 _TIMESTAMP_TOLERANCE_S = 2e-3
 
-# Decord retries a broken end of file ten thousand times unless told otherwise before it is loaded.
-os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")
-
 
 def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
     """Why decord would read a video wrongly or badly; empty if nothing speaks against it."""
     if timeline.codec == "av1":
         return "decord cannot decode AV1"
+    if timeline.codec == "hevc":
+        return "decord takes some HEVC frames for their neighbours"
     if not timeline.trustworthy:
         return "its timestamps are missing or mean nothing"
     if timeline.has_hidden_frames:

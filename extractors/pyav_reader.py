@@ -22,7 +22,7 @@ def first_frame_quarter_turns(path: Path) -> int:
     """
     with open_container(path) as (container, stream):
         for frame in _decoded(container, stream):
-            return round(frame.rotation / 90) % 4
+            return round(int(frame.rotation) / 90) % 4
     raise VideoError(path, "none of its frames can be decoded")
 
 

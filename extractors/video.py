@@ -107,6 +107,7 @@ class ClipReader:
 
         self._path = Path(path)
         self._samplings = tuple(samplings)
+        self._decoder = decoder
         self._chunk_s = chunk_s
         self._num_threads = num_threads
         self._timeline = timeline = read_timeline(self._path)
@@ -147,7 +148,11 @@ class ClipReader:
 
     def __iter__(self) -> Iterator[ClipChunk]:
         chunks = list(self._chunks())
-        wanted = np.unique(np.concatenate([needed for _, needed, _ in chunks])) if chunks else np.zeros(0, np.int64)
+        wanted = (
+            np.unique(np.concatenate([needed for _, needed, _ in chunks]))
+            if chunks
+            else np.zeros(0, np.int64)
+        )
         frames = self._frames(wanted)
         held: dict[int, NDArray[np.uint8]] = {}
         position = 0
@@ -207,6 +212,8 @@ class ClipReader:
                     done += 1
                 return
             except VideoError:
+                if self._decoder == "decord":
+                    raise
                 # What decord gives up on, FFmpeg can often still read: the rest comes from there.
                 self._decord = None
         yield from pyav_reader.read_frames(

@@ -8,8 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command line; exits with 0 (done), 1 (some inputs failed) or 2 (usage)."""
-    # Read once, when torch and decord are loaded: spinning OpenMP threads make a busy machine several times
-    # slower, and decord would retry a broken end of file ten thousand times.
+    # Read once, when torch is loaded: spinning OpenMP threads make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
