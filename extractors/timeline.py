@@ -63,7 +63,9 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     _check_regular_file(path)
-    av.logging.set_level(av.logging.PANIC)
+    # With a level, PyAV's log hook takes the interpreter's lock on FFmpeg's own threads, and freeing a decoder that
+    # is about to log waits for ever.
+    av.logging.set_level(None)
     try:
         # With the protocol named, a colon in a file's name is not taken for one. Playlists open no further files.
         container = av.open(f"file:{os.path.abspath(path)}", options={"protocol_whitelist": "file"})  # noqa: PTH100
