@@ -62,7 +62,7 @@ def fetch(
     while True:
         try:
             _transfer(url, part, progress=progress, can_verify=can_verify, timeout_s=timeout_s)
-        except _TransientError as error:  # noqa: PERF203 (a retry)
+        except _TransientError as error:
             failures = 0 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
             if failures > retries:

@@ -138,6 +138,23 @@ def locate(name: str | Artefact) -> Path | None:
     return next((path for path in _places(item) if path.is_file()), None)
 
 
+def find(name: str | Artefact) -> Path | None:
+    """Find an artefact, or the same weights in another form, on this machine: what `resolve` would load.
+
+    Args:
+        name: an artefact or its name.
+
+    Returns:
+        The file, or None if `resolve` would have to download.
+
+    Raises:
+        UsageError: if the name is unknown.
+    """
+    item = artefact(name) if isinstance(name, str) else name
+    candidates = (item, *(artefact(other) for other in item.equivalent))
+    return next((path for path in map(locate, candidates) if path is not None), None)
+
+
 def reachable(item: Artefact, timeout: float = 2.0) -> bool:
     """Whether a host of the artefact takes connections right now.
 
@@ -256,10 +273,9 @@ def resolve(
         if not Path(path).is_file():
             raise WeightsMissing(f"{path}: no such file, given as the weights of {item.name}")
         return Path(path)
-    for candidate in (item, *(artefact(other) for other in item.equivalent)):
-        found = locate(candidate)
-        if found is not None:
-            return found
+    found = find(item)
+    if found is not None:
+        return found
     if item.urls and not offline and not is_offline() and not reachable(item):
         raise WeightsMissing(_how_to_get(item, "is not on this machine, and its host cannot be reached"))
     return pull(item, progress=progress, offline=offline)
@@ -336,7 +352,7 @@ def _fetch_any(item: Artefact, part: Path, progress: Progress | None, retries: i
                 retries=retries,
                 backoff_s=backoff_s,
             )
-        except DownloadError as failure:  # noqa: PERF203 (the next mirror)
+        except DownloadError as failure:
             failures.append(str(failure))
         else:
             return

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_BLOCK_ROWS = 2048
+_BLOCK_ROWS = 512
 
 
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
@@ -25,7 +25,7 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
         return x
     if x.is_cuda or torch.compiler.is_compiling():
         return F.dropout(x, rate)
-    keep, scale = _keep_mask(x, rate)
+    keep, scale = _keep_mask(x.shape, rate)
     return _Mask.apply(x, keep, scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -150,48 +150,48 @@ class _FeedForward(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, slope: Tensor, rate: float
     ) -> Tensor:
-        needs_grad = any(ctx.needs_input_grad)
-        factor = float(slope)
+        needs_grad, factor = any(ctx.needs_input_grad), float(slope)
         out = x.new_empty(len(x), len(weight2))
-        hiddens, keeps, scale = [], [], 1.0
-        for rows, block in _blocks(x, out):
-            hidden = torch.addmm(bias1, rows, weight1.t())
-            active = F.leaky_relu(hidden, factor, inplace=not needs_grad)
-            if rate > 0:
-                keep, scale = _keep_mask(active, rate)
-                active *= keep.to(active.dtype)
-                keeps.append(keep)
-            if needs_grad:
-                hiddens.append(hidden)
-            torch.addmm(bias2, active, weight2.t(), alpha=scale, out=block)
+        hidden = x.new_empty(len(x) if needs_grad else _BLOCK_ROWS, len(weight1))
+        keep, scale = _keep_mask((len(x), len(weight1)), rate) if rate > 0 else (None, 1.0)
+        active, mask = (x.new_empty(_BLOCK_ROWS, len(weight1)) for _ in range(2))
+        for rows in _blocks(len(x)):
+            count = rows.stop - rows.start
+            inner = torch.addmm(bias1, x[rows], weight1.t(), out=hidden[rows] if needs_grad else hidden[:count])
+            F.leaky_relu_(active[:count].copy_(inner), factor)
+            if keep is not None:
+                active[:count] *= mask[:count].copy_(keep[rows])
+            torch.addmm(bias2, active[:count], weight2.t(), alpha=scale, out=out[rows])
         if needs_grad:
-            ctx.save_for_backward(x, weight1, weight2, slope, *hiddens, *keeps)
+            ctx.save_for_backward(x, weight1, weight2, slope, hidden, keep)
             ctx.scale = scale
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight1, weight2, slope, *blocks = ctx.saved_tensors
+        x, weight1, weight2, slope, hidden, keep = ctx.saved_tensors
         factor, grad = float(slope), grad.contiguous()
         grad_x = torch.empty_like(x)
         grad_weight1, grad_weight2 = torch.zeros_like(weight1), torch.zeros_like(weight2)
         grad_bias1 = weight1.new_zeros(len(weight1))
         grad_slope = 0.0
-        count = -(-len(x) // _BLOCK_ROWS)
-        for index, (rows, rows_grad, rows_out) in enumerate(_blocks(x, grad, grad_x)):
-            hidden = blocks[index]
-            active, inner = F.leaky_relu(hidden, factor), torch.mm(rows_grad, weight2)
-            if len(blocks) > count:
-                keep = blocks[count + index].to(hidden.dtype).mul_(ctx.scale)
-                active *= keep
-                inner *= keep
-            grad_weight2.addmm_(rows_grad.t(), active)
-            grad_slope += float(torch.dot(hidden.clamp(max=0).flatten(), inner.flatten()))
-            inner = torch.ops.aten.leaky_relu_backward(inner, hidden, factor, False)
+        buffers = [x.new_empty(_BLOCK_ROWS, len(weight1)) for _ in range(3)]
+        for rows in _blocks(len(x)):
+            active, inner, scratch = (buffer[: rows.stop - rows.start] for buffer in buffers)
+            F.leaky_relu_(active.copy_(hidden[rows]), factor)
+            torch.mm(grad[rows], weight2, out=inner)
+            if keep is not None:
+                active *= scratch.copy_(keep[rows]).mul_(ctx.scale)
+                inner *= scratch
+            grad_weight2.addmm_(grad[rows].t(), active)
+            below = torch.clamp(hidden[rows], max=0, out=scratch)
+            grad_slope += float(torch.dot(below.flatten(), inner.flatten()))
+            # 1 where the input is positive, elsewhere the slope.
+            inner *= torch.sign(hidden[rows], out=scratch).clamp_(min=0).mul_(1 - factor).add_(factor)
             grad_bias1 += inner.sum(dim=0)
-            grad_weight1.addmm_(inner.t(), rows)
-            torch.mm(inner, weight1, out=rows_out)
+            grad_weight1.addmm_(inner.t(), x[rows])
+            torch.mm(inner, weight1, out=grad_x[rows])
         return (
             grad_x,
             grad_weight1,
@@ -203,18 +203,19 @@ class _FeedForward(torch.autograd.Function):
         )
 
 
-def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(tensor.split(_BLOCK_ROWS) for tensor in tensors), strict=True)
+def _blocks(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, _BLOCK_ROWS):
+        yield slice(start, min(start + _BLOCK_ROWS, rows))
 
 
-def _keep_mask(x: Tensor, rate: float) -> tuple[Tensor, float]:
+def _keep_mask(shape: tuple[int, ...], rate: float) -> tuple[Tensor, float]:
     """Which elements survive (1, else 0), and the factor that makes up for the others.
 
     In int16 all along: conversions from and comparisons to bool are many times slower.
     """
-    dropped = round(rate * 65536)
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    lanes = draws.view(torch.int16)[: x.numel()].view(x.shape)
+    dropped, count = round(rate * 65536), math.prod(shape)
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    lanes = draws.view(torch.int16)[:count].view(shape)
     return lanes.ge_(dropped - 32768), 65536 / (65536 - dropped)
 
 

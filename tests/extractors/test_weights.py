@@ -470,13 +470,15 @@ def test_the_same_weights_in_another_form_save_a_download(home: Path) -> None:
     path = home / ".cache" / "clip" / "ViT-B-32.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
-    assert weights.resolve("clip-vit-b-32", offline=True) == path
+    assert weights.locate("clip-vit-b-32") is None
+    assert weights.find("clip-vit-b-32") == weights.resolve("clip-vit-b-32", offline=True) == path
 
 
 def test_weights_of_another_training_run_do_not_stand_in(home: Path) -> None:
     path = home / "cache" / "torch" / "hub" / "checkpoints" / "SLOWFAST_8x8_R50.pyth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
+    assert weights.find("slowfast-r50-8x8") is None
     with pytest.raises(WeightsMissing, match="slowfast-r50-8x8"):
         weights.resolve("slowfast-r50-8x8", offline=True)
 
