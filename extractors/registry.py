@@ -23,6 +23,9 @@ _TEXT_MODULES = {
 DEFAULT_FPS: Mapping[str, float] = {"clip": 0.5, "slowfast": 0.5, "lite": 1.0}
 """Clips per second a feature is extracted at unless told otherwise; the published features have 0.5."""
 
+WEIGHTS: Mapping[str, str] = {"clip": "clip-vit-b-32", "slowfast": "slowfast-r50-8x8"}
+"""The named weights a feature is made with; features that carry their own have none."""
+
 MIN_FPS, MAX_FPS = 0.5, 2.0
 
 

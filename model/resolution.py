@@ -10,7 +10,7 @@ from pathlib import Path
 
 from extractors.base import EncoderOptions, VideoEncoder
 from extractors.errors import UsageError
-from extractors.registry import clip_length_s, load_video_encoder
+from extractors.registry import WEIGHTS, clip_length_s, load_video_encoder
 
 LITE_NOTE = (
     "answered with the 'lite' features: they know scenes and objects, but no actions, attributes or people. "
@@ -93,19 +93,20 @@ def _obtainable(feature: str, options: EncoderOptions) -> bool:
     A host that did not answer is not asked again for ten minutes, so that working without a network is not slowed
     down by every call.
     """
-    from extractors.weights import artefacts, is_offline, locate, reachable, weights_dir
+    from extractors.weights import artefact, find, is_offline, reachable, weights_dir
 
-    if options.weights_path(feature) is not None:
-        return True
-    candidates = [item for item in artefacts() if item.feature == feature]
-    if any(locate(item) is not None for item in candidates):
+    if (
+        feature not in WEIGHTS
+        or options.weights_path(feature) is not None
+        or find(WEIGHTS[feature]) is not None
+    ):
         return True
     if options.offline or is_offline():
         return False
     marker = weights_dir() / f".{feature}-unreachable"
     if _age_s(marker) < _UNREACHABLE_FOR_S:
         return False
-    if reachable(candidates[0]):
+    if reachable(artefact(WEIGHTS[feature])):
         return True
     with suppress(OSError):  # the marker only saves time
         marker.parent.mkdir(parents=True, exist_ok=True)

@@ -204,9 +204,10 @@ def _check_clip() -> Finding:
 
 
 def _is_here(feature: str) -> bool:
-    from extractors.weights import artefacts, locate
+    from extractors.registry import WEIGHTS
+    from extractors.weights import find
 
-    return any(locate(item) is not None for item in artefacts() if item.feature == feature)
+    return find(WEIGHTS[feature]) is not None
 
 
 def _version(package: str) -> str | None:

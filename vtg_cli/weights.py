@@ -72,6 +72,9 @@ def pull(name: Name, quiet: Quiet = False, offline: Offline = False) -> None:
     from extractors import weights
     from vtg_cli.progress import DownloadProgress
 
+    if (here := weights.find(name)) is not None:
+        typer.echo(here)
+        return
     progress = DownloadProgress(name)
     try:
         typer.echo(weights.pull(name, progress=progress, offline=offline))
