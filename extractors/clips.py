@@ -69,9 +69,15 @@ def sample_times(sampling: Sampling, *, end_s: float, fps: float) -> NDArray[np.
     """
     count = clip_count(sampling, end_s)
     if sampling.kind == "center_frame":
-        return (np.arange(count, dtype=np.float64)[:, None] + 0.5) * sampling.clip_length_s  # (N, 1)
+        middles: NDArray[np.float64] = (
+            np.arange(count, dtype=np.float64)[:, None] + 0.5
+        ) * sampling.clip_length_s
+        return middles  # (N, 1)
     frames = np.rint(np.arange(count) * sampling.clip_length_s * _SLOWFAST_FPS)[:, None]  # (N, 1)
-    return (frames + _slowfast_offsets(sampling.clip_length_s, fps) + 0.5) / _SLOWFAST_FPS  # (N, 32)
+    times: NDArray[np.float64] = (
+        frames + _slowfast_offsets(sampling.clip_length_s, fps) + 0.5
+    ) / _SLOWFAST_FPS
+    return times  # (N, 32)
 
 
 def frame_indices(times_s: NDArray[np.float64], timestamps_s: NDArray[np.float64]) -> NDArray[np.int64]:
