@@ -403,6 +403,10 @@ def test_the_next_video_is_decoded_while_this_one_is_encoded(
 # --- processes ------------------------------------------------------------------------------------
 
 _EXTRACT = """
+import signal
+
+# A runner in the background hands down an ignored SIGINT; a user's terminal does not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 from extractors.cache import FeatureCache
 from extractors.pipeline import collect_videos, extract_features
