@@ -23,7 +23,6 @@ SLOWFAST_FRAMES = 32
 
 _SLOWFAST_FPS = 30  # the published script resampled every video to this rate first
 _SLOWFAST_SPAN = 64  # frames that its 32 are spread over, in a source of 30 frames a second
-_SLOWFAST_SPAN_CLIP_S = 2.0
 _TIE = 1e-6  # 13.00 s at 0.5 fps is a tie that decimal rounding must not decide
 
 
@@ -44,7 +43,7 @@ class Sampling:
 def clip_count(sampling: Sampling, end_s: float) -> int:
     """Number of clips of a video.
 
-    A last clip that is cut short counts for `center_frame` if its middle is in the video, and for `slowfast` always:
+    A last clip that is cut short counts for `center_frame` if its middle is in the video, for `slowfast` if a frame is:
     a video of 30.7 s has 15 and 16 clips of 2 s. There is one clip at least.
 
     Args:
@@ -52,8 +51,12 @@ def clip_count(sampling: Sampling, end_s: float) -> int:
         end_s: end of the last frame in seconds.
     """
     clips = end_s / sampling.clip_length_s
-    count = math.floor(clips + 0.5 + _TIE) if sampling.kind == "center_frame" else math.ceil(clips - _TIE)
-    return max(count, 1)
+    if sampling.kind == "center_frame":
+        return max(math.floor(clips + 0.5 + _TIE), 1)
+    # The published script counts the frames of the stream it resampled: 30.01 s have none of a sixteenth clip.
+    resampled = math.floor(end_s * _SLOWFAST_FPS + 0.5 + _TIE)
+    filled = math.ceil(resampled / (_SLOWFAST_FPS * sampling.clip_length_s) - _TIE)
+    return max(min(filled, math.ceil(clips - _TIE)), 1)
 
 
 def sample_times(sampling: Sampling, *, end_s: float, fps: float) -> NDArray[np.float64]:
@@ -102,12 +105,12 @@ def _slowfast_offsets(clip_length_s: float, fps: float) -> NDArray[np.float64]:
 
     The published script spreads 32 frames over 64 of a 30 fps source, scaled by the source's whole frame rate, and cuts
     at the end of the clip: sources of 23 to 30 fps look at up to the whole clip, faster ones at ever less of it. That
-    is kept for 23 to 30 fps, where most videos and all published features lie; others are read as 30 fps.
+    is kept for 23 to 30 fps, where most videos and all published features lie; others are read as 30 fps. Clips of less
+    than 2 s are cut like any other, as in the published features of 1 s: their last frame is seen many times.
     """
     whole = math.floor(fps + _TIE)
     rate = whole if 23 <= whole <= 30 else 30
-    length = clip_length_s / _SLOWFAST_SPAN_CLIP_S
-    span = _SLOWFAST_SPAN * rate / 30 * length
+    span = _SLOWFAST_SPAN * rate / 30
     last = round(clip_length_s * _SLOWFAST_FPS) - 1
     offsets: NDArray[np.float64] = np.floor(np.clip(np.linspace(0, span - 1, SLOWFAST_FRAMES), 0, last))
     return offsets

@@ -30,6 +30,8 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
         return "its timestamps are missing or mean nothing"
     if timeline.has_hidden_frames:
         return "it holds frames that are not shown, which decord miscounts"
+    if timeline.seek_fault:
+        return timeline.seek_fault
     if quarter_turns:
         return "its frames are stored turned"
     if timeline.longest_group_s > _LONGEST_GROUP_S:

@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 
 from extractors.errors import VideoError
 
-# Formats that are lists of other files, or that take any text for a picture: none is a video file by itself.
-_NO_VIDEOS = frozenset({"concat", "hls", "dash", "sdp", "tty", "ffmetadata", "imf", "webm_dash_manifest"})
+# What FFmpeg may take a file for. Pictures, subtitles and text are no videos, and a playlist has FFmpeg try for ever to
+# fetch what it names.
+_FORMATS = (
+    "mov,matroska,avi,flv,mpegts,mpeg,asf,ogg,gif,ivf,mxf,rm,wtv,nut,dv,nsv,swf,"
+    "h264,hevc,m4v,mpegvideo,obu,vc1,mjpeg,yuv4mpegpipe"
+)
+# Formats with an index that decord finds its way by.
+_INDEXED = frozenset({"mov", "matroska", "avi"})
+_IDR = 5
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Timeline:
         longest_group_s: seconds between the two neighbouring key frames that lie furthest apart.
         key_frames: (K,) indices of the frames that decoding can start from.
         trustworthy: whether the file gives each frame a timestamp of its own; if not, they are made from the rate.
+        seek_fault: why decoding from a key frame may give other frames than expected; empty if it does not.
         has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).
     """
 
@@ -42,6 +50,7 @@ class Timeline:
     longest_group_s: float
     key_frames: NDArray[np.int64]
     trustworthy: bool
+    seek_fault: str
     has_hidden_frames: bool
 
     @property
@@ -67,13 +76,14 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
     # is about to log waits for ever.
     av.logging.set_level(None)
     try:
-        # With the protocol named, a colon in a file's name is not taken for one. Playlists open no further files.
-        container = av.open(f"file:{os.path.abspath(path)}", options={"protocol_whitelist": "file"})  # noqa: PTH100
+        # With the protocol named, a colon in a file's name is not taken for one.
+        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+        container = av.open(f"file:{os.path.abspath(path)}", options=options)  # noqa: PTH100
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
         raise VideoError(path, f"not a video that can be read ({_reason(error)})") from error
     with container:
         stream = container.streams.best("video")
-        if stream is None or set(container.format.name.split(",")) & _NO_VIDEOS:
+        if stream is None:
             raise VideoError(path, "holds no video stream")
         yield container, stream
 
@@ -88,6 +98,7 @@ def read_timeline(path: Path) -> Timeline:
 
     pts: list[int] = []
     keys: list[bool] = []
+    fresh: list[bool] = []
     hidden = without = 0
     with open_container(path) as (container, stream):
         try:
@@ -101,11 +112,13 @@ def read_timeline(path: Path) -> Timeline:
                 else:
                     pts.append(packet.pts)
                     keys.append(packet.is_keyframe)
+                    fresh.append(packet.is_keyframe and _starts_afresh(packet, stream))
         except av.error.FFmpegError as error:
             if not pts and not without:
                 raise VideoError(path, f"damaged before its first frame ({_reason(error)})") from error
         time_base = float(stream.time_base or 0)
-        start_s = (container.start_time or 0) / av.time_base
+        start_s = _start_s(container, time_base)
+        formats = set(container.format.name.split(","))
         average = float(stream.average_rate or stream.guessed_rate or 0)
         context = stream.codec_context
         width, height, codec = context.width, context.height, context.codec.canonical_name
@@ -130,6 +143,7 @@ def read_timeline(path: Path) -> Timeline:
         longest_group_s=_longest_gap(shown_s, key_frames),
         key_frames=key_frames.astype(np.int64),
         trustworthy=trustworthy,
+        seek_fault=_seek_fault(formats, pts, keys, fresh),
         has_hidden_frames=hidden > 0 or bool(shown_s[0] < -1e-3),
     )
 
@@ -147,6 +161,50 @@ def _check_regular_file(path: Path) -> None:
                 raise VideoError(path, "is empty")
     except (OSError, ValueError) as error:
         raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _seek_fault(formats: set[str], pts: list[int], keys: list[bool], fresh: list[bool]) -> str:
+    """What speaks against seeking; `pts`, `keys` and `fresh` are in the order of decoding."""
+    if not formats & _INDEXED:
+        return "its format has no index to seek by"
+    if keys != fresh:
+        return "its key frames are no points to start decoding from"
+    latest_key: float = np.inf
+    for shown, key in zip(pts, keys, strict=True):
+        if key:
+            latest_key = shown
+        elif shown < latest_key:
+            # An open group of pictures: who starts decoding at its key frame drops these, and miscounts the rest.
+            return "frames shown before a key frame depend on it"
+    return ""
+
+
+def _start_s(container: Any, tick_s: float) -> float:
+    """Start of the container on the stream's own ticks: microseconds would tip the ties of a 60 fps video."""
+    start_s = (container.start_time or 0) / 1_000_000
+    return round(start_s / tick_s) * tick_s if tick_s else start_s
+
+
+def _starts_afresh(packet: Any, stream: Any) -> bool:
+    """Whether a key packet of H.264 holds an IDR picture; to the container a mere recovery point looks the same."""
+    context = stream.codec_context
+    if context.codec.canonical_name != "h264":
+        return True
+    return _IDR in _nal_unit_types(bytes(packet), context.extradata or b"")
+
+
+def _nal_unit_types(data: bytes, extradata: bytes) -> Iterator[int]:
+    if len(extradata) > 4 and extradata[0] == 1:  # each unit behind its length, as in MP4 and Matroska
+        prefix = (extradata[4] & 3) + 1
+        at = 0
+        while at + prefix < len(data):
+            yield data[at + prefix] & 31
+            at += prefix + int.from_bytes(data[at : at + prefix], "big")
+        return
+    at = data.find(b"\0\0\1")
+    while 0 <= at < len(data) - 3:
+        yield data[at + 3] & 31
+        at = data.find(b"\0\0\1", at + 3)
 
 
 def _is_sound(shown_s: NDArray[np.float64]) -> bool:

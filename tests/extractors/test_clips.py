@@ -73,6 +73,13 @@ def test_slowfast_frames_of_a_clip(fps, start, last, distinct):
     np.testing.assert_array_equal(frames[3], frames[0] + 180)
 
 
+def test_slowfast_clips_of_one_second_are_cut_as_published():
+    times = sample_times(Sampling("slowfast", 1.0), end_s=3.0, fps=25)
+    frames = np.rint(times * 30 - 0.5).astype(int)
+    expected = np.clip(np.linspace(0, 64 * 25 / 30 - 1, 32), 0, 29).astype(int)
+    np.testing.assert_array_equal(frames, expected + 30 * np.arange(3)[:, None])
+
+
 @pytest.mark.parametrize("clip_length_s", [0.5, 1.0])
 def test_shorter_slowfast_clips_stay_inside_their_clip(clip_length_s):
     times = sample_times(Sampling("slowfast", clip_length_s), end_s=10, fps=30)

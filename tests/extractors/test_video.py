@@ -191,6 +191,60 @@ def test_other_codecs(tmp_path, suffix, codec, pixel_format):
     assert read_indices(clips[:, 0]) == [29, 89, 149]
 
 
+X264 = {"bf": "3", "preset": "veryfast"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".mp4", {**X264, "x264-params": "open-gop=1:scenecut=0:b-adapt=0"}),
+        (".mkv", {**X264, "x264-params": "open-gop=1:scenecut=0:b-adapt=0"}),
+        (".mp4", {"preset": "veryfast", "x264-params": "intra-refresh=1:bframes=0"}),
+        (".ts", X264),
+    ],
+    ids=["open-mp4", "open-mkv", "refresh", "ts"],
+)
+def test_key_frames_that_cannot_be_sought_are_not(tmp_path, suffix, options):
+    path = render(tmp_path / f"v{suffix}", frames=150, fps=30, gop=30, options=options)
+    # Seven frames apart, so that key frames are stepped over and a decoder has to seek.
+    (clips,), reader = read(path, Sampling("center_frame", 7 / 30))
+    assert reader.info.decoder == "pyav"
+    assert read_indices(clips[:, 0]) == [7 * k + 3 for k in range(len(clips))]
+
+
+def test_frames_before_a_key_frame_are_counted(tmp_path):
+    path = render(tmp_path / "v.mp4", frames=90, fps=30, codec="mpeg4", options={"bf": "2"})
+    (clips,), _ = read(path, Sampling("center_frame", 7 / 30))
+    assert read_indices(clips[:, 0]) == [7 * k + 3 for k in range(len(clips))]
+
+
+def test_a_start_between_microseconds_tips_no_tie(tmp_path):
+    # At 60 fps every second frame appears at the very instant the 30 fps grid looks at: it does not count.
+    path = render(tmp_path / "v.ts", times_s=(2501 / 30000 + np.arange(240) / 60).tolist(), fps=60)
+    (clips,), _ = read(path, SLOWFAST)
+    offsets = np.clip(np.linspace(0, 63, 32), 0, 59).astype(int)
+    assert read_indices(clips[0]) == (2 * offsets).tolist()
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "picture.png"])
+def test_playlists_and_pictures_are_refused_at_once(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("png"):
+        with av.open(str(path), "w", format="image2") as container:
+            stream = container.add_stream("png", rate=1)
+            stream.width = stream.height = 64
+            stream.pix_fmt = "rgb24"
+            container.mux(stream.encode(av.VideoFrame(64, 64, "rgb24")))
+            container.mux(stream.encode(None))
+    else:
+        path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\nhttp://localhost/a.ts\n")
+    code = "import sys; from extractors.video import probe; probe(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "VideoError" in done.stderr
+
+
 @pytest.mark.parametrize(("width", "height"), [(640, 270), (240, 426), (96, 96), (1000, 64)])
 def test_any_shape_is_cut_from_the_middle(tmp_path, width, height):
     path = render(tmp_path / "v.mp4", frames=30, width=width, height=height)
