@@ -34,7 +34,7 @@ _TOKENIZER = (
 )
 
 TEXT_SPEC = FeatureSpec(
-    name="lite_text",
+    name="lite",
     dim=DIM,
     clip_length_s=0,
     normalization="l2",

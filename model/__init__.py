@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.grounder import EncodedVideo as EncodedVideo
+    from model.encoded import EncodedVideo as EncodedVideo
     from model.grounder import Grounder as Grounder
     from model.moments import GroundingResult as GroundingResult
     from model.moments import Moment as Moment
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Grounder": "model.grounder",
-    "EncodedVideo": "model.grounder",
+    "EncodedVideo": "model.encoded",
     "GroundingResult": "model.moments",
     "Moment": "model.moments",
     "Saliency": "model.moments",

@@ -3,63 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from extractors.base import TextEncoder, TextFeatures, VideoEncoder
+from extractors.base import EncoderOptions, TextEncoder, VideoEncoder
 from extractors.cache import FeatureCache
 from extractors.errors import UsageError
 from extractors.pipeline import Event, encode_video
 from extractors.queries import encode_queries, pooled_phrases
 from extractors.registry import load_text_encoder
-from model import zeroshot
+from model.encoded import Answer, EncodedVideo, GroundingModel
 from model.moments import GroundingResult, make_result
-from model.resolution import plan_features
-
-Answer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
-"""Moments (K, 3) as start in seconds, end in seconds, score, best first; and saliency (N,)."""
-
-
-@dataclass(frozen=True)
-class EncodedVideo:
-    """A video as a model sees it.
-
-    Attributes:
-        path: the file.
-        duration_s: its length in seconds.
-        features: by name, (N, dim) float32, a row a clip.
-    """
-
-    path: Path
-    duration_s: float
-    features: Mapping[str, NDArray[np.float32]]
-
-
-class GroundingModel(Protocol):
-    """What turns encoded videos and queries into moments."""
-
-    @property
-    def name(self) -> str:
-        """How results name it."""
-        ...
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The video features it reads, in order."""
-        ...
-
-    @property
-    def clip_length_s(self) -> float:
-        """Seconds a clip of those features."""
-        ...
-
-    def answer(self, video: EncodedVideo, queries: Sequence[TextFeatures], *, top_k: int) -> list[Answer]:
-        """Ground every query in a video; one answer a query, in order."""
-        ...
+from model.resolution import FeaturePlan, choose_model, plan_features
+from model.zeroshot import ZeroShot
 
 
 class Grounder:
@@ -107,12 +62,13 @@ class Grounder:
         on_event: Callable[[Event], None] | None = None,
         on_download: Callable[[int, int | None], None] | None = None,
     ) -> Grounder:
-        """Choose a model and its features; nothing heavy is loaded before it is needed.
+        """Choose a model and its features; no encoder is loaded before it is needed.
 
         Args:
-            model: `auto` or `zero-shot`.
+            model: a trained model by name (`flashvtg-qvhl`) or by path, `zero-shot`, or `auto`: the best trained
+                model here whose features can be had, else zero-shot.
             features: `auto`, or names with commas between, for instance `clip,slowfast`.
-            fps: clips per second, 0.5 to 2; None for the features' own rate.
+            fps: clips per second, 0.5 to 2; None for the rate of the model or of the features.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: of the encoders: `auto`, `fp32`, `bf16` or `fp16`.
             weights: paths that replace the named weights, by feature name.
@@ -124,34 +80,61 @@ class Grounder:
         Raises:
             UsageError: if a name is unknown or a value is out of range.
             WeightsMissing: if named features have weights that are neither here nor reachable.
+            WeightsInvalid: if the model's file is damaged.
+            FeatureMismatch: if the model reads other features than those asked for.
         """
-        if model not in ("auto", zeroshot.NAME):
-            raise UsageError(f"unknown model '{model}'; known are auto, {zeroshot.NAME}")
-        plan = plan_features(
-            features,
-            wanted=("clip",),
-            fps=fps,
+        options = EncoderOptions(
             device=device,
             precision=precision,
-            weights=weights,
+            weights={name: Path(path) for name, path in (weights or {}).items()},
             offline=offline,
             on_download=on_download,
         )
         store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+        file = choose_model(model, features, fps, options)
+        if file is None:
+            return cls._zero_shot(plan_features(features, ("clip",), fps, options), store, on_event)
+        return cls._trained(file, features, fps, options, store, on_event)
+
+    @classmethod
+    def _zero_shot(
+        cls, plan: FeaturePlan, store: FeatureCache, on_event: Callable[[Event], None] | None
+    ) -> Grounder:
         feature = _aligned_feature(plan.names)
         text_encoder = load_text_encoder(feature, plan.options[feature])
-        return cls(
-            ZeroShot(
-                feature,
-                plan.options[feature].clip_length_s,
-                lambda phrases: pooled_phrases(phrases, text_encoder, store),
-            ),
-            plan.video_encoders(),
-            text_encoder,
-            store,
-            notes=plan.notes,
-            on_event=on_event,
+        model = ZeroShot(
+            feature,
+            plan.options[feature].clip_length_s,
+            lambda phrases: pooled_phrases(phrases, text_encoder, store),
         )
+        return cls(model, plan.video_encoders(), text_encoder, store, notes=plan.notes, on_event=on_event)
+
+    @classmethod
+    def _trained(
+        cls,
+        file: Path,
+        features: str,
+        fps: float | None,
+        options: EncoderOptions,
+        store: FeatureCache,
+        on_event: Callable[[Event], None] | None,
+    ) -> Grounder:
+        from extractors.device import resolve_device
+        from model.store import read_model
+        from model.trained import TrainedModel
+
+        model = TrainedModel(
+            read_model(file), name=file.name.removesuffix(file.suffix), device=resolve_device(options.device)
+        )
+        model_fps = 1 / model.clip_length_s if fps is None else fps
+        # Streams are found by name, so the order they are asked for in is free.
+        same = features == "auto" or sorted(features.split(",")) == sorted(model.features)
+        plan = plan_features(",".join(model.features) if same else features, (), model_fps, options)
+        video_encoders = plan.video_encoders()
+        model.require_video_features([encoder.spec for encoder in video_encoders])
+        text_encoder = load_text_encoder(*model.text_encoder(plan.options))
+        model.require_text_features(text_encoder.spec)
+        return cls(model, video_encoders, text_encoder, store, notes=plan.notes, on_event=on_event)
 
     @property
     def model(self) -> GroundingModel:
@@ -199,55 +182,48 @@ class Grounder:
         if not isinstance(video, EncodedVideo):
             video = self.encode(video)
         texts = encode_queries(queries, self._text_encoder, self._cache)
+        answers = self._model.answer([video], texts, top_k=top_k)
         return [
-            make_result(
-                video=video.path,
-                query=query,
-                model=self._model.name,
-                features=self._model.features,
-                duration_s=video.duration_s,
-                moments=moments[moments[:, 2] >= threshold],
-                saliency=saliency,
-                clip_length_s=self._model.clip_length_s,
-            )
-            for query, (moments, saliency) in zip(
-                queries, self._model.answer(video, texts, top_k=top_k), strict=True
-            )
+            self._result(video, query, answer, threshold)
+            for query, answer in zip(queries, answers, strict=True)
         ]
 
-
-class ZeroShot:
-    """`model.zeroshot` over one feature whose rows lie in its text encoder's space.
-
-    Args:
-        feature: name of that feature.
-        clip_length_s: seconds a clip.
-        embed_phrases: gives the (M, E) pooled rows of M phrases.
-    """
-
-    def __init__(
+    def ground_videos(
         self,
-        feature: str,
-        clip_length_s: float,
-        embed_phrases: Callable[[Sequence[str]], NDArray[np.float32]],
-    ) -> None:
-        self.name = zeroshot.NAME
-        self.features = (feature,)
-        self.clip_length_s = clip_length_s
-        self._embed_phrases = embed_phrases
+        videos: Sequence[EncodedVideo | str | Path],
+        query: str,
+        *,
+        top_k: int = 5,
+        threshold: float = 0.0,
+    ) -> list[GroundingResult]:
+        """Find the moments of many videos that match one query; arguments and errors as for `ground`.
 
-    def answer(self, video: EncodedVideo, queries: Sequence[TextFeatures], *, top_k: int) -> list[Answer]:
-        """Ground every query in a video; see `model.zeroshot` for how."""
-        rows = video.features[self.features[0]]
-        background = self._embed_phrases(zeroshot.background_phrases())
-        answers: list[Answer] = []
-        for query in queries:
-            saliency = zeroshot.saliency_curve(rows, query.pooled, background)
-            moments = zeroshot.find_moments(
-                saliency, clip_length_s=self.clip_length_s, duration_s=video.duration_s, top_k=top_k
-            )
-            answers.append((moments, saliency))
-        return answers
+        Returns:
+            one result a video, in order.
+        """
+        _check_request([query], top_k)
+        encoded = [video if isinstance(video, EncodedVideo) else self.encode(video) for video in videos]
+        if not encoded:
+            return []
+        texts = encode_queries([query], self._text_encoder, self._cache)
+        answers = self._model.answer(encoded, texts, top_k=top_k)
+        return [
+            self._result(video, query, answer, threshold)
+            for video, answer in zip(encoded, answers, strict=True)
+        ]
+
+    def _result(self, video: EncodedVideo, query: str, answer: Answer, threshold: float) -> GroundingResult:
+        moments, saliency = answer
+        return make_result(
+            video=video.path,
+            query=query,
+            model=self._model.name,
+            features=self._model.features,
+            duration_s=video.duration_s,
+            moments=moments[moments[:, 2] >= threshold],
+            saliency=saliency,
+            clip_length_s=self._model.clip_length_s,
+        )
 
 
 def _aligned_feature(names: Sequence[str]) -> str:

@@ -1,19 +1,20 @@
-"""Which features answer when the user leaves the choice open: the best that can be had, and it is said which."""
+"""Which model and which features answer when the user leaves the choice open: the best that can be had."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extractors.base import EncoderOptions, VideoEncoder
 from extractors.errors import UsageError
-from extractors.registry import WEIGHTS, clip_length_s, load_video_encoder
+from extractors.registry import DEFAULT_FPS, WEIGHTS, clip_length_s, load_video_encoder
+from model import zeroshot
 
 LITE_NOTE = (
-    "answered with the 'lite' features: they know scenes and objects, but no actions, attributes or people. "
+    "the 'lite' features are used: they know scenes and objects, but no actions, attributes or people. "
     "For the strong ones: vtg weights pull clip-vit-b-32"
 )
 
@@ -45,15 +46,7 @@ class FeaturePlan:
 
 
 def plan_features(
-    features: str,
-    *,
-    wanted: Sequence[str],
-    fps: float | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    offline: bool = False,
-    on_download: Callable[[int, int | None], None] | None = None,
+    features: str, wanted: Sequence[str], fps: float | None, options: EncoderOptions
 ) -> FeaturePlan:
     """Read a choice of features.
 
@@ -62,18 +55,11 @@ def plan_features(
             them can be had, else `lite`, which needs no download.
         wanted: names that are of use only together.
         fps: clips per second, 0.5 to 2; None for each feature's own rate.
-        device, precision, weights, offline, on_download: as for `EncoderOptions`.
+        options: what the encoders share; the clip length is set here.
 
     Raises:
         UsageError: if a name is unknown or given twice, or a rate is out of range.
     """
-    options = EncoderOptions(
-        device=device,
-        precision=precision,
-        weights={name: Path(path) for name, path in (weights or {}).items()},
-        offline=offline,
-        on_download=on_download,
-    )
     if features == "auto":
         names = tuple(wanted) if all(_obtainable(name, options) for name in wanted) else ("lite",)
     else:
@@ -85,6 +71,45 @@ def plan_features(
         {name: replace(options, clip_length_s=clip_length_s(name, fps)) for name in names},
         (LITE_NOTE,) if names == ("lite",) else (),
     )
+
+
+def choose_model(model: str, features: str, fps: float | None, options: EncoderOptions) -> Path | None:
+    """The file of the trained model that answers; None for zero-shot.
+
+    Args:
+        model: a name or path, `zero-shot`, or `auto`: the first trained model here whose features can all be had
+            (models of QVHighlights before others), unless other features or another rate are asked for.
+        features, fps: as for `plan_features`.
+        options: weights given by path, and the offline switch.
+
+    Raises:
+        UsageError: if there is no model of that name; the message lists those there are.
+    """
+    from model.store import features_of, find_model, installed_models
+
+    if model == zeroshot.NAME:
+        return None
+    if model != "auto":
+        file = find_model(model)
+        if file is None:
+            known = ", ".join(["auto", zeroshot.NAME, *installed_models()])
+            raise UsageError(
+                f"there is no model '{model}' here; known are {known}. To add one: vtg weights add FILE"
+            )
+        return file
+    if fps is not None:
+        return None
+    candidates = sorted(installed_models().items(), key=lambda item: ("qvhighlights" not in item[0], item[0]))
+    for _, file in candidates:
+        names = features_of(file)
+        asked = tuple(features.split(",")) if features != "auto" else names
+        if (
+            names
+            and asked == names
+            and all(name in DEFAULT_FPS and _obtainable(name, options) for name in names)
+        ):
+            return file
+    return None
 
 
 def _obtainable(feature: str, options: EncoderOptions) -> bool:

@@ -11,6 +11,7 @@ overlapping ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.base import TextFeatures
+from model.encoded import Answer, EncodedVideo
 from model.intervals import shared_part, suppress
 
 NAME = "zero-shot"
@@ -87,6 +90,44 @@ def find_moments(
     ]
     bounds_s = np.minimum(windows[kept] * clip_length_s, duration_s)  # (K, 2)
     return np.concatenate([bounds_s, scores[kept, None]], axis=1)
+
+
+class ZeroShot:
+    """The zero-shot model over one feature whose rows lie in its text encoder's space.
+
+    Args:
+        feature: name of that feature.
+        clip_length_s: seconds a clip.
+        embed_phrases: gives the (M, E) pooled rows of M phrases.
+    """
+
+    def __init__(
+        self,
+        feature: str,
+        clip_length_s: float,
+        embed_phrases: Callable[[Sequence[str]], NDArray[np.float32]],
+    ) -> None:
+        self.name = NAME
+        self.features = (feature,)
+        self.clip_length_s = clip_length_s
+        self._embed_phrases = embed_phrases
+
+    def answer(
+        self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
+    ) -> list[Answer]:
+        """Ground queries in videos, pair by pair; one video or one query stands for all."""
+        background = self._embed_phrases(background_phrases())
+        count = max(len(videos), len(queries))
+        answers: list[Answer] = []
+        for index in range(count):
+            video = videos[index % len(videos)]
+            query = queries[index % len(queries)]
+            saliency = saliency_curve(video.features[self.features[0]], query.pooled, background)
+            moments = find_moments(
+                saliency, clip_length_s=self.clip_length_s, duration_s=video.duration_s, top_k=top_k
+            )
+            answers.append((moments, saliency))
+        return answers
 
 
 def is_clear_match(best_score: float) -> bool:

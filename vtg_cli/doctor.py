@@ -149,10 +149,11 @@ def examine_features() -> list[Finding]:
 def examine_weights(check: bool) -> list[Finding]:
     """Where each named artefact lies, or how to get it; with `check`, whether CLIP is the published one."""
     from extractors.weights import artefacts, locate
+    from model.store import find_model
 
     findings = []
     for item in artefacts():
-        path = locate(item)
+        path = locate(item) if item.kind == "encoder" else find_model(item.name)
         get = (
             f"vtg weights pull {item.name}"
             if item.urls

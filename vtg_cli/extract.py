@@ -61,6 +61,7 @@ def extract(
       vtg extract videos/ --output features/
     """
     del quiet, verbose
+    from extractors.base import EncoderOptions
     from extractors.cache import FeatureCache
     from extractors.pipeline import collect_videos, extract_features
     from model.resolution import plan_features
@@ -68,16 +69,14 @@ def extract(
     from vtg_cli.timecode import span
 
     videos = collect_videos(paths)
-    plan = plan_features(
-        features,
-        wanted=("clip", "slowfast"),
-        fps=fps,
+    options = EncoderOptions(
         device=device,
         precision=precision,
         weights=weights_by_feature(weights),
         offline=offline,
         on_download=DownloadProgress("weights"),
     )
+    plan = plan_features(features, ("clip", "slowfast"), fps, options)
     encoders = plan.video_encoders()
     for sentence in plan.notes:
         note(sentence)

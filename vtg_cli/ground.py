@@ -31,7 +31,9 @@ def ground(
     ],
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Moments a query at most.")] = 5,
     threshold: Annotated[float, typer.Option(help="Leave out moments that score less.")] = 0.0,
-    model: Annotated[str, typer.Option(help="Which model answers: auto or zero-shot.")] = "auto",
+    model: Annotated[
+        str, typer.Option(help="Which model answers: auto, zero-shot, or a trained one by name or file.")
+    ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     features: Features = "auto",
     fps: Fps = None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vtg_cli.console import out
 from vtg_cli.options import Offline, Quiet
+
+if TYPE_CHECKING:
+    from extractors.weights import Artefact
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and add the weights of encoders and models.")
 
@@ -27,24 +30,21 @@ def list_(
 
       vtg weights list
     """
-    from extractors.weights import artefacts, locate
-
-    rows = [(item, locate(item)) for item in artefacts()]
+    rows = _rows()
     if json:
         import json as json_module
 
         document = [
             {
-                "name": item.name,
-                "kind": item.kind,
-                "file": item.file,
-                "size_bytes": item.size_bytes,
-                "sha256": item.sha256 or None,
-                "licence": item.licence,
-                "source": item.source,
-                "path": None if path is None else str(path),
+                "name": name,
+                "kind": kind,
+                "size_bytes": None if item is None else item.size_bytes,
+                "sha256": (item.sha256 or None) if item else None,
+                "licence": item.licence if item else None,
+                "source": item.source if item else None,
+                "path": None if here is None else str(here),
             }
-            for item, path in rows
+            for name, kind, item, here in rows
         ]
         typer.echo(json_module.dumps(document, indent=2))
         return
@@ -55,8 +55,9 @@ def list_(
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("name", "kind", "size", "here", "licence"):
         table.add_column(heading)
-    for item, path in rows:
-        table.add_row(item.name, item.kind, item.size_text, "yes" if path else "no", escape(item.licence))
+    for name, kind, item, here in rows:
+        size, licence = (item.size_text, item.licence) if item else ("", "")
+        table.add_row(escape(name), kind, size, "yes" if here else "no", escape(licence))
     out().print(table)
 
 
@@ -84,18 +85,37 @@ def pull(name: Name, quiet: Quiet = False, offline: Offline = False) -> None:
 
 @app.command()
 def add(
-    name: Name,
-    file: Annotated[Path, typer.Argument(help="The file, or the folder it lies in.", show_default=False)],
+    name_and_file: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME] FILE",
+            help="A name that `vtg weights list` shows, and the file or its folder; a trained model needs no name.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
     """Put a file that you have where vtg looks for it, after checking it.
 
-    [bold]Example[/]
+    A trained FlashVTG, of vtg or of the released code (`model_best.ckpt` with its `opt.json` beside it), is
+    brought into vtg's own format. No code that a file may carry is run.
+
+    [bold]Examples[/]
 
       vtg weights add slowfast-r50-8x8 ~/Downloads/SLOWFAST_8x8_R50.pkl
+
+      vtg weights add results/model_best.ckpt
     """
     from extractors import weights
+    from extractors.errors import UsageError
+    from model.store import add_model
 
-    typer.echo(weights.add(name, file))
+    *names, file = name_and_file
+    if len(names) > 1:
+        raise UsageError(f"vtg weights add takes one name and one file, not {' '.join(name_and_file)}")
+    if names and weights.artefact(names[0]).kind == "encoder":
+        typer.echo(weights.add(names[0], file))
+    else:
+        typer.echo(add_model(file, *names))
 
 
 @app.command()
@@ -107,5 +127,20 @@ def path(name: Name) -> None:
       vtg weights path clip-vit-b-32
     """
     from extractors import weights
+    from model.store import find_model
 
-    typer.echo(weights.resolve(name, offline=True))
+    model = find_model(name)
+    typer.echo(model if model is not None else weights.resolve(name, offline=True))
+
+
+def _rows() -> list[tuple[str, str, Artefact | None, Path | None]]:
+    """Name, kind, named artefact and place of everything known: named weights, then other trained models."""
+    from extractors.weights import artefacts, locate
+    from model.store import installed_models
+
+    models = installed_models()
+    rows: list[tuple[str, str, Artefact | None, Path | None]] = [
+        (item.name, item.kind, item, models.pop(item.name, None) if item.kind == "model" else locate(item))
+        for item in artefacts()
+    ]
+    return rows + [(name, "model", None, file) for name, file in models.items()]

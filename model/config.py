@@ -1,0 +1,499 @@
+"""Configurations: TOML files read into frozen dataclasses that refuse what they do not understand.
+
+A configuration fixes one experiment of the paper: a dataset, the features it is read with, the network,
+the losses, the decoding and the training recipe. The released ones lie in `configs/`, one a dataset and
+backbone. A model can be built from its `model` table alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from extractors.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TEF_DIM = 2
+"""Channels of the temporal endpoint feature, which follow the features of every clip."""
+
+T = TypeVar("T")
+
+_SUFFIX = ".toml"
+
+
+class ConfigError(UsageError):
+    """A configuration does not hold together; the message starts with the field."""
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """One stream of features, as a model is trained on it.
+
+    Attributes:
+        name: the feature's name, as in `<name>_features/` of the published layout.
+        dim: length of a row.
+        normalization: what is done to each row before the streams are concatenated.
+    """
+
+    name: str
+    dim: int
+    normalization: Literal["l2", "none"] = "l2"
+
+    def __post_init__(self) -> None:
+        _require(self.dim > 0, "dim", f"must be positive, is {self.dim}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learnt from.
+
+    Attributes:
+        dataset: which annotations, and with them which metrics and label rules.
+        clip_length_s: seconds one feature row stands for.
+        video_features: the video streams, in the order they are concatenated.
+        text_features: the token rows of a query.
+        max_clips: rows after this many are cut off; None keeps all.
+        max_words: tokens after this many are cut off; None keeps all.
+        train_annotations: file of the training split.
+        eval_annotations: file of the split that chooses the checkpoint.
+        domains: values of the annotations' `domain`, one model each; empty where one model learns all.
+    """
+
+    dataset: Literal["qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights"]
+    clip_length_s: float
+    video_features: tuple[FeatureConfig, ...]
+    text_features: FeatureConfig
+    max_clips: int | None = None
+    max_words: int | None = None
+    train_annotations: str = ""
+    eval_annotations: str = ""
+    domains: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.clip_length_s > 0, "clip_length_s", f"must be positive, is {self.clip_length_s}")
+        _require(len(self.video_features) > 0, "video_features", "needs at least one stream")
+        for name in ("max_clips", "max_words"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, f"must be positive or left out, is {value}")
+
+    @property
+    def video_dim(self) -> int:
+        """Length of a concatenated video row."""
+        return sum(feature.dim for feature in self.video_features)
+
+    @property
+    def annotates_moments(self) -> bool:
+        """Whether the dataset has moments; TVSum and YouTube Highlights have saliency alone."""
+        return self.dataset not in ("tvsum", "youtube_highlights")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Attributes:
+        video_dim: length of a video row, without the temporal endpoint feature.
+        text_dim: length of a token row.
+        hidden_dim: width of everything after the projections.
+        heads: attention heads.
+        feedforward_dim: inner width of the feed-forward networks.
+        input_layers: layers of each input projection.
+        dummies: dummy tokens that soak up attention where no word matches.
+        dummy_layers: Transformer layers that condition the dummies on the query.
+        cross_attention_layers: layers of Adaptive Cross Attention.
+        encoder_layers: Transformer layers over the fused clips.
+        feature_layering: Temporal Feature Layering; off, only the first stride is used (paper, table 8).
+        strides: clips one point of each level stands for, powers of two, ascending from 1.
+        score_refinement: Adaptive Score Refinement; off, the intra-scale score alone is the confidence and
+            the Clip-Aware Score Loss is left out (paper, table 8).
+        score_kernel: kernel of the score heads' convolutions.
+        score_convolutions: convolutions of each score head.
+        score_layers: linear layers of each score head.
+        dropout: in attention, feed-forward networks and residual paths.
+        input_dropout: in the input projections.
+        dummy_dropout: `dropout` of the dummy encoder.
+    """
+
+    video_dim: int
+    text_dim: int
+    hidden_dim: int = 256
+    heads: int = 8
+    feedforward_dim: int = 1024
+    input_layers: int = 2
+    dummies: int = 40
+    dummy_layers: int = 2
+    cross_attention_layers: int = 6
+    encoder_layers: int = 3
+    feature_layering: bool = True
+    strides: tuple[int, ...] = (1, 2, 4, 8)
+    score_refinement: bool = True
+    score_kernel: int = 5
+    score_convolutions: int = 1
+    score_layers: int = 5
+    dropout: float = 0.1
+    input_dropout: float = 0.5
+    dummy_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in [
+            "video_dim",
+            "text_dim",
+            "hidden_dim",
+            "heads",
+            "feedforward_dim",
+            "input_layers",
+            "dummies",
+            "dummy_layers",
+            "cross_attention_layers",
+            "encoder_layers",
+            "score_kernel",
+            "score_convolutions",
+        ]:
+            _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
+        _require(
+            self.hidden_dim % (2 * self.heads) == 0,
+            "hidden_dim",
+            f"must be an even multiple of heads; {self.hidden_dim} is not one of {self.heads}",
+        )
+        _require(self.score_kernel % 2 == 1, "score_kernel", f"must be odd, is {self.score_kernel}")
+        _require(self.score_layers > 1, "score_layers", f"must be at least 2, is {self.score_layers}")
+        _require(
+            self.strides == tuple(2**level for level in range(len(self.strides))) and len(self.strides) > 0,
+            "strides",
+            f"must be 1, 2, 4, …, each once, is {list(self.strides)}",
+        )
+        for name in ("dropout", "input_dropout", "dummy_dropout"):
+            _require(0 <= getattr(self, name) < 1, name, f"must be in [0, 1), is {getattr(self, name)}")
+
+    @property
+    def level_strides(self) -> tuple[int, ...]:
+        """Strides of the levels that are built."""
+        return self.strides if self.feature_layering else self.strides[:1]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and constants of the losses (section 3.6).
+
+    Attributes:
+        classification: `focal` on points inside moments, or `saliency`: binary cross-entropy of each clip's
+            confidence against its saliency label, for datasets without moments.
+        regression_weight, classification_weight, nce_weight, saliency_weight, clip_aware_weight: the terms.
+        attention_weight: the saliency loss on the attention mass, relative to the one on saliency.
+        negative_weight: the penalty on saliency under another video's query, relative likewise.
+        saliency_margin: of the hinge between salient and other clips.
+        saliency_temperature: of the rank contrast.
+        nce_temperature: of SampledNCE.
+        nce_over_batch: also contrast each query with the salient clips of the batch's other videos.
+        sample_radius: points this many strides around a moment's centre may be positive.
+    """
+
+    classification: Literal["focal", "saliency"] = "focal"
+    regression_weight: float = 1.0
+    classification_weight: float = 5.0
+    nce_weight: float = 0.1
+    saliency_weight: float = 0.8
+    clip_aware_weight: float = 4.0
+    attention_weight: float = 1.0
+    negative_weight: float = 1.0
+    saliency_margin: float = 0.2
+    saliency_temperature: float = 0.5
+    nce_temperature: float = 0.07
+    nce_over_batch: bool = True
+    sample_radius: float = 1.5
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name.endswith("_weight"):
+                _require(value >= 0, entry.name, f"must not be negative, is {value}")
+        for name in ("saliency_temperature", "nce_temperature", "sample_radius"):
+            _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """From offsets to ranked moments.
+
+    Attributes:
+        max_moments: kept per query.
+        nms: `normal` sets the score of overlapping moments to 0, `linear` fades it; `none` leaves them.
+        nms_threshold: overlap (IoU) from which `normal` suppresses.
+        round_to_clips: round both ends to multiples of the clip length, as the benchmarks are scored.
+        max_end_s: moments are cut here as well as at the video's end; None: at the video's end only.
+    """
+
+    max_moments: int = 50
+    nms: Literal["normal", "linear", "none"] = "normal"
+    nms_threshold: float = 0.7
+    round_to_clips: bool = True
+    max_end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.max_moments > 0, "max_moments", f"must be positive, is {self.max_moments}")
+        _require(0 < self.nms_threshold <= 1, "nms_threshold", f"must be in (0, 1], is {self.nms_threshold}")
+        _require(
+            self.max_end_s is None or self.max_end_s > 0,
+            "max_end_s",
+            f"must be positive or left out, is {self.max_end_s}",
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The recipe: AdamW at a constant rate, gradients clipped to a norm.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: samples a step.
+        drop_last: leave out the last, smaller batch.
+        learning_rate: constant.
+        weight_decay: on every parameter.
+        gradient_clip: largest norm of all gradients together; 0 does not clip.
+        evaluate_every: epochs between evaluations.
+        patience: evaluations without improvement after which training stops; None never stops.
+        selection_metrics: the checkpoint with the highest mean of these, before NMS, is kept.
+        negatives: contrast each query with another sample's video.
+        negative_identity: what makes two samples share a video: the whole id, or for ids of the form
+            `<source>_<start>_<end>` the source they were cut from.
+        seed: of weights, shuffling, dropout and label sampling.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    selection_metrics: tuple[str, ...]
+    weight_decay: float = 1e-4
+    gradient_clip: float = 0.1
+    drop_last: bool = False
+    evaluate_every: int = 1
+    patience: int | None = None
+    negatives: bool = True
+    negative_identity: Literal["video", "source"] = "video"
+    seed: int = 2024
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "evaluate_every"):
+            _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
+        for name in ("weight_decay", "gradient_clip"):
+            _require(getattr(self, name) >= 0, name, f"must not be negative, is {getattr(self, name)}")
+        _require(
+            self.patience is None or self.patience > 0,
+            "patience",
+            f"must be positive or left out, is {self.patience}",
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment.
+
+    Raises:
+        ConfigError: if the tables contradict each other; the message names the fields.
+    """
+
+    name: str
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    loss: LossConfig = field(default_factory=LossConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.model.video_dim == self.data.video_dim,
+            "model.video_dim",
+            f"is {self.model.video_dim}, but data.video_features add up to {self.data.video_dim}",
+        )
+        _require(
+            self.model.text_dim == self.data.text_features.dim,
+            "model.text_dim",
+            f"is {self.model.text_dim}, but data.text_features has {self.data.text_features.dim}",
+        )
+        if not self.data.annotates_moments:
+            _require(
+                self.loss.classification == "saliency",
+                "loss.classification",
+                f"must be 'saliency': {self.data.dataset} has no moments to classify",
+            )
+            _require(
+                self.loss.regression_weight == 0,
+                "loss.regression_weight",
+                f"must be 0: {self.data.dataset} has no moments to regress",
+            )
+        if self.loss.classification == "saliency":
+            _require(
+                self.model.level_strides == (1,),
+                "model.strides",
+                "must be [1] where loss.classification is 'saliency', which scores clips, not points",
+            )
+        _require(
+            self.training.negative_identity == "video" or self.data.dataset == "qvhighlights",
+            "training.negative_identity",
+            f"'source' reads the ids of qvhighlights; data.dataset is {self.data.dataset}",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain JSON types, without the fields that are None; `from_dict` reads it."""
+        plain = _plain(asdict(self))
+        assert isinstance(plain, dict)
+        return plain
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Config:
+        """Read and validate a nested table.
+
+        Raises:
+            ConfigError: on an unknown key, a missing one, a wrong type or a bad combination.
+        """
+        return _build(cls, table, "")
+
+
+def available_configs() -> tuple[str, ...]:
+    """Names of the configurations that come with the package."""
+    folder = files("model") / "configs"
+    names = (entry.name for entry in folder.iterdir())
+    return tuple(
+        sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+    )
+
+
+def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a configuration.
+
+    Args:
+        source: a name of `available_configs`, or the path of a TOML file.
+        overrides: `key=value` changes, see `override_config`.
+
+    Raises:
+        ConfigError: if it is not there, not TOML, or not valid.
+    """
+    label = str(source)
+    if label in available_configs():
+        text = (files("model") / "configs" / f"{label}{_SUFFIX}").read_text(encoding="utf-8")
+    elif Path(source).is_file():
+        text = Path(source).read_text(encoding="utf-8")
+    else:
+        raise ConfigError(
+            f"no configuration '{label}': give a TOML file or one of {', '.join(available_configs())}"
+        )
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{label}: not a TOML file: {error}") from error
+    try:
+        config = Config.from_dict(table)
+    except ConfigError as error:
+        raise ConfigError(f"{label}: {error}") from error
+    return override_config(config, overrides)
+
+
+def override_config(config: Config, overrides: Iterable[str]) -> Config:
+    """Change fields of a configuration.
+
+    Args:
+        config: the configuration to start from.
+        overrides: changes of the form `table.field=value`, later ones winning; the value is written as in
+            TOML, where a bare word is a string and `none` empties a field that may be empty.
+
+    Raises:
+        ConfigError: if a change is malformed, or what comes out is not valid. All changes are made before
+            the result is checked, so fields that depend on each other can be changed together.
+    """
+    table = config.to_dict()
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        keys = [key.strip() for key in path.split(".")]
+        if not separator or not all(keys):
+            raise ConfigError(f"'{override}': write an override as table.field=value")
+        target = table
+        for key in keys[:-1]:
+            if not isinstance(target.get(key), dict):
+                known = [name for name, value in target.items() if isinstance(value, dict)]
+                raise ConfigError(
+                    f"{path.strip()}: there is no table '{key}' here; tables are {', '.join(known)}"
+                )
+            target = target[key]
+        value = _parse_value(text.strip())
+        if value is None:
+            target.pop(keys[-1], None)
+        else:
+            target[keys[-1]] = value
+    return Config.from_dict(table)
+
+
+def _parse_value(text: str) -> Any:
+    if text.lower() == "none":
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _require(holds: bool, name: str, message: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name}: {message}")
+
+
+def _build(cls: type[T], table: Mapping[str, Any], prefix: str) -> T:
+    assert is_dataclass(cls)
+    hints = get_type_hints(cls)
+    known = {entry.name: entry for entry in fields(cls)}
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{prefix}{key}: unknown field; known are {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for name, entry in known.items():
+        if name in table:
+            values[name] = _convert(hints[name], table[name], f"{prefix}{name}")
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise ConfigError(f"{prefix}{name}: is missing")
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        # The dataclass knows its own fields; which table it stands in is known only here.
+        raise ConfigError(f"{prefix}{error}") from None
+
+
+def _convert(kind: Any, value: Any, path: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path}: must be a table, is {value!r}")
+        return _build(kind, value, f"{path}.")
+    if origin in (Union, UnionType):
+        if value is None:
+            return None
+        return _convert(next(argument for argument in arguments if argument is not NoneType), value, path)
+    if origin is Literal:
+        if value not in arguments:
+            choices = ", ".join(repr(argument) for argument in arguments)
+            raise ConfigError(f"{path}: must be one of {choices}, is {value!r}")
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ConfigError(f"{path}: must be a list, is {value!r}")
+        return tuple(_convert(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{path}: must be of type {kind.__name__}, is {value!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

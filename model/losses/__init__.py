@@ -1,0 +1,27 @@
+"""The losses of section 3.6, a file each, and the criterion that adds them up."""
+
+from model.losses.assignment import Assignment, assign_points
+from model.losses.clip_aware import clip_aware_loss
+from model.losses.criterion import Criterion, LossTerms, Targets
+from model.losses.focal import focal_loss, saliency_classification_loss
+from model.losses.nce import sampled_nce_loss
+from model.losses.negatives import negative_index
+from model.losses.regression import offset_loss
+from model.losses.saliency import rank_contrast, saliency_hinge, saliency_loss
+
+__all__ = [
+    "Assignment",
+    "Criterion",
+    "LossTerms",
+    "Targets",
+    "assign_points",
+    "clip_aware_loss",
+    "focal_loss",
+    "negative_index",
+    "offset_loss",
+    "rank_contrast",
+    "saliency_classification_loss",
+    "saliency_hinge",
+    "saliency_loss",
+    "sampled_nce_loss",
+]

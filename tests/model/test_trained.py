@@ -1,0 +1,201 @@
+"""Grounding with a trained model: from a checkpoint on disk to ranked moments, on a real video."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from extractors.base import TextFeatures
+from extractors.cache import FeatureCache
+from extractors.errors import FeatureMismatch, UsageError
+from model import Grounder
+from model.checkpoint import Checkpoint, feature_specs, save_checkpoint
+from model.config import Config
+from model.encoded import EncodedVideo
+from model.flashvtg import FlashVTG
+from model.store import add_model, features_of, find_model, installed_models, models_dir, read_model
+from model.trained import TrainedModel
+from tests.cli.running import EXAMPLES, vtg
+from tests.shared_data import shared
+
+EXAMPLE = EXAMPLES / "example.mp4"
+
+
+def small_config(**data: object) -> Config:
+    """A small FlashVTG that reads the `lite` features."""
+    return Config.from_dict(
+        {
+            "name": "charades-sta-lite",
+            "data": {
+                "dataset": "charades_sta",
+                "clip_length_s": 1.0,
+                "video_features": [{"name": "lite", "dim": 384}],
+                "text_features": {"name": "lite_text", "dim": 384},
+                "max_words": 32,
+                **data,
+            },
+            "model": {
+                "video_dim": 384,
+                "text_dim": 384,
+                "hidden_dim": 32,
+                "heads": 4,
+                "feedforward_dim": 64,
+                "dummies": 3,
+                "dummy_layers": 1,
+                "cross_attention_layers": 1,
+                "encoder_layers": 1,
+            },
+            "training": {
+                "epochs": 1,
+                "batch_size": 2,
+                "learning_rate": 1e-3,
+                "selection_metrics": ["MR-full-mAP"],
+            },
+        }
+    )
+
+
+def small_checkpoint(config: Config | None = None, seed: int = 0) -> Checkpoint:
+    config = config or small_config()
+    torch.manual_seed(seed)
+    video, text = feature_specs(config)
+    return Checkpoint(config, video, text, FlashVTG(config.model).state_dict())
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    for name in ("VTG_HOME", "HF_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return FeatureCache(tmp_path_factory.mktemp("cache"))
+
+
+def test_a_checkpoint_answers_from_the_video_to_the_moments(home, cache):
+    path = home / "mine.safetensors"
+    save_checkpoint(small_checkpoint(), path)
+    grounder = Grounder.load(str(path), cache=cache, offline=True)
+    cat, coffee = grounder.ground(EXAMPLE, ["a cat", "a cup of coffee"], top_k=4)
+    assert (cat.model, cat.features) == ("mine", ("lite",))
+    assert len(cat.saliency.scores) == 50
+    assert 1 <= len(cat.moments) <= 4
+    for moment in cat.moments:
+        assert 0 <= moment.start_s < moment.end_s <= cat.duration_s
+    assert cat.saliency != coffee.saliency
+
+
+def test_batches_give_what_each_pair_gives_alone(home, cache):
+    path = home / "mine.safetensors"
+    save_checkpoint(small_checkpoint(), path)
+    grounder = Grounder.load(str(path), cache=cache, offline=True)
+    video = grounder.encode(EXAMPLE)
+    short = EncodedVideo(video.path, 20.0, {"lite": video.features["lite"][:20]})
+    queries = ["a cat", "a cup of coffee on a wooden table in the morning", "a rocket"]
+
+    def close(one, other):
+        np.testing.assert_allclose(one.saliency.scores, other.saliency.scores, atol=1e-4)
+        np.testing.assert_allclose(
+            [(m.start_s, m.end_s, m.score) for m in one.moments],
+            [(m.start_s, m.end_s, m.score) for m in other.moments],
+            atol=1e-3,
+        )
+
+    for together, query in zip(grounder.ground(video, queries), queries, strict=True):
+        close(together, grounder.ground(video, query)[0])
+    for together, one in zip(grounder.ground_videos([video, short], "a cat"), (video, short), strict=True):
+        close(together, grounder.ground(one, "a cat")[0])
+
+
+def test_other_features_are_refused_by_name_and_number(home, cache):
+    path = home / "mine.safetensors"
+    config = small_config(video_features=[{"name": "vgg", "dim": 384}])
+    save_checkpoint(small_checkpoint(config), path)
+    with pytest.raises(FeatureMismatch, match=r"vgg \(384\).*lite \(384\)"):
+        Grounder.load(str(path), features="lite", cache=cache, offline=True)
+
+
+def test_another_rate_is_refused(home, cache):
+    path = home / "mine.safetensors"
+    save_checkpoint(small_checkpoint(), path)
+    with pytest.raises(FeatureMismatch, match=r"clip_length_s is 0\.5, the model's is 1\.0"):
+        Grounder.load(str(path), fps=2, cache=cache, offline=True)
+
+
+def test_text_features_that_cannot_be_made_are_said_so(home, cache):
+    path = home / "mine.safetensors"
+    save_checkpoint(small_checkpoint(small_config(text_features={"name": "llama_text", "dim": 384})), path)
+    with pytest.raises(UsageError, match="llama_text"):
+        Grounder.load(str(path), cache=cache, offline=True)
+
+
+def test_auto_takes_a_trained_model_whose_features_are_here(home, cache):
+    assert Grounder.load(cache=cache, offline=True).model.name == "zero-shot"
+    save_checkpoint(small_checkpoint(), models_dir() / "flashvtg-mine.safetensors")
+    assert Grounder.load(cache=cache, offline=True).model.name == "flashvtg-mine"
+    assert Grounder.load("zero-shot", features="lite", cache=cache, offline=True).model.name == "zero-shot"
+    assert Grounder.load(features="lite", cache=cache, offline=True).model.name == "flashvtg-mine"
+
+
+def test_auto_passes_over_models_whose_features_cannot_be_had(home, cache):
+    path = models_dir() / "flashvtg-clip.safetensors"
+    save_checkpoint(small_checkpoint(small_config(video_features=[{"name": "clip", "dim": 384}])), path)
+    (models_dir() / "flashvtg-broken.safetensors").write_bytes(b"damaged")
+    assert features_of(path) == ("clip",)
+    assert Grounder.load(cache=cache, offline=True).model.name == "zero-shot"
+
+
+def test_names_of_models(home):
+    save_checkpoint(small_checkpoint(), models_dir() / "flashvtg-qvhighlights-slowfast-clip.safetensors")
+    for name in ("flashvtg-qvhl", "flashvtg-qvhighlights", "flashvtg-qvhighlights-slowfast-clip"):
+        assert find_model(name) == models_dir() / "flashvtg-qvhighlights-slowfast-clip.safetensors"
+    assert find_model("flashvtg-q") is None
+    assert list(installed_models()) == ["flashvtg-qvhighlights-slowfast-clip"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", ""])
+def test_names_that_are_no_file_names_are_refused(home, name):
+    path = home / "mine.safetensors"
+    save_checkpoint(small_checkpoint(), path)
+    with pytest.raises(UsageError):
+        add_model(path, name)
+
+
+def test_a_released_checkpoint_gives_the_answer_it_must(home):
+    packed, options = shared("oracles/checkpoint/model_best.ckpt.gz"), shared("oracles/checkpoint/opt.json")
+    folder = home / "release"
+    folder.mkdir()
+    with gzip.open(packed) as source, (folder / "model_best.ckpt").open("wb") as target:
+        shutil.copyfileobj(source, target)
+    shutil.copy(options, folder / "opt.json")
+    added = vtg("weights", "add", folder / "model_best.ckpt", home=home, VTG_HOME=str(home))
+    assert added.returncode == 0, added.stderr
+    path = find_model("flashvtg-qvhl")
+    assert str(path) == added.stdout.strip()
+
+    expected = torch.load(shared("oracles/checkpoint/expected.pt"), weights_only=True)
+    model = TrainedModel(read_model(path), name="released", device=torch.device("cpu"))
+    video = EncodedVideo(folder, 150.0, {name: expected[name].numpy() for name in ("slowfast", "clip")})
+    query = TextFeatures(expected["text"].numpy(), np.zeros(512, np.float32))
+    moments, saliency = model.answer([video], [query], top_k=50)[0]
+    # The stored features are normalised already; to normalise them again moves them by the epsilon of 1e-5.
+    np.testing.assert_allclose(saliency, expected["saliency"], atol=2e-3)
+    best = expected["boundary"][0].numpy()
+    np.testing.assert_allclose(moments[0], [max(best[0], 0), min(best[1], 150), best[2]], atol=2e-2)
+
+
+def test_weights_list_shows_trained_models(home):
+    save_checkpoint(small_checkpoint(), models_dir() / "flashvtg-mine.safetensors")
+    rows = json.loads(vtg("weights", "list", "--json", home=home, VTG_HOME=str(home)).stdout)
+    assert next(row for row in rows if row["name"] == "flashvtg-mine")["path"].endswith(
+        "flashvtg-mine.safetensors"
+    )
+    shown = vtg("weights", "path", "flashvtg-mine", home=home, VTG_HOME=str(home))
+    assert shown.stdout.strip().endswith("flashvtg-mine.safetensors")
