@@ -362,9 +362,7 @@ def available_configs() -> tuple[str, ...]:
     """Names of the configurations that come with the package."""
     folder = files("model") / "configs"
     names = (entry.name for entry in folder.iterdir())
-    return tuple(
-        sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
-    )
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
 
 
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -145,7 +145,8 @@ class Ribbon:
 
     def _lay(self, x: Tensor) -> Tensor:
         return torch.cat(
-            [F.pad(level, (0, 0, 0, self._gap)) for level in torch.split(x, list(self._lengths), dim=1)], dim=1
+            [F.pad(level, (0, 0, 0, self._gap)) for level in torch.split(x, list(self._lengths), dim=1)],
+            dim=1,
         )
 
 
