@@ -20,6 +20,7 @@ COMMANDS = [
     (),
     ("ground",),
     ("extract",),
+    ("eval",),
     ("doctor",),
     ("weights",),
     ("weights", "list"),

@@ -1,0 +1,105 @@
+"""Predictions and annotations as the benchmarks exchange them: a JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.errors import VtgError
+from model.metrics.ragged import Ragged
+
+Row = Mapping[str, Any]
+
+
+class EvaluationError(VtgError):
+    """Predictions or annotations cannot be scored; the message names the file and the line."""
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Read a file of one JSON object a line; empty lines are passed over.
+
+    Raises:
+        EvaluationError: if the file cannot be read, holds no rows, or a line is no object with a `qid`.
+    """
+    rows: list[Row] = []
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise EvaluationError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise EvaluationError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict) or "qid" not in row:
+            raise EvaluationError(f"{path}, line {number}: not an object with a 'qid'")
+        rows.append(row)
+    if not rows:
+        raise EvaluationError(f"{path}: holds no rows")
+    return rows
+
+
+def ragged(rows: Sequence[Row], field: str, width: int | None, *, what: str) -> Ragged:
+    """Lay the lists of a field end to end.
+
+    Args:
+        rows: one list each.
+        field: name of the field.
+        width: numbers an entry; None for plain numbers.
+        what: what the rows are, for the message.
+
+    Raises:
+        EvaluationError: if a row lacks the field, or it has another form; the message names the query.
+    """
+    parts = []
+    for row in rows:
+        try:
+            part = np.asarray(row[field], dtype=np.float64)
+            part = part.reshape((0, width) if part.size == 0 and width else part.shape)
+            fits = part.ndim == (1 if width is None else 2) and (width is None or part.shape[-1] == width)
+        except KeyError:
+            raise EvaluationError(f"{what} of query {row['qid']} has no '{field}'") from None
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            form = "a list of numbers" if width is None else f"a list of lists of {width} numbers"
+            raise EvaluationError(f"{what} of query {row['qid']}: '{field}' is not {form}")
+        if not np.isfinite(part).all():
+            raise EvaluationError(
+                f"{what} of query {row['qid']}: '{field}' holds a number that is not finite"
+            )
+        parts.append(part)
+    return Ragged(np.concatenate(parts), np.array([len(part) for part in parts], dtype=np.intp))
+
+
+def match_queries(predictions: Sequence[Row], annotations: Sequence[Row]) -> NDArray[np.intp]:
+    """(R,) which annotation each prediction answers.
+
+    Raises:
+        EvaluationError: if the queries are not the same on both sides; the message names one.
+    """
+    place = {row["qid"]: index for index, row in enumerate(annotations)}
+    if len(place) < len(annotations):
+        raise EvaluationError("the annotations name a query twice")
+    unknown = [row["qid"] for row in predictions if row["qid"] not in place]
+    missing = set(place) - {row["qid"] for row in predictions}
+    if unknown or missing:
+        example = (
+            f"query {unknown[0]} is predicted only"
+            if unknown
+            else f"query {min(missing, key=str)} is not predicted"
+        )
+        raise EvaluationError(
+            f"predictions and annotations are of other queries: {len(unknown)} unknown, {len(missing)} missing "
+            f"({example})"
+        )
+    return np.array([place[row["qid"]] for row in predictions], dtype=np.intp)
