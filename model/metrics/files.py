@@ -64,7 +64,8 @@ def ragged(rows: Sequence[Row], field: str, width: int | None, *, what: str) -> 
     for row in rows:
         try:
             part = np.asarray(row[field], dtype=np.float64)
-            part = part.reshape((0, width) if part.size == 0 and width else part.shape)
+            if part.size == 0 and width is not None:
+                part = np.zeros((0, width))
             fits = part.ndim == (1 if width is None else 2) and (width is None or part.shape[-1] == width)
         except KeyError:
             raise EvaluationError(f"{what} of query {row['qid']} has no '{field}'") from None
