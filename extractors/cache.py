@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from extractors.atomic import atomic_write, remove_leftovers
 from extractors.base import FeatureSpec, TextFeatures
 from extractors.errors import CacheError, VideoError
+from extractors.home import vtg_home
 from extractors.identity import file_identity
 from extractors.sealed import seal, unseal
 from extractors.video import VideoInfo
@@ -135,11 +136,7 @@ def default_root() -> Path:
     """Where features are kept: `$VTG_CACHE`, else `$VTG_HOME/features`, else the user's cache folder."""
     if root := os.environ.get("VTG_CACHE"):
         return Path(root).expanduser()
-    if home := os.environ.get("VTG_HOME"):
-        return Path(home).expanduser() / "features"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("vtg", appauthor=False) / "features"
+    return vtg_home() / "features"
 
 
 def video_identity(path: str | Path) -> str:

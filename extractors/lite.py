@@ -8,6 +8,7 @@ not know actions, attributes, people, or text in the picture.
 from __future__ import annotations
 
 from functools import cached_property
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from extractors.base import EncoderOptions, FeatureSpec
 from extractors.clips import Sampling
 from extractors.conse import embed_probabilities
-from extractors.minilm import DIM, TEXT_SPEC, packaged_file
+from extractors.minilm import DIM, TEXT_SPEC, packaged_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,8 @@ class LiteVideoEncoder:
         from efficientnet_lite_pytorch import EfficientNet
 
         network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
-        network.load_state_dict(torch.load(packaged_file(*_WEIGHTS), map_location="cpu", weights_only=True))
+        weights = BytesIO(packaged_bytes(*_WEIGHTS))
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         return network.eval().to(self._device).to(memory_format=torch.channels_last)
 
 

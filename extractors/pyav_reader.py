@@ -66,9 +66,6 @@ def read_frames(
 
 
 def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:
-    import av
-
-    start_s = (container.start_time or 0) / av.time_base
     half_frame_s = 0.5 / timeline.fps
     count = 0
     for frame in _decoded(container, stream):
@@ -76,7 +73,7 @@ def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple
             yield count, frame
             count += 1
         elif frame.pts is not None:
-            time_s = frame.pts * float(frame.time_base) - start_s
+            time_s = frame.pts * float(frame.time_base) - timeline.start_s
             nearest = np.searchsorted(timeline.timestamps_s, time_s - 1e-6)
             if time_s > timeline.timestamps_s[0] - half_frame_s:
                 yield min(int(nearest), len(timeline.timestamps_s) - 1), frame

@@ -31,23 +31,23 @@ class Timeline:
     """The frames of a video's main stream in the order they are shown.
 
     Attributes:
-        timestamps_s: (M,) when each frame appears, in seconds after the start of the container, rising.
+        start_s: start of the container on the stream's clock, in seconds.
+        timestamps_s: (M,) when each frame appears, in seconds after that start, rising.
         fps: average frame rate.
         width, height: pixels of a stored frame, before rotation.
         codec: as FFmpeg names it.
-        longest_group_s: seconds between the two neighbouring key frames that lie furthest apart.
         key_frames: (K,) indices of the frames that decoding can start from.
         trustworthy: whether the file gives each frame a timestamp of its own; if not, they are made from the rate.
         seek_fault: why decoding from a key frame may give other frames than expected; empty if it does not.
         has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).
     """
 
+    start_s: float
     timestamps_s: NDArray[np.float64]
     fps: float
     width: int
     height: int
     codec: str
-    longest_group_s: float
     key_frames: NDArray[np.int64]
     trustworthy: bool
     seek_fault: str
@@ -57,6 +57,12 @@ class Timeline:
     def end_s(self) -> float:
         """End of the last frame in seconds, one average frame after it appears."""
         return float(self.timestamps_s[-1]) + 1 / self.fps
+
+    @property
+    def longest_group_s(self) -> float:
+        """Seconds between the two neighbouring key frames that lie furthest apart."""
+        starts_s = self.timestamps_s[self.key_frames] if len(self.key_frames) else self.timestamps_s[:1]
+        return float(np.diff(np.append(starts_s, self.timestamps_s[-1])).max())
 
 
 @contextmanager
@@ -135,12 +141,12 @@ def read_timeline(path: Path) -> Timeline:
     fps = _average_rate(shown_s, average)
     key_frames = np.flatnonzero(np.array(keys)[order]) if trustworthy else np.zeros(1, dtype=np.int64)
     return Timeline(
+        start_s=start_s,
         timestamps_s=shown_s,
         fps=fps,
         width=width,
         height=height,
         codec=codec,
-        longest_group_s=_longest_gap(shown_s, key_frames),
         key_frames=key_frames.astype(np.int64),
         trustworthy=trustworthy,
         seek_fault=_seek_fault(formats, pts, keys, fresh),
@@ -220,11 +226,6 @@ def _average_rate(shown_s: NDArray[np.float64], stated: float) -> float:
     if stated > 0 and (measured == 0 or 0.5 < stated / measured < 2):
         return stated
     return measured or 25.0
-
-
-def _longest_gap(shown_s: NDArray[np.float64], key_frames: NDArray[np.int64]) -> float:
-    starts_s = shown_s[key_frames] if len(key_frames) else shown_s[:1]
-    return float(np.diff(np.append(starts_s, shown_s[-1])).max())
 
 
 def _reason(error: Exception) -> str:

@@ -21,6 +21,7 @@ from extractors.atomic import atomic_write
 from extractors.download import DownloadError, Progress, fetch
 from extractors.download import reachable as _url_reachable
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
+from extractors.home import vtg_home
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,10 +104,7 @@ def artefact(name: str) -> Artefact:
 
 def weights_dir() -> Path:
     """Folder of the store: `VTG_HOME/weights`, else `vtg/weights` in the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    home = os.environ.get("VTG_HOME")
-    return (Path(home).expanduser() if home else user_cache_path("vtg", appauthor=False)) / "weights"
+    return vtg_home() / "weights"
 
 
 def stored_path(item: Artefact) -> Path:

@@ -7,8 +7,6 @@ written by halves.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +14,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
+from extractors.atomic import atomic_write
 from extractors.base import FeatureSpec
 from extractors.errors import FeatureMismatch, WeightsInvalid, WeightsMissing
 from model.config import Config, ConfigError
@@ -92,8 +91,6 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         checkpoint: what to write.
         path: a file, by custom `*.safetensors`; its folder is made if need be.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = {
         "format": _FORMAT,
         "config": checkpoint.config.to_dict(),
@@ -103,15 +100,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         "metrics": dict(checkpoint.metrics),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save_file(weights, temporary, metadata={_HEADER: json.dumps(header)})
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        file.write(serialize(weights, metadata={_HEADER: json.dumps(header)}))
 
 
 def load_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from extractors.base import EncoderOptions, TextEncoder, VideoEncoder
@@ -13,7 +14,7 @@ from extractors.queries import encode_queries, pooled_phrases
 from extractors.registry import load_text_encoder
 from model.encoded import Answer, EncodedVideo, GroundingModel
 from model.moments import GroundingResult, make_result
-from model.resolution import FeaturePlan, choose_model, plan_features
+from model.resolution import FeaturePlan, choose_model, feature_names, plan_features
 from model.zeroshot import ZeroShot
 
 
@@ -128,7 +129,7 @@ class Grounder:
         )
         model_fps = 1 / model.clip_length_s if fps is None else fps
         # Streams are found by name, so the order they are asked for in is free.
-        same = features == "auto" or sorted(features.split(",")) == sorted(model.features)
+        same = features == "auto" or set(feature_names(features)) == set(model.features)
         plan = plan_features(",".join(model.features) if same else features, (), model_fps, options)
         video_encoders = plan.video_encoders()
         model.require_video_features([encoder.spec for encoder in video_encoders])
@@ -179,14 +180,7 @@ class Grounder:
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
         _check_request(queries, top_k)
-        if not isinstance(video, EncodedVideo):
-            video = self.encode(video)
-        texts = encode_queries(queries, self._text_encoder, self._cache)
-        answers = self._model.answer([video], texts, top_k=top_k)
-        return [
-            self._result(video, query, answer, threshold)
-            for query, answer in zip(queries, answers, strict=True)
-        ]
+        return self._ground([video], queries, top_k, threshold)
 
     def ground_videos(
         self,
@@ -202,14 +196,22 @@ class Grounder:
             one result a video, in order.
         """
         _check_request([query], top_k)
+        return self._ground(videos, [query], top_k, threshold) if videos else []
+
+    def _ground(
+        self,
+        videos: Sequence[EncodedVideo | str | Path],
+        queries: Sequence[str],
+        top_k: int,
+        threshold: float,
+    ) -> list[GroundingResult]:
+        """Every query in the one video, or the one query in every video."""
         encoded = [video if isinstance(video, EncodedVideo) else self.encode(video) for video in videos]
-        if not encoded:
-            return []
-        texts = encode_queries([query], self._text_encoder, self._cache)
+        texts = encode_queries(queries, self._text_encoder, self._cache)
         answers = self._model.answer(encoded, texts, top_k=top_k)
         return [
             self._result(video, query, answer, threshold)
-            for video, answer in zip(encoded, answers, strict=True)
+            for (video, query), answer in zip(product(encoded, queries), answers, strict=True)
         ]
 
     def _result(self, video: EncodedVideo, query: str, answer: Answer, threshold: float) -> GroundingResult:

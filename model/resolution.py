@@ -45,6 +45,18 @@ class FeaturePlan:
         return [load_video_encoder(name, self.options[name]) for name in self.names]
 
 
+def feature_names(features: str) -> tuple[str, ...]:
+    """Read names with commas between.
+
+    Raises:
+        UsageError: if a name is given twice.
+    """
+    names = tuple(name.strip() for name in features.split(","))
+    if len(set(names)) != len(names):
+        raise UsageError(f"--features {features}: give each name once")
+    return names
+
+
 def plan_features(
     features: str, wanted: Sequence[str], fps: float | None, options: EncoderOptions
 ) -> FeaturePlan:
@@ -63,9 +75,7 @@ def plan_features(
     if features == "auto":
         names = tuple(wanted) if all(_obtainable(name, options) for name in wanted) else ("lite",)
     else:
-        names = tuple(name.strip() for name in features.split(","))
-        if len(set(names)) != len(names):
-            raise UsageError(f"--features {features}: give each name once")
+        names = feature_names(features)
     return FeaturePlan(
         names,
         {name: replace(options, clip_length_s=clip_length_s(name, fps)) for name in names},
@@ -102,12 +112,9 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
     candidates = sorted(installed_models().items(), key=lambda item: ("qvhighlights" not in item[0], item[0]))
     for _, file in candidates:
         names = features_of(file)
-        asked = tuple(features.split(",")) if features != "auto" else names
-        if (
-            names
-            and asked == names
-            and all(name in DEFAULT_FPS and _obtainable(name, options) for name in names)
-        ):
+        # Streams are found by name, so the order they are asked for in is free.
+        asked_for = features == "auto" or set(feature_names(features)) == set(names)
+        if names and asked_for and all(name in DEFAULT_FPS and _obtainable(name, options) for name in names):
             return file
     return None
 

@@ -65,23 +65,23 @@ def extract(
     from extractors.cache import FeatureCache
     from extractors.pipeline import collect_videos, extract_features
     from model.resolution import plan_features
-    from vtg_cli.progress import DownloadProgress, extraction_progress
+    from vtg_cli.progress import DownloadProgress, ExtractionProgress
     from vtg_cli.timecode import span
 
     videos = collect_videos(paths)
-    options = EncoderOptions(
-        device=device,
-        precision=precision,
-        weights=weights_by_feature(weights),
-        offline=offline,
-        on_download=DownloadProgress("weights"),
-    )
-    plan = plan_features(features, ("clip", "slowfast"), fps, options)
-    encoders = plan.video_encoders()
-    for sentence in plan.notes:
-        note(sentence)
     store = FeatureCache(cache)
-    with extraction_progress(len(videos)) as on_event:
+    with ExtractionProgress(len(videos)) as on_event, DownloadProgress("weights") as on_download:
+        options = EncoderOptions(
+            device=device,
+            precision=precision,
+            weights=weights_by_feature(weights),
+            offline=offline,
+            on_download=on_download,
+        )
+        plan = plan_features(features, ("clip", "slowfast"), fps, options)
+        encoders = plan.video_encoders()
+        for sentence in plan.notes:
+            note(sentence)
         report = extract_features(videos, encoders, store, overwrite=overwrite, on_event=on_event)
 
     names = " + ".join(encoder.spec.name for encoder in encoders)

@@ -61,9 +61,9 @@ def ground(
     from model import Grounder
     from model.zeroshot import NAME as ZERO_SHOT
     from model.zeroshot import is_clear_match
-    from vtg_cli.progress import DownloadProgress, extraction_progress
+    from vtg_cli.progress import DownloadProgress, ExtractionProgress
 
-    with extraction_progress(report_failures=False) as on_event:
+    with ExtractionProgress(report_failures=False) as on_event, DownloadProgress("weights") as on_download:
         grounder = Grounder.load(
             model,
             features=features,
@@ -74,7 +74,7 @@ def ground(
             cache=cache,
             offline=offline,
             on_event=on_event,
-            on_download=DownloadProgress("weights"),
+            on_download=on_download,
         )
         results = grounder.ground(video, queries, top_k=top_k, threshold=threshold)
 

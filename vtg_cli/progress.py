@@ -1,59 +1,122 @@
-"""Progress of extraction and downloads on standard error."""
+"""Progress of extraction and downloads on standard error.
+
+A display appears with the first thing to show, so that a command whose answers are cached draws and loads none, and a
+download that precedes an extraction has the terminal to itself.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
 from extractors.pipeline import Event, VideoFinished, VideoProgress, VideoStarted, VideoWaiting
 from vtg_cli.console import detail, err, error_line, printable, verbosity
 from vtg_cli.timecode import span
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 
-class ExtractionProgress:
+_Shown = TypeVar("_Shown", bound="_Display")
+
+
+class _Display:
+    """A display that is started when it is needed, and taken away when its `with` block is left."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __enter__(self: _Shown) -> _Shown:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _start(self, *columns: ProgressColumn) -> Progress:
+        """Show these columns; nothing is drawn with `--quiet` or into a pipe."""
+        from rich.progress import Progress
+
+        console = err()
+        disable = verbosity.quiet or not console.is_terminal
+        self._progress = Progress(*columns, console=console, transient=True, disable=disable)
+        self._progress.start()
+        return self._progress
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class ExtractionProgress(_Display):
     """Shows extraction as it goes: files done, the one at work, time left, and how many times faster than real time.
 
     Call it with each event.
 
     Args:
-        progress: the live display.
         file_count: number of videos.
         report_failures: whether to say which videos failed; a caller that raises the error says it itself.
     """
 
-    def __init__(self, progress: Progress, file_count: int, *, report_failures: bool) -> None:
-        self._progress = progress
+    def __init__(self, file_count: int = 1, *, report_failures: bool = True) -> None:
+        super().__init__()
+        self._file_count = file_count
         self._report_failures = report_failures
-        self._files = progress.add_task("videos", total=file_count, visible=file_count > 1, speed="")
+        self._files: TaskID | None = None
         self._video: TaskID | None = None
+        self._finished_count = 0
         self._done_s = 0.0
         self._started = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         match event:
             case VideoStarted():
-                self._close()
-                name = printable(event.path.name)
-                self._video = self._progress.add_task(name, total=event.info.duration_s, speed="")
-                if event.info.note:
-                    detail(f"{event.path}: {event.info.note}")
-            case VideoProgress() if self._video is not None:
+                self._open(event)
+            case VideoProgress() if self._progress is not None and self._video is not None:
                 elapsed = max(time.monotonic() - self._started, 1e-3)
                 speed = f"{(self._done_s + event.done_s) / elapsed:.1f} × real time"
                 self._progress.update(self._video, completed=event.done_s, speed=speed)
             case VideoWaiting():
                 detail(f"{event.path}: another process is extracting it; waiting")
             case VideoFinished():
-                self._finished(event)
+                self._finish(event)
 
-    def _finished(self, event: VideoFinished) -> None:
-        self._close()
-        self._progress.advance(self._files)
+    def _open(self, event: VideoStarted) -> None:
+        progress = self._progress or self._start_files()
+        name = printable(event.path.name)
+        self._video = progress.add_task(name, total=event.info.duration_s, speed="")
+        if event.info.note:
+            detail(f"{event.path}: {event.info.note}")
+
+    def _start_files(self) -> Progress:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+        several = self._file_count > 1
+        progress = self._start(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *([MofNCompleteColumn()] if several else []),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}"),
+        )
+        self._files = progress.add_task(
+            "videos", total=self._file_count, completed=self._finished_count, visible=several, speed=""
+        )
+        return progress
+
+    def _finish(self, event: VideoFinished) -> None:
+        self._finished_count += 1
+        if self._progress is not None and self._files is not None:
+            self._progress.update(self._files, completed=self._finished_count)
+            if self._video is not None:
+                self._progress.remove_task(self._video)
+                self._video = None
         if event.status == "extracted":
             self._done_s += event.duration_s
             detail(f"{event.path}: extracted in {span(event.seconds)}")
@@ -62,71 +125,37 @@ class ExtractionProgress:
         elif self._report_failures:
             error_line(event.reason if str(event.path) in event.reason else f"{event.path}: {event.reason}")
 
-    def _close(self) -> None:
-        if self._video is not None:
-            self._progress.remove_task(self._video)
-            self._video = None
 
-
-@contextmanager
-def extraction_progress(file_count: int = 1, *, report_failures: bool = True) -> Iterator[ExtractionProgress]:
-    """A live display for `extract_features`' events; nothing is drawn with `--quiet` or into a pipe."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = err()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[speed]}"),
-    )
-    if file_count > 1:
-        columns = (*columns[:2], MofNCompleteColumn(), *columns[2:])  # type: ignore[assignment]
-    with Progress(
-        *columns, console=console, transient=True, disable=verbosity.quiet or not console.is_terminal
-    ) as bar:
-        yield ExtractionProgress(bar, file_count, report_failures=report_failures)
-
-
-class DownloadProgress:
+class DownloadProgress(_Display):
     """Shows a download; call it with bytes done and bytes in all (None if unknown)."""
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self._name = name
-        self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
+        progress = self._progress or self._start_download(total)
+        if self._task is not None:
+            progress.update(self._task, completed=done, total=total)
+        if total is not None and done >= total:
+            self._stop()
+
+    def _start_download(self, total: int | None) -> Progress:
         from rich.progress import (
             BarColumn,
             DownloadColumn,
-            Progress,
             TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
 
-        if self._progress is None:
-            console = err()
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-                disable=verbosity.quiet or not console.is_terminal,
-            )
-            self._progress.start()
-            self._task = self._progress.add_task(self._name, total=total)
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, total=total)
-        if total is not None and done >= total:
-            self.stop()
-
-    def stop(self) -> None:
-        """Take the display away."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = self._task = None
+        progress = self._start(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._task = progress.add_task(self._name, total=total)
+        return progress

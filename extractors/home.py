@@ -1,0 +1,15 @@
+"""Where vtg keeps what it downloads and makes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def vtg_home() -> Path:
+    """`VTG_HOME`, else `vtg` in the user's cache folder."""
+    if home := os.environ.get("VTG_HOME"):
+        return Path(home).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("vtg", appauthor=False)
