@@ -57,7 +57,7 @@ class DataConfig:
     """What is learnt from.
 
     Attributes:
-        dataset: which annotations, and with them which metrics and label rules.
+        dataset: which annotations, and with them which metrics and label rules; `custom` for one's own.
         clip_length_s: seconds one feature row stands for.
         video_features: the video streams, in the order they are concatenated.
         text_features: the token rows of a query.
@@ -68,7 +68,7 @@ class DataConfig:
         domains: values of the annotations' `domain`, one model each; empty where one model learns all.
     """
 
-    dataset: Literal["qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights"]
+    dataset: Literal["qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights", "custom"]
     clip_length_s: float
     video_features: tuple[FeatureConfig, ...]
     text_features: FeatureConfig
@@ -256,6 +256,8 @@ class TrainingConfig:
         epochs: passes over the training split.
         batch_size: samples a step.
         drop_last: leave out the last, smaller batch.
+        length_groups: batches that are cut at a time from a shuffled stretch sorted by length: the more, the less is
+            padded; 1 shuffles plainly, as the released code does.
         learning_rate: constant.
         weight_decay: on every parameter.
         gradient_clip: largest norm of all gradients together; 0 does not clip.
@@ -265,6 +267,10 @@ class TrainingConfig:
         negatives: contrast each query with another sample's video.
         negative_identity: what makes two samples share a video: the whole id, or for ids of the form
             `<source>_<start>_<end>` the source they were cut from.
+        resample_labels: draw the clips that are told apart anew each epoch; off, they are drawn once, which the
+            released code does by accident.
+        precision: of the network in training; `bf16` and `fp16` are autocast, losses stay in float32.
+        workers: processes that read and pad batches; 0 does it between steps, enough once features are in memory.
         seed: of weights, shuffling, dropout and label sampling.
     """
 
@@ -275,16 +281,20 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     gradient_clip: float = 0.1
     drop_last: bool = False
+    length_groups: int = 1
     evaluate_every: int = 1
     patience: int | None = None
     negatives: bool = True
     negative_identity: Literal["video", "source"] = "video"
+    resample_labels: bool = True
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    workers: int = 0
     seed: int = 2024
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "evaluate_every"):
+        for name in ("epochs", "batch_size", "learning_rate", "length_groups", "evaluate_every"):
             _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
-        for name in ("weight_decay", "gradient_clip"):
+        for name in ("weight_decay", "gradient_clip", "workers", "seed"):
             _require(getattr(self, name) >= 0, name, f"must not be negative, is {getattr(self, name)}")
         _require(
             self.patience is None or self.patience > 0,

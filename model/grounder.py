@@ -11,10 +11,10 @@ from extractors.cache import FeatureCache
 from extractors.errors import UsageError
 from extractors.pipeline import Event, encode_video
 from extractors.queries import encode_queries, pooled_phrases
-from extractors.registry import load_text_encoder
+from extractors.registry import load_text_encoder, text_feature_names
 from model.encoded import Answer, EncodedVideo, GroundingModel
 from model.moments import GroundingResult, make_result
-from model.resolution import FeaturePlan, choose_model, feature_names, plan_features
+from model.resolution import FeaturePlan, choose_model, feature_names, plan_features, text_encoder_name
 from model.zeroshot import ZeroShot
 
 
@@ -133,7 +133,13 @@ class Grounder:
         plan = plan_features(",".join(model.features) if same else features, (), model_fps, options)
         video_encoders = plan.video_encoders()
         model.require_video_features([encoder.spec for encoder in video_encoders])
-        text_encoder = load_text_encoder(*model.text_encoder(plan.options))
+        text = text_encoder_name(model.text_features)
+        if text not in text_feature_names():
+            raise UsageError(
+                f"{model.name} reads '{model.text_features}' queries, which vtg cannot make from sentences; it can be "
+                "evaluated on their published features only"
+            )
+        text_encoder = load_text_encoder(text, plan.options.get(text, options))
         model.require_text_features(text_encoder.spec)
         return cls(model, video_encoders, text_encoder, store, notes=plan.notes, on_event=on_event)
 

@@ -23,7 +23,7 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     """
     if not training or rate == 0:
         return x
-    if x.is_cuda or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, rate)
     keep, scale = _keep_mask(x.shape, rate)
     return _Mask.apply(x, keep, scale)  # type: ignore[no-any-return, no-untyped-call]
@@ -47,7 +47,7 @@ def attend(
     """
     rate = rate if training else 0.0
     mask = key_mask[:, None, None, :]  # (B, 1, 1, N)
-    if rate == 0 or query.is_cuda or torch.compiler.is_compiling():
+    if rate == 0 or query.device.type != "cpu" or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
     return dropout(attention_weights(query, key, mask), rate, True) @ value
 
@@ -91,7 +91,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return residual + branch(*inputs)
         keep = torch.rand(len(residual), device=residual.device) >= self.rate  # (B,)
-        if residual.is_cuda or torch.compiler.is_compiling():
+        if residual.device.type != "cpu" or torch.compiler.is_compiling():
             scale = keep.to(residual.dtype) / (1 - self.rate)
             return residual + branch(*inputs) * scale[(..., *(None for _ in residual.shape[1:]))]
         index = keep.nonzero()[:, 0]
@@ -124,7 +124,10 @@ class FeedForward(nn.Module):
             )
             return flat.view(x.shape)  # type: ignore[no-any-return]
         hidden = self.expand(x)  # (B, L, F)
-        return self.contract(F.dropout(F.prelu(hidden, self.slope.to(hidden.dtype)), rate))  # type: ignore[no-any-return]
+        if hidden.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.contract(F.dropout(F.prelu(hidden, self.slope.to(hidden.dtype)), rate))  # type: ignore[no-any-return]
+        active = _SharedPReLU.apply(hidden, self.slope)  # type: ignore[no-untyped-call]
+        return self.contract(dropout(active, rate, self.training))  # type: ignore[no-any-return]
 
 
 def _suits_blocks(x: Tensor) -> bool:
@@ -210,6 +213,23 @@ class _FeedForward(torch.autograd.Function):
             torch.full_like(slope, grad_slope),
             None,
         )
+
+
+class _SharedPReLU(torch.autograd.Function):
+    """PReLU with one slope, whose gradient is summed up without being written out for every element."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return F.leaky_relu(x, float(slope))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, slope = ctx.saved_tensors
+        grad_slope = (x.clamp(max=0) * grad).sum(dtype=torch.float32)
+        grad_x = torch.ops.aten.leaky_relu_backward(grad, x, float(slope), False)
+        return grad_x, grad_slope.to(slope.dtype).expand_as(slope)
 
 
 def _blocks(rows: int) -> Iterator[slice]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from extractors.base import EncoderOptions, VideoEncoder
 from extractors.errors import UsageError
-from extractors.registry import DEFAULT_FPS, WEIGHTS, clip_length_s, load_video_encoder
+from extractors.registry import DEFAULT_FPS, WEIGHTS, clip_length_s, load_video_encoder, text_feature_names
 from model import zeroshot
 
 LITE_NOTE = (
@@ -111,12 +111,25 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
         return None
     candidates = sorted(installed_models().items(), key=lambda item: ("qvhighlights" not in item[0], item[0]))
     for _, file in candidates:
-        names = features_of(file)
+        names, text = features_of(file)
         # Streams are found by name, so the order they are asked for in is free.
         asked_for = features == "auto" or set(feature_names(features)) == set(names)
-        if names and asked_for and all(name in DEFAULT_FPS and _obtainable(name, options) for name in names):
+        makable = (
+            all(name in DEFAULT_FPS for name in names) and text_encoder_name(text) in text_feature_names()
+        )
+        if (
+            names
+            and asked_for
+            and makable
+            and all(_obtainable(name, options) for name in {*names, text_encoder_name(text)})
+        ):
             return file
     return None
+
+
+def text_encoder_name(feature: str) -> str:
+    """The encoder that makes a model's text features: `clip` for `clip_text`, `glove` for itself."""
+    return feature.removesuffix("_text")
 
 
 def _obtainable(feature: str, options: EncoderOptions) -> bool:

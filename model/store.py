@@ -78,8 +78,8 @@ def add_model(file: str | Path, name: str | None = None) -> Path:
     return target
 
 
-def features_of(path: Path) -> tuple[str, ...]:
-    """Names of the video features a model here reads, in order; empty if its file is damaged.
+def features_of(path: Path) -> tuple[tuple[str, ...], str]:
+    """Names of the video features a model here reads, in order, and of its text features; empty if it is damaged.
 
     Only the head of the file is read, so that choosing a model loads none.
     """
@@ -88,9 +88,10 @@ def features_of(path: Path) -> tuple[str, ...]:
             length = int.from_bytes(file.read(8), "little")
             head = json.loads(file.read(min(length, _MAX_HEAD_BYTES)))
         description = json.loads(head["__metadata__"]["vtg"])
-        return tuple(str(spec["name"]) for spec in description["video_features"])
+        video = tuple(str(spec["name"]) for spec in description["video_features"])
+        return video, str(description["text_features"]["name"])
     except (OSError, ValueError, KeyError, TypeError):
-        return ()
+        return (), ""
 
 
 def read_model(path: Path) -> Checkpoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,17 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from extractors.base import EncoderOptions, FeatureSpec, TextFeatures
-from extractors.errors import UsageError
+from extractors.base import FeatureSpec, TextFeatures
 from model.checkpoint import Checkpoint
 from model.decoding import predict
 from model.encoded import Answer, EncodedVideo
 from model.fusion import append_tef
+from model.rows import clip_rows, pad_rows, token_rows
 from model.zeroshot import find_moments
 
-_NORM_EPS = 1e-5
 _BATCH = 64
-_TEXT_SUFFIX = "_text"
 
 
 class TrainedModel:
@@ -49,19 +47,10 @@ class TrainedModel:
             config, decoding=replace(config.decoding, round_to_clips=False, max_end_s=None)
         )
 
-    def text_encoder(self, options: Mapping[str, EncoderOptions]) -> tuple[str, EncoderOptions]:
-        """Name and options of the text encoder whose tokens it reads, of those that go with its video features.
-
-        Raises:
-            UsageError: if its text features cannot be made here, only loaded.
-        """
-        name = self._checkpoint.text_features.name.removesuffix(_TEXT_SUFFIX)
-        if name not in options:
-            raise UsageError(
-                f"{self.name} reads '{self._checkpoint.text_features.name}' queries, which vtg cannot make from "
-                "sentences; it can be evaluated on their published features only"
-            )
-        return name, options[name]
+    @property
+    def text_features(self) -> str:
+        """Name of the tokens it reads, for instance `clip_text`."""
+        return self._checkpoint.text_features.name
 
     def require_video_features(self, specs: Sequence[FeatureSpec]) -> None:
         """Refuse encoders whose rows are not what the model was trained on.
@@ -76,9 +65,9 @@ class TrainedModel:
         self._checkpoint.require_features(given, self._checkpoint.text_features)
 
     def require_text_features(self, spec: FeatureSpec) -> None:
-        """Refuse a text encoder likewise; text features are named after the video features they go with."""
+        """Refuse a text encoder likewise; the name that a text feature has in a dataset is not its encoder's."""
         ours = self._checkpoint.text_features
-        given = replace(spec, name=f"{spec.name}{_TEXT_SUFFIX}", normalization=ours.normalization)
+        given = replace(spec, name=ours.name, normalization=ours.normalization)
         self._checkpoint.require_features(self._checkpoint.video_features, given)
 
     def answer(
@@ -105,8 +94,8 @@ class TrainedModel:
     def _answer_batch(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], top_k: int
     ) -> list[Answer]:
-        rows, row_mask = _pad([self._video_rows(video) for video in videos])  # (B, L, D_v)
-        tokens, token_mask = _pad([self._tokens(query) for query in queries])  # (B, T, D_t)
+        rows, row_mask = pad_rows([self._video_rows(video) for video in videos])  # (B, L, D_v)
+        tokens, token_mask = pad_rows([self._tokens(query) for query in queries])  # (B, T, D_t)
         predictions = predict(
             self._network,
             append_tef(rows, row_mask).to(self._device),
@@ -132,27 +121,8 @@ class TrainedModel:
         return shown[:top_k], saliency
 
     def _video_rows(self, video: EncodedVideo) -> Tensor:
-        """(L, D_v): each stream normalised by itself, cut to the shortest, in the model's order."""
-        specs = self._config.data.video_features
-        streams = [_normalized(video.features[spec.name], spec.normalization) for spec in specs]
-        count = min(len(stream) for stream in streams)
-        return torch.from_numpy(np.concatenate([stream[:count] for stream in streams], axis=1))
+        data = replace(self._config.data, max_clips=None)
+        return clip_rows([video.features[spec.name] for spec in data.video_features], data)  # (L, D_v)
 
     def _tokens(self, query: TextFeatures) -> Tensor:
-        data = self._config.data
-        return torch.from_numpy(_normalized(query.tokens[: data.max_words], data.text_features.normalization))
-
-
-def _normalized(rows: NDArray[np.float32], normalization: str) -> NDArray[np.float32]:
-    if normalization == "none":
-        return rows.astype(np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    normalized: NDArray[np.float32] = (rows / (norms + _NORM_EPS)).astype(np.float32)
-    return normalized
-
-
-def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """[(L_i, D)] → (B, L, D) with zeros behind, and (B, L) true where there is a row."""
-    padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-    lengths = torch.tensor([len(row) for row in rows])
-    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+        return token_rows(query.tokens, self._config.data)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vtg_cli import cache, doctor, evaluate, extract, ground, weights
+from vtg_cli import cache, datasets, doctor, evaluate, extract, ground, train, weights
 from vtg_cli.options import Offline, Quiet, Verbose
 
 app = typer.Typer(
@@ -43,7 +43,9 @@ def _root(
 
 app.command("ground")(ground.ground)
 app.command("extract")(extract.extract)
+app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")

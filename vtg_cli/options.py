@@ -14,7 +14,7 @@ from vtg_cli.console import verbosity
 Features = Annotated[
     str,
     typer.Option(
-        help="Features to use: auto, or names with commas between (clip, slowfast, lite).",
+        help="Features to use: auto, or names with commas between (clip, slowfast, lite, vgg).",
         show_default=True,
         rich_help_panel="Features",
     ),
@@ -22,7 +22,7 @@ Features = Annotated[
 Fps = Annotated[
     float | None,
     typer.Option(
-        help="Clips per second, 0.5 to 2. [default: 0.5 for clip and slowfast, 1 for lite]",
+        help="Clips per second, 0.5 to 2. [default: 0.5 for clip and slowfast, 1 for lite, 6 for vgg]",
         show_default=False,
         rich_help_panel="Features",
     ),

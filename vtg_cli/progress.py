@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
 
-_Shown = TypeVar("_Shown", bound="_Display")
+_Shown = TypeVar("_Shown", bound="Display")
 
 
-class _Display:
+class Display:
     """A display that is started when it is needed, and taken away when its `with` block is left."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class _Display:
             self._progress = None
 
 
-class ExtractionProgress(_Display):
+class ExtractionProgress(Display):
     """Shows extraction as it goes: files done, the one at work, time left, and how many times faster than real time.
 
     Call it with each event.
@@ -126,7 +126,7 @@ class ExtractionProgress(_Display):
             error_line(event.reason if str(event.path) in event.reason else f"{event.path}: {event.reason}")
 
 
-class DownloadProgress(_Display):
+class DownloadProgress(Display):
     """Shows a download; call it with bytes done and bytes in all (None if unknown)."""
 
     def __init__(self, name: str) -> None:

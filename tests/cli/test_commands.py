@@ -20,7 +20,13 @@ COMMANDS = [
     (),
     ("ground",),
     ("extract",),
+    ("train",),
     ("eval",),
+    ("datasets",),
+    ("datasets", "list"),
+    ("datasets", "check"),
+    ("datasets", "pull"),
+    ("datasets", "add"),
     ("doctor",),
     ("weights",),
     ("weights", "list"),
@@ -37,7 +43,7 @@ COMMANDS = [
 def test_help_has_an_example(command, home):
     done = vtg(*command, "-h", home=home)
     assert done.returncode == 0
-    if command not in (("weights",), ("cache",)):
+    if command not in (("weights",), ("cache",), ("datasets",)):
         assert "Example" in done.stdout
         assert f"vtg {' '.join(command)}".strip() in done.stdout
 

@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import open_clip
     from pytorchvideo.models.hub.slowfast import slowfast_r50
+from torchvision.models import vgg16
 
 
 def clip_model(seed: int = 0) -> nn.Module:
@@ -33,6 +34,11 @@ def slowfast_model(seed: int = 0) -> nn.Module:
     nearly the same row whatever it sees.
     """
     return _slowfast_model(seed)
+
+
+def vgg_model(seed: int = 0) -> nn.Module:
+    """VGG-16 of torchvision with random weights, in evaluation mode; do not change it."""
+    return _vgg_model(seed)
 
 
 @cache
@@ -55,6 +61,13 @@ def _slowfast_model(seed: int) -> nn.Module:
     with torch.no_grad():
         for block in model.train().blocks[:5]:
             pathways = block(pathways)
+    return model.eval().requires_grad_(False)
+
+
+@cache
+def _vgg_model(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    model: nn.Module = vgg16()
     return model.eval().requires_grad_(False)
 
 
@@ -119,6 +132,12 @@ def write_slowfast_caffe2(path: Path, seed: int = 0, *, protocol: int = 2) -> Pa
             blobs[caffe2_name(name)] = value.numpy()
     blobs["conv1_w_momentum"] = np.zeros((64, 3, 1, 7, 7), np.float32)
     path.write_bytes(pickle.dumps({"blobs": blobs}, protocol=protocol))
+    return path
+
+
+def write_vgg_state_dict(path: Path, seed: int = 0) -> Path:
+    """As torchvision publishes it."""
+    torch.save(vgg_model(seed).state_dict(), path)
     return path
 
 

@@ -149,15 +149,21 @@ def test_the_table_is_consistent() -> None:
         assert (item.kind == "encoder") == bool(item.feature), item.name
         assert item.licence, item.name
         assert set(item.equivalent) <= set(names)
-        assert len(item.sha256) in {0, 64}
+        assert len(item.sha256) in {0, 8, 64}
         assert all(url.startswith("https://") for url in (*item.urls, item.page) if url)
-    assert {item.feature for item in items if item.kind == "encoder"} == {"clip", "slowfast"}
+    assert {item.feature for item in items if item.kind == "encoder"} == {"clip", "slowfast", "vgg", "glove"}
     assert sum(item.kind == "model" for item in items) == 6
 
 
 def test_the_address_of_openais_file_carries_the_hash_it_is_pinned_to() -> None:
     item = weights.artefact("clip-vit-b-32-openai")
     assert item.sha256 in item.urls[0]
+
+
+def test_the_name_of_torchvisions_file_carries_the_digits_it_is_pinned_to() -> None:
+    item = weights.artefact("vgg16")
+    assert item.file == f"vgg16-{item.sha256}.pth"
+    assert item.urls[0].endswith(f"/{item.file}")
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -184,6 +190,8 @@ def test_nothing_is_found_on_an_empty_machine() -> None:
         ("clip-vit-b-32", "vtg/weights/clip-vit-b-32/open_clip_model.safetensors"),
         ("clip-vit-b-32-openai", ".cache/clip/ViT-B-32.pt"),
         ("slowfast-r50-8x8", "cache/torch/hub/checkpoints/SLOWFAST_8x8_R50.pkl"),
+        ("vgg16", "cache/torch/hub/checkpoints/vgg16-397923af.pth"),
+        ("glove-6b-300d", "vtg/weights/glove-6b-300d/glove.6B.zip"),
         ("flashvtg-tacos", "vtg/weights/flashvtg-tacos/model_best.ckpt"),
     ],
 )
@@ -359,6 +367,15 @@ def test_another_file_than_the_pinned_one_is_refused_and_not_kept(
         weights.pull(item)
     assert weights.locate(item) is None
     assert not part_of(item).exists()
+
+
+def test_a_hash_known_by_its_first_digits_is_compared_by_these(item: Artefact, shop: Shop) -> None:
+    digits = item.sha256[:8]
+    assert weights.pull(replace(item, sha256=digits)).read_bytes() == CONTENT
+    other = replace(item, name="other", sha256=f"{int(digits, 16) ^ 1:08x}")
+    with pytest.raises(WeightsInvalid, match=rf"net\.bin, whose SHA-256 is {other.sha256}\.\.\."):
+        weights.pull(other)
+    assert weights.locate(other) is None
 
 
 @pytest.mark.parametrize("variable", ["VTG_OFFLINE", "HF_HUB_OFFLINE", None])

@@ -1,0 +1,169 @@
+"""Feature files of the published datasets: one NumPy or torch file a video or a query, found by its name.
+
+Nothing in a file is trusted: no pickled object is read, and a header is believed only as far as the file is long.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.errors import VtgError
+
+Array = NDArray[np.floating[Any]]
+
+VIDEO_KEY, TEXT_KEY = "features", "last_hidden_state"
+
+_MAX_BYTES = 1 << 32  # 4 GiB: a day of rows
+_PAIR = ("_rgb", "_opt")  # TVSum's I3D features come as two files, to be read side by side
+
+
+class FeatureFileError(VtgError):
+    """A feature file is missing, damaged, or of another shape; the message names it."""
+
+
+class FeatureFolder:
+    """The rows of one stream, a file a video (or a query).
+
+    Args:
+        folder: where the files lie.
+        name: the stream's name, for messages.
+        dim: length of a row.
+        key: of the array inside an `.npz`.
+    """
+
+    def __init__(self, folder: str | Path, name: str, dim: int, *, key: str = VIDEO_KEY) -> None:
+        self.folder = Path(folder)
+        self.name = name
+        self.dim = dim
+        self._key = key
+
+    def find(self, stem: str) -> Path | None:
+        """The file of a video or query; `.npz` before `.pt` before `.npy`. None if there is none.
+
+        Of a pair `<stem>_rgb.npy`, `<stem>_opt.npy` the first is given.
+        """
+        names = [f"{stem}.npz", f"{stem}.pt", f"{stem}.npy", f"{stem}{_PAIR[0]}.npy"]
+        return next((path for path in map(self.folder.joinpath, names) if path.is_file()), None)
+
+    def load(self, *stems: str) -> Array:
+        """Read the rows of a video or query.
+
+        Args:
+            stems: names it may go by, without suffix; the first that is there is read.
+
+        Returns:
+            (N, dim), in the type they are stored in.
+
+        Raises:
+            FeatureFileError: if there is no such file, or it does not hold N > 0 rows of finite numbers.
+        """
+        path = next((found for found in map(self.find, stems) if found is not None), None)
+        if path is None:
+            raise FeatureFileError(f"{self.folder / stems[0]}.npz: there are no '{self.name}' features")
+        try:
+            rows = self._read(path)
+        except FeatureFileError as error:
+            raise FeatureFileError(f"{path}: {error}") from None
+        except Exception as error:  # damaged archives raise whatever their readers happen to trip over
+            raise FeatureFileError(f"{path}: damaged, or not a feature file ({error})") from error
+        if rows.ndim != 2 or rows.shape[1] != self.dim or len(rows) == 0:
+            raise FeatureFileError(
+                f"{path}: holds an array of shape {list(rows.shape)}, "
+                f"while '{self.name}' features are rows of {self.dim}"
+            )
+        if not np.isfinite(rows).all():
+            raise FeatureFileError(f"{path}: holds numbers that are not finite; extract it again")
+        return rows
+
+    def _read(self, path: Path) -> Array:
+        if path.suffix == ".npz":
+            return _flat(_read_npz(path, self._key))
+        if path.suffix == ".pt":
+            return _flat(_read_pt(path))
+        if (
+            path.stem.endswith(_PAIR[0])
+            and path.with_name(path.name.replace(f"{_PAIR[0]}.npy", f"{_PAIR[1]}.npy")).is_file()
+        ):
+            parts = [
+                _flat(_read_npy(path)),
+                _flat(_read_npy(path.with_name(path.name.replace(f"{_PAIR[0]}.npy", f"{_PAIR[1]}.npy")))),
+            ]
+            count = min(map(len, parts))
+            return np.concatenate([part[:count] for part in parts], axis=1)
+        return _flat(_read_npy(path))
+
+
+def missing(folders: Sequence[FeatureFolder], stems: Sequence[str]) -> list[str]:
+    """Those stems that lack a file in at least one of the folders, each once, in order."""
+    return [stem for stem in dict.fromkeys(stems) if any(folder.find(stem) is None for folder in folders)]
+
+
+def _read_npz(path: Path, key: str) -> Array:
+    with zipfile.ZipFile(path) as archive:
+        try:
+            member = archive.getinfo(f"{key}.npy")
+        except KeyError:
+            names = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:5])
+            raise FeatureFileError(f"holds no array '{key}', but {names or 'nothing'}") from None
+        with archive.open(member) as file:
+            shape, dtype = _read_header(file)
+            _check_size(shape, dtype, member.file_size)
+            count = int(np.prod(shape))
+            data = file.read(count * dtype.itemsize)
+    if len(data) != count * dtype.itemsize:
+        raise FeatureFileError("ends before its last row")
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+def _read_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, columns_first, dtype = read(file)
+    if columns_first and len(shape) > 1:
+        raise FeatureFileError("is stored column by column; store it row by row")
+    return shape, dtype
+
+
+def _read_npy(path: Path) -> Array:
+    with path.open("rb") as file:
+        shape, dtype = _read_header(file)
+    _check_size(shape, dtype, path.stat().st_size)
+    rows: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return rows
+
+
+def _read_pt(path: Path) -> Array:
+    import torch
+
+    if path.stat().st_size > _MAX_BYTES:
+        raise FeatureFileError("is larger than any features are")
+    tensor = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(tensor, torch.Tensor):
+        raise FeatureFileError("does not hold a tensor")
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    rows: Array = tensor.detach().numpy()
+    return rows
+
+
+def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any], file_bytes: int) -> None:
+    if dtype.kind not in "fiu":
+        raise FeatureFileError(f"holds values of type {dtype}, not numbers")
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if size > min(file_bytes, _MAX_BYTES):
+        raise FeatureFileError(f"claims an array of shape {list(shape)}, which does not fit into the file")
+
+
+def _flat(rows: Array) -> Array:
+    """(N, D) of what may also be (1, N, D) or (N, 1, D), as some extractors leave it."""
+    if rows.ndim == 3 and 1 in rows.shape[:2]:
+        return rows.reshape(-1, rows.shape[2])
+    return rows

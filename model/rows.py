@@ -1,0 +1,56 @@
+"""Stored feature rows into what the network reads: normalised, streams side by side, padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.config import DataConfig
+
+_NORM_EPS = 1e-5
+
+
+def clip_rows(streams: Sequence[NDArray[np.floating[Any]]], config: DataConfig) -> Tensor:
+    """Join the streams of a video.
+
+    Args:
+        streams: (L_i, D_i) rows of each configured stream, in the configured order.
+        config: how each is normalised, and how many clips are kept at most.
+
+    Returns:
+        (L, D_v) float32: each stream normalised by itself, cut to the shortest.
+    """
+    count = min(len(stream) for stream in streams)
+    if config.max_clips is not None:
+        count = min(count, config.max_clips)
+    parts = [
+        _normalized(stream[:count], spec.normalization)
+        for stream, spec in zip(streams, config.video_features, strict=True)
+    ]
+    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+
+
+def token_rows(tokens: NDArray[np.floating[Any]], config: DataConfig) -> Tensor:
+    """(T', D_t) stored tokens → (T, D_t) float32, cut and normalised as configured."""
+    return torch.from_numpy(_normalized(tokens[: config.max_words], config.text_features.normalization))
+
+
+def pad_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """[(L_i, D)] → (B, L, D) with zeros behind, and (B, L) true where there is a row."""
+    padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def _normalized(rows: NDArray[np.floating[Any]], normalization: str) -> NDArray[np.float32]:
+    rows = rows.astype(np.float32)
+    if normalization == "none":
+        return rows
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    rows /= norms + _NORM_EPS
+    return rows

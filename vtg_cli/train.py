@@ -1,0 +1,295 @@
+"""`vtg train`: train FlashVTG on a published dataset, or on your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vtg_cli.console import note, out, printable
+from vtg_cli.options import Cache, Device, Offline, Precision, Quiet, Verbose, Weights, weights_by_feature
+
+if TYPE_CHECKING:
+    from model.config import Config
+    from model.experiments import Inputs
+    from model.runs import Run
+
+_DATA = "Data"
+_RECIPE = "Recipe"
+
+
+def train(
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A dataset that `vtg datasets list` shows, or a .jsonl file of your own.",
+            show_default=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the dataset's annotations and features lie. [default: VTG_DATA, else the user's cache folder]",
+            show_default=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Videos, named by their ids; missing features are extracted from them.",
+            show_default=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    eval_: Annotated[
+        Path | None,
+        typer.Option(
+            "--eval",
+            metavar="FILE",
+            help="Annotations to score on, with --dataset FILE. [default: every tenth video is held out]",
+            show_default=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    skip_missing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-missing", help="Leave out queries without features, and say so.", rich_help_panel=_DATA
+        ),
+    ] = False,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train the model of this domain only (TVSum, YouTube Highlights); can be given several times.",
+            show_default=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Configuration, by name or a TOML file. [default: the dataset's first]",
+            show_default=False,
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field, for instance training.epochs=30; can be given several times.",
+            show_default=False,
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Short for --set training.seed=N.", show_default=False, rich_help_panel=_RECIPE),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the run; it must be new. [default: runs/CONFIG-DATE-TIME]",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Go on with the run in this folder.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the configuration, check the data, and stop.")
+    ] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    weights: Weights = None,
+    cache: Cache = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    offline: Offline = False,
+) -> None:
+    """Train FlashVTG with the released recipe, or your own.
+
+    A run's folder keeps the configuration, the log, the best and the last checkpoint, and TensorBoard curves. A run
+    that was interrupted goes on with --resume, and ends as an unbroken one would. Several GPUs: start it with `torchrun
+    --nproc-per-node 4 -m vtg_cli train …`.
+
+    Your own file has a JSON object a line: `vid` (a video's file name without suffix), `query`, `relevant_windows`
+    \\[[start, end], …] in seconds, and if you have it `saliency`, a number from 0 to 1 for each clip.
+
+    [bold]Examples[/]
+
+      vtg train --dataset qvhl
+
+      vtg train --dataset charades --data ~/datasets --set training.epochs=30 --seed 7
+
+      vtg train --dataset mine.jsonl --videos videos/
+
+      vtg train --resume runs/qvhighlights-slowfast-clip-20261125-120000
+    """
+    del quiet, verbose
+    from extractors.base import EncoderOptions
+    from extractors.errors import UsageError
+    from model.runs import Run
+
+    overrides = [*(set_ or []), *([] if seed is None else [f"training.seed={seed}"])]
+    options = EncoderOptions(
+        device=device, precision=precision, weights=weights_by_feature(weights), offline=offline
+    )
+    if resume is not None:
+        if dataset or config or output or data or videos or eval_:
+            raise UsageError(
+                "--resume goes on with a run as it was begun: of the rest, give only --set and --device"
+            )
+        _resume(Run(resume), overrides, device, options, cache)
+        return
+    if dataset is None and config is None:
+        raise UsageError(
+            "say what to train on: --dataset NAME (see `vtg datasets list`), or --dataset FILE.jsonl"
+        )
+    chosen, inputs = _choose(dataset, config, overrides, data, videos, eval_, skip_missing, options)
+    domains = _domains(chosen, domain or [])
+    if dry_run:
+        _print_config(chosen)
+    splits = _splits(chosen, inputs, cache, options)
+    if dry_run:
+        return
+    run = Run(output or _default_folder(chosen))
+    run.create(chosen, {**inputs.to_json(), "domains": list(domains)})
+    _run(chosen, inputs, run, splits, domains, device)
+
+
+def _resume(run: Run, overrides: list[str], device: str, options: Any, cache: Path | None) -> None:
+    from model.experiments import Inputs
+
+    config, values = run.config(overrides), run.inputs()
+    inputs = Inputs.from_json(values)
+    splits = _splits(config, inputs, cache, options)
+    domains = tuple(str(name) for name in values.get("domains") or ())
+    if not domains and values.get("domain"):
+        domain = str(values["domain"])
+        splits = (splits[0].of_domain(domain), splits[1].of_domain(domain))
+    _run(config, inputs, run, splits, domains, device)
+
+
+def _choose(
+    dataset: str | None,
+    config: str | None,
+    overrides: list[str],
+    data: Path | None,
+    videos: Path | None,
+    evaluate: Path | None,
+    skip_missing: bool,
+    options: Any,
+) -> tuple[Config, Inputs]:
+    from extractors.errors import UsageError
+    from model.config import load_config
+    from model.experiments import Inputs, config_for, own_config
+
+    own = Path(dataset) if dataset is not None and dataset.endswith(".jsonl") else None
+    if own is not None and not own.is_file():
+        raise UsageError(f"--dataset {own}: there is no such file")
+    if evaluate is not None and own is None:
+        raise UsageError("--eval goes with --dataset FILE.jsonl; a published dataset has its own split")
+    if config is not None:
+        chosen = load_config(config, overrides)
+    elif own is not None:
+        chosen, sentence = own_config(own.parent if data is None else data, videos, overrides, options)
+        if sentence:
+            note(sentence)
+    else:
+        chosen = config_for(str(dataset), overrides)
+    if own is None and dataset is not None and config is not None:
+        from model.datasets.catalogue import dataset_info
+
+        if dataset_info(dataset).name != chosen.data.dataset:
+            raise UsageError(f"--config {config} is for {chosen.data.dataset}, not for {dataset}")
+    return chosen, Inputs(data, own, evaluate, videos, skip_missing)
+
+
+def _domains(config: Config, wanted: list[str]) -> tuple[str, ...]:
+    from extractors.errors import UsageError
+
+    unknown = [name for name in wanted if name not in config.data.domains]
+    if unknown:
+        known = ", ".join(config.data.domains) or "none"
+        raise UsageError(f"--domain {unknown[0]}: {config.name} has the domains: {known}")
+    return tuple(wanted) or config.data.domains
+
+
+def _splits(config: Config, inputs: Inputs, cache: Path | None, options: Any) -> Any:
+    from extractors.cache import FeatureCache
+    from model.experiments import training_splits
+    from vtg_cli.data_missing import explain_missing_data
+    from vtg_cli.progress import ExtractionProgress
+
+    with explain_missing_data(), ExtractionProgress() as on_event:
+        splits = training_splits(
+            config, inputs, cache=FeatureCache(cache), options=options, on_event=on_event
+        )
+    left_out = sorted({name for split in splits for name in split.left_out})
+    if left_out:
+        note(f"left out, having no features: {', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}")
+    return splits
+
+
+def _run(
+    config: Config, inputs: Inputs, run: Run, splits: Any, domains: tuple[str, ...], device: str
+) -> None:
+    from model.experiments import mean_metrics, run_experiment
+    from model.published import published_row
+    from vtg_cli.scores import print_scores
+    from vtg_cli.training_progress import TrainingProgress
+
+    counts = " and ".join(
+        f"{len(split.annotations)} queries to {verb}"
+        for split, verb in zip(splits, ("learn from", "score on"), strict=True)
+    )
+    note(f"{config.name}: {counts}; the run is kept in {run.folder}")
+    with TrainingProgress() as progress:
+        results = run_experiment(
+            config,
+            inputs,
+            run,
+            splits,
+            domains=domains,
+            device=device,
+            on_begin=progress.begin,
+            on_event=progress,
+        )
+    paper = published_row(config.name, config.data.eval_annotations)
+    if domains:
+        print_scores({"best": mean_metrics(results)}, paper)
+        out().print(f"best checkpoints: {printable(str(run.folder))}/DOMAIN/best.safetensors", soft_wrap=True)
+        return
+    result = next(iter(results.values()))
+    columns = {"as decoded": result.metrics}
+    if result.suppressed_metrics != result.metrics:
+        columns["after NMS"] = result.suppressed_metrics
+    print_scores(columns, paper)
+    out().print(
+        f"best checkpoint: epoch {result.best_epoch}, {printable(str(run.best))}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _print_config(config: Config) -> None:
+    import tomli_w
+
+    typer.echo(tomli_w.dumps(config.to_dict()))
+
+
+def _default_folder(config: Config) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / f"{config.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
