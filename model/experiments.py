@@ -9,10 +9,11 @@ from pathlib import Path
 
 from extractors.base import EncoderOptions, FeatureSpec
 from extractors.cache import FeatureCache
+from extractors.device import resolve_device
 from extractors.errors import UsageError, VtgError
 from extractors.pipeline import Event, collect_videos, extract_features
 from extractors.registry import load_text_encoder, load_video_encoder, text_feature_names, video_feature_names
-from model.checkpoint import feature_specs
+from model.checkpoint import Checkpoint, feature_specs
 from model.config import Config, load_config
 from model.datasets.annotations import Annotation, read_annotations, select_domain
 from model.datasets.catalogue import (
@@ -32,6 +33,7 @@ from model.datasets.sources import (
     TextSource,
     VideoSource,
 )
+from model.evaluation import Evaluation, evaluate_model
 from model.resolution import plan_features, text_encoder_name
 from model.runs import Run
 from model.training import Event as TrainingEvent
@@ -200,12 +202,15 @@ def evaluation_split(
 ) -> Split:
     """What a configuration is scored on; arguments and errors as for `training_splits`.
 
-    `inputs.evaluate` may be a file, or the name of one in the dataset's folder; without it, the configuration's own.
+    `inputs.evaluate` may be a file, the name of one in the dataset's folder, or the name of a published split (`val`);
+    without it, the configuration's own is taken.
     """
     folder = data_folder(config, inputs)
     file = inputs.evaluate
-    if file is None or not file.is_file():
-        file = _annotation_file(config, folder, str(file) if file else config.data.eval_annotations)
+    if file is None:
+        file = _annotation_file(config, folder, config.data.eval_annotations)
+    elif not file.is_file():
+        file = _annotation_file(config, folder, _file_of_split(config, str(file)))
     annotations = read_annotations(file, config.data.dataset)
     return _with_features(annotations, config, inputs, cache, options, on_event)
 
@@ -262,10 +267,43 @@ def run_experiment(
     return results
 
 
-def mean_metrics(results: Mapping[str, TrainingResult]) -> dict[str, float]:
+def evaluate_checkpoint(
+    checkpoint: Checkpoint,
+    split: Split,
+    *,
+    device: str = "auto",
+    batch_size: int = 64,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Ground a split with a trained model, and score the answers.
+
+    Args:
+        checkpoint: the model; one of a domain is scored on that domain.
+        split: from `evaluation_split` of its configuration.
+        device: where the network runs.
+        batch_size: queries at a time; the answers do not depend on it.
+        on_progress: called with queries done and in all.
+
+    Raises:
+        FeatureMismatch: if the model was trained on other features.
+    """
+    checkpoint.require_features(split.video_specs, split.text_spec)
+    if domain := checkpoint.provenance.get("domain"):
+        split = split.of_domain(domain)
+    place = resolve_device(device)
+    return evaluate_model(
+        checkpoint.build_model().to(place),
+        split.dataset(checkpoint.config, labelled=False),
+        device=place,
+        batch_size=batch_size,
+        on_progress=on_progress,
+    )
+
+
+def mean_metrics(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Domain to its mAP in percent, and their mean as `Avg`, as the tables of TVSum and YouTube Highlights have it."""
-    scores = {domain: float(result.metrics["mAP"]) for domain, result in results.items()}
-    return scores | {"Avg": sum(scores.values()) / len(scores)}
+    means = {domain: float(scores["mAP"]) for domain, scores in metrics.items()}
+    return means | {"Avg": sum(means.values()) / len(means)}
 
 
 def data_folder(config: Config, inputs: Inputs) -> Path:
@@ -286,6 +324,13 @@ def _annotation_file(config: Config, folder: Path, name: str) -> Path:
             f"{folder / name}: there is no such file of annotations; name another, or its folder with --data"
         )
     return path
+
+
+def _file_of_split(config: Config, name: str) -> str:
+    if config.data.dataset == "custom":
+        return name
+    published = dataset_info(config.data.dataset).annotations
+    return next((entry.file for entry in published if entry.split == name), name)
 
 
 def _hold_out(annotations: list[Annotation], path: Path) -> tuple[list[Annotation], list[Annotation]]:

@@ -155,6 +155,9 @@ class _Trainer:
         on_event: Callable[[Event], None],
     ) -> None:
         self._specs = specs
+        self._provenance = {"run": run.folder.name, "seed": str(config.training.seed)}
+        if domain := run.inputs().get("domain"):
+            self._provenance["domain"] = str(domain)
         self._config = config
         self._eval_set = eval_set
         self._run = run
@@ -277,7 +280,7 @@ class _Trainer:
         due = epoch % training.evaluate_every == 0 or epoch == training.epochs
         if due and self._accelerator.is_main_process:
             evaluation = evaluate_model(
-                network,
+                self._in_full_precision(network),
                 self._eval_set,
                 device=self._accelerator.device,
                 on_progress=lambda done, total: self._on_event(EvaluationProgress(epoch, done, total)),
@@ -320,6 +323,15 @@ class _Trainer:
         self._run.write_last(checkpoint, ResumeState(progress, checkpoint.weights, self._moments()))
         return event
 
+    def _in_full_precision(self, network: FlashVTG) -> FlashVTG:
+        """The network without Accelerate's autocast, on the same weights: scores are those of `vtg eval`."""
+        if self._config.training.precision == "fp32":
+            return network
+        with torch.device("meta"):
+            plain = FlashVTG(self._config.model)
+        plain.load_state_dict(network.state_dict(), assign=True)
+        return plain
+
     def _agreed(self, score: float | None) -> float | None:
         """The main process's score, in every process."""
         if self._accelerator.num_processes == 1:
@@ -336,11 +348,7 @@ class _Trainer:
             tuple(video_features),
             text_features,
             {name: value.detach() for name, value in network.state_dict().items()},
-            {
-                "run": self._run.folder.name,
-                "epoch": str(event.epoch),
-                "seed": str(self._config.training.seed),
-            },
+            self._provenance | {"epoch": str(event.epoch)},
             dict(event.metrics),
         )
 

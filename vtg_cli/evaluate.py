@@ -1,54 +1,297 @@
-"""`vtg eval`: score predictions as the papers do."""
+"""`vtg eval`: score predictions, or a trained model, as the papers do."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtg_cli.console import out
+from vtg_cli.console import note, out, printable
+from vtg_cli.options import Cache, Device, Offline, Precision, Quiet, Verbose, Weights, weights_by_feature
+
+if TYPE_CHECKING:
+    from extractors.base import EncoderOptions
+    from model.checkpoint import Checkpoint
+    from model.evaluation import Evaluation
+    from model.experiments import Inputs
+
+_FILES = "Score predictions"
+_MODEL = "Score a model"
 
 
 def evaluate(
     predictions: Annotated[
-        Path,
-        typer.Option(help="Predictions, a JSON object a line, in the benchmarks' form.", show_default=False),
-    ],
+        Path | None,
+        typer.Option(
+            help="Predictions, a JSON object a line, in the benchmarks' form.",
+            show_default=False,
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
     annotations: Annotated[
-        Path, typer.Option(help="Annotations, a JSON object a line, as published.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            help="Annotations, a JSON object a line, as published.",
+            show_default=False,
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|RUN|NAME",
+            help="A checkpoint, a run's folder (its best), or a model that `vtg weights list` shows.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Dataset to score on. [default: the one it was trained on]",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Published split (val, test) or a file of annotations in the dataset's folder. [default: the "
+            "configuration's]",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            "--features",
+            metavar="FOLDER",
+            help="Where the dataset, or with --annotations its feature folders, lie.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Videos, named by their ids; missing features are extracted from them.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    skip_missing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-missing", help="Leave out queries without features, and say so.", rich_help_panel=_MODEL
+        ),
+    ] = False,
+    nms: Annotated[
+        bool,
+        typer.Option(
+            help="Of the two sets of a model's moments, give the one after suppression of overlaps to --json and "
+            "--output.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Queries at a time.", rich_help_panel=_MODEL)] = 64,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the predictions here in the benchmarks' form, for submission.",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object with the published key names instead of a table."),
     ] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    weights: Weights = None,
+    cache: Cache = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    offline: Offline = False,
 ) -> None:
     """Score moments (R1, mAP, mIoU) and highlights (mAP, Hit1) with the published metrics.
 
-    A line of predictions holds `qid`, and `pred_relevant_windows` [[start, end, score], ...], `pred_saliency_scores`
-    [score, ...] or both.
+    A line of predictions holds `qid`, and `pred_relevant_windows` \\[\\[start, end, score], ...] or
+    `pred_saliency_scores` \\[score, ...], or both. A trained model is scored as it decodes and after suppression of
+    overlaps, beside what the paper prints for its configuration.
 
     [bold]Examples[/]
 
-      vtg eval --predictions preds.jsonl --annotations gt.jsonl
-
       vtg eval --predictions preds.jsonl --annotations gt.jsonl --json
+
+      vtg eval --checkpoint runs/mine --output submission.jsonl
+
+      vtg eval --checkpoint best.safetensors --dataset qvhl --split test --data ~/datasets
+
+      vtg eval --checkpoint best.safetensors --annotations mine.jsonl --features features/
     """
+    del quiet, verbose
+    from extractors.base import EncoderOptions
+    from extractors.errors import UsageError
+
+    if (predictions is None) == (checkpoint is None):
+        raise UsageError("give either --predictions with --annotations, or --checkpoint")
+    if predictions is not None:
+        if annotations is None:
+            raise UsageError("--predictions goes with --annotations FILE")
+        _score_files(predictions, annotations, json)
+        return
+    if split is not None and annotations is not None:
+        raise UsageError("--annotations names the file to score on; leave out --split")
+
+    from model.experiments import Inputs
+
+    chosen = annotations or (Path(split) if split is not None else None)
+    inputs = Inputs(data, None, chosen, videos, skip_missing)
+    options = EncoderOptions(
+        device=device, precision=precision, weights=weights_by_feature(weights), offline=offline
+    )
+    evaluations = {}
+    for file in _checkpoint_files(str(checkpoint)):
+        model = _read(file, dataset, own=annotations is not None)
+        evaluations[model.provenance.get("domain", "")] = (
+            model,
+            _evaluate(model, inputs, options, cache, device, batch_size),
+        )
+    if output is not None:
+        rows = [
+            row
+            for _, evaluation in evaluations.values()
+            for row in (evaluation.suppressed if nms else evaluation.decoded)
+        ]
+        _write_rows(rows, output)
+    _print_evaluations(evaluations, inputs, nms, json)
+
+
+def _score_files(predictions: Path, annotations: Path, json: bool) -> None:
     from model.metrics.files import read_rows
     from model.metrics.report import evaluate as score
+    from vtg_cli.scores import print_scores
 
     report = score(read_rows(predictions), read_rows(annotations))
     if json:
-        import json as json_module
+        _print_json(report.brief)
+    else:
+        print_scores({"": report.brief})
 
-        typer.echo(json_module.dumps(report.brief, indent=2))
-        return
 
-    from rich.table import Table
+def _checkpoint_files(name: str) -> list[Path]:
+    """A checkpoint's file; of a run with a model a domain, all of them."""
+    from extractors.errors import UsageError
+    from model.runs import Run
+    from model.store import find_model
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, percent in report.brief.items():
-        table.add_row(name, f"{percent:.2f}")
-    out().print(table)
+    path = Path(name)
+    if path.is_dir():
+        best = Run(path).best
+        files = [best] if best.is_file() else sorted(path.glob(f"*/{best.name}"))
+        if not files:
+            raise UsageError(f"--checkpoint {path}: there is no {best.name} in it, nor in folders of domains")
+        return files
+    found = path if path.is_file() else find_model(name)
+    if found is None:
+        raise UsageError(f"--checkpoint {name}: there is no such file, run or model")
+    return [found]
+
+
+def _read(file: Path, dataset: str | None, *, own: bool) -> Checkpoint:
+    """Read a checkpoint, to be scored on another dataset or on a file of one's own if that is asked for."""
+    from dataclasses import replace
+
+    from model.config import override_config
+    from model.datasets.catalogue import dataset_info
+    from model.experiments import config_for
+    from model.store import read_model
+
+    model = read_model(file)
+    name = model.config.data.dataset
+    if dataset is not None:
+        name = dataset_info(dataset).name  # type: ignore[assignment]
+    elif own and model.config.data.annotates_moments:
+        name = "custom"
+    if name == model.config.data.dataset:
+        return model
+    changes = [f"data.dataset={name}", "training.negative_identity=video"]
+    if dataset is not None:
+        changes.append(f"data.eval_annotations={config_for(dataset).data.eval_annotations}")
+    return replace(model, config=override_config(model.config, changes))
+
+
+def _evaluate(
+    model: Checkpoint,
+    inputs: Inputs,
+    options: EncoderOptions,
+    cache: Path | None,
+    device: str,
+    batch_size: int,
+) -> Evaluation:
+    from extractors.cache import FeatureCache
+    from model.experiments import evaluate_checkpoint, evaluation_split
+    from vtg_cli.data_missing import explain_missing_data
+    from vtg_cli.progress import CountProgress, ExtractionProgress
+
+    with explain_missing_data(), ExtractionProgress() as on_event:
+        part = evaluation_split(
+            model.config, inputs, cache=FeatureCache(cache), options=options, on_event=on_event
+        )
+    if part.left_out:
+        note(
+            f"left out, having no features: {', '.join(part.left_out[:5])}{' …' if len(part.left_out) > 5 else ''}"
+        )
+    with CountProgress("queries") as on_progress:
+        return evaluate_checkpoint(model, part, device=device, batch_size=batch_size, on_progress=on_progress)
+
+
+def _print_evaluations(
+    evaluations: dict[str, tuple[Checkpoint, Evaluation]], inputs: Inputs, nms: bool, json: bool
+) -> None:
+    from model.experiments import mean_metrics
+    from model.published import published_row
+    from vtg_cli.scores import print_scores
+
+    model, evaluation = next(iter(evaluations.values()))
+    columns = {"as decoded": evaluation.metrics}
+    if evaluation.suppressed is not evaluation.decoded:
+        columns["after NMS"] = evaluation.suppressed_metrics
+    chosen = columns.get("after NMS", evaluation.metrics) if nms else evaluation.metrics
+    if any(evaluations):  # a model a domain
+        chosen = mean_metrics({domain: entry.metrics for domain, (_, entry) in evaluations.items()})
+        columns = {"measured": chosen}
+    if json:
+        _print_json(chosen)
+    elif not chosen:
+        out().print("the annotations of this split are not public: nothing to score")
+    else:
+        split = model.config.data.eval_annotations if inputs.evaluate is None else inputs.evaluate.name
+        print_scores(columns, published_row(model.config.name, split))
+
+
+def _write_rows(rows: list[dict[str, object]], path: Path) -> None:
+    import json
+
+    from extractors.atomic import atomic_write
+    from extractors.errors import VtgError
+
+    try:
+        with atomic_write(path) as file:
+            file.write(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
+    except OSError as error:
+        raise VtgError(f"{path}: cannot be written ({error.strerror or error})") from error
+    note(f"{len(rows)} predictions written to {printable(str(path))}")
+
+
+def _print_json(scores: object) -> None:
+    import json
+
+    typer.echo(json.dumps(scores, indent=2))

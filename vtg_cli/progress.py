@@ -159,3 +159,23 @@ class DownloadProgress(Display):
         )
         self._task = progress.add_task(self._name, total=total)
         return progress
+
+
+class CountProgress(Display):
+    """Shows how many things are done; call it with that and how many there are in all."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+        self._task: TaskID | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._progress is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+            progress = self._start(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            )
+            self._task = progress.add_task(self._what, total=total)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)

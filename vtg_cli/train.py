@@ -268,7 +268,8 @@ def _run(
         )
     paper = published_row(config.name, config.data.eval_annotations)
     if domains:
-        print_scores({"best": mean_metrics(results)}, paper)
+        scores = mean_metrics({name: result.metrics for name, result in results.items()})
+        print_scores({"best": scores}, paper)
         out().print(f"best checkpoints: {printable(str(run.folder))}/DOMAIN/best.safetensors", soft_wrap=True)
         return
     result = next(iter(results.values()))
