@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -28,6 +29,9 @@ def folder(tmp_path_factory) -> Path:
     (folder / "videos").mkdir()
     for name in ("video.mp4", "videos/one.mp4"):
         (folder / name).write_bytes((EXAMPLES / "example.mp4").read_bytes())
+    moments = {"qid": 1, "query": "a cat", "vid": "video", "duration": 48, "relevant_windows": [[6, 14]]}
+    (folder / "gt.jsonl").write_text(json.dumps(moments))
+    (folder / "preds.jsonl").write_text(json.dumps({"qid": 1, "pred_relevant_windows": [[6, 14, 0.9]]}))
     return folder
 
 
@@ -44,6 +48,11 @@ def test_command_of_the_readme(command, folder, monkeypatch):
         # There is no network in tests: the name is known, and the way out is told.
         assert done.returncode == 1
         assert "vtg weights add clip-vit-b-32" in done.stderr
+    elif command[1] == "train":
+        # Nor is there a dataset: it is said what it takes, on one screen.
+        assert done.returncode == 1
+        assert "vtg datasets pull qvhighlights" in done.stderr
+        assert len(done.stderr.splitlines()) < 24
     else:
         assert done.returncode == 0, done.stderr
 
