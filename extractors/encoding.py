@@ -1,8 +1,9 @@
-"""One video through its encoders: clips gathered into batches, rows gathered into features."""
+"""Videos through their encoders: clips gathered into batches across the borders of videos, rows into features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,125 +17,190 @@ from extractors.video import ClipChunk
 
 
 class Encoding:
-    """A video on its way through the encoders that lack it."""
+    """A video on its way through the encoders that lack it.
+
+    Attributes:
+        index: its place in the list of videos.
+        info: what the file holds.
+        clip_counts: number of clips by feature name, of the features that are being made.
+        ended: whether all of it has been decoded; set by the one who decodes.
+        error: why it cannot be encoded, once that is so.
+    """
 
     def __init__(self, path: Path, opened: Opened) -> None:
+        self.index = opened.index
         self.info = opened.info
         self.clip_counts = {
             encoder.spec.name: count
             for encoder, count in zip(opened.encoders, opened.clip_counts, strict=True)
         }
-        self._path = path
+        self.ended = False
+        self.error: VideoError | None = None
+        self.path = path
+        self.encoders = opened.encoders
         self._identity = opened.identity
         self._found = opened.found
-        self._rows = [_Rows(path, encoder) for encoder in opened.encoders]
+        self._rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.clip_counts}
+        self.waiting = 0
 
-    def encode(self, chunk: ClipChunk) -> Iterator[float]:
-        """Encode what fills batches; yields the seconds of video done, after each batch."""
-        for rows, clips in zip(self._rows, chunk.rows, strict=True):
-            for _ in rows.add(chunk.frames, clips):
-                yield self._done_s()
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more will come: it failed, or all that was decoded is encoded."""
+        return self.error is not None or (self.ended and self.waiting == 0)
 
-    def encode_rest(self) -> Iterator[float]:
-        """Encode the batches that the end of the video leaves unfilled."""
-        for rows in self._rows:
-            rows.flush()
-            yield self._done_s()
+    @property
+    def done_s(self) -> float:
+        """Seconds of the video that are encoded."""
+        done = sum(len(part) for parts in self._rows.values() for part in parts)
+        return self.info.duration_s * done / sum(self.clip_counts.values())
+
+    def take(self, encoder: VideoEncoder, rows: NDArray[np.float32]) -> None:
+        """Take in the next rows of an encoder, in the order of the clips."""
+        self._rows[encoder.spec.name].append(rows)
 
     def store(self, cache: FeatureCache) -> dict[str, CachedFeatures]:
         """Keep what has been encoded; returns it with what had been in the cache.
 
         Raises:
-            VideoError: if clips are missing, or features are not finite.
+            VideoError: if it could not be encoded, clips are missing, or features are not finite.
             CacheError: if the cache cannot be written.
         """
-        for rows in self._rows:
-            expected = self.clip_counts[rows.spec.name]
-            if rows.count == 0:
-                raise VideoError(self._path, f"too short for one clip: {self.info.duration_s:.2f} s")
-            if rows.count != expected:
-                raise VideoError(self._path, f"only {rows.count} of {expected} clips could be decoded")
+        if self.error is not None:
+            raise self.error
+        for name, expected in self.clip_counts.items():
+            count = sum(map(len, self._rows[name]))
+            if count == 0:
+                raise VideoError(self.path, f"too short for one clip: {self.info.duration_s:.2f} s")
+            if count != expected:
+                raise VideoError(self.path, f"only {count} of {expected} clips could be decoded")
         try:
             stored = [
-                cache.store_video(self._path, rows.spec, rows.features(), self.info, identity=self._identity)
-                for rows in self._rows
+                cache.store_video(
+                    self.path,
+                    encoder.spec,
+                    np.concatenate(self._rows[encoder.spec.name]),
+                    self.info,
+                    identity=self._identity,
+                )
+                for encoder in self.encoders
             ]
         except ValueError as error:
-            raise VideoError(self._path, f"{error}; try precision fp32") from error
+            raise VideoError(self.path, f"{error}; try precision fp32") from error
         return {**self._found, **{entry.spec.name: entry for entry in stored}}
 
-    def _done_s(self) -> float:
-        return self.info.duration_s * sum(rows.count for rows in self._rows) / sum(self.clip_counts.values())
+
+class Batches:
+    """The clips that wait for each encoder, of as many videos as it takes to fill a batch."""
+
+    def __init__(self, encoders: Sequence[VideoEncoder]) -> None:
+        self._queues = {encoder.spec.name: _Queue(encoder) for encoder in encoders}
+
+    def add(self, video: Encoding, chunk: ClipChunk) -> Iterator[None]:
+        """Take in the next clips of a video; yields after each batch that they fill."""
+        for encoder, clips in zip(video.encoders, chunk.rows, strict=True):
+            yield from self._queues[encoder.spec.name].add(video, chunk.frames, clips)
+
+    def flush(self) -> Iterator[None]:
+        """Encode what waits, in batches that are not full; yields after each."""
+        for waiting in self._queues.values():
+            if waiting.flush():
+                yield
+
+    def drop(self, video: Encoding) -> None:
+        """Forget the clips of a video that failed."""
+        for waiting in self._queues.values():
+            waiting.drop(video)
 
 
-class _Rows:
-    """Rows of one encoder for one video, made in batches that run over the borders of chunks."""
+@dataclass(frozen=True)
+class _Part:
+    """Clips of one video, (n, F, S, S, 3)."""
 
-    def __init__(self, path: Path, encoder: VideoEncoder) -> None:
-        self.spec = encoder.spec
-        self.count = 0
-        self._path = path
+    video: Encoding
+    clips: NDArray[np.uint8]
+
+
+class _Queue:
+    """Clips on their way into one encoder."""
+
+    def __init__(self, encoder: VideoEncoder) -> None:
         self._encoder = encoder
         self._batch_size = encoder.batch_size
-        self._waiting: list[NDArray[np.uint8]] = []
-        self._done: list[NDArray[np.float32]] = []
+        self._parts: list[_Part] = []
 
-    def add(self, frames: NDArray[np.uint8], clips: NDArray[np.int64]) -> Iterator[None]:
+    def add(self, video: Encoding, frames: NDArray[np.uint8], clips: NDArray[np.int64]) -> Iterator[None]:
         """Take clips in; yields after each batch that they fill.
 
         Args:
+            video: whose clips they are.
             frames: (M, S, S, 3), which may be let go afterwards.
             clips: (N, F) rows of `frames`.
         """
         start = 0
-        while start < len(clips):
-            room = self._batch_size - sum(map(len, self._waiting))
-            part = frames[clips[start : start + room]]  # (n, F, S, S, 3)
-            self._waiting.append(part)
-            start += len(part)
-            if len(part) == room:
+        while start < len(clips) and video.error is None:
+            room = max(self._batch_size - sum(len(part.clips) for part in self._parts), 1)
+            part = _Part(video, frames[clips[start : start + room]])
+            video.waiting += len(part.clips)
+            self._parts.append(part)
+            start += len(part.clips)
+            if len(part.clips) == room:
                 self.flush()
                 yield
 
-    def flush(self) -> None:
-        """Encode what is waiting, be it less than a batch."""
-        if self._waiting:
-            clips = np.concatenate(self._waiting)  # (B, F, S, S, 3)
-            self._waiting.clear()
-            self._done.append(self._encode(clips))
-            self.count += len(clips)
+    def flush(self) -> bool:
+        """Encode what is waiting, be it less than a batch; returns whether there was anything."""
+        if not self._parts:
+            return False
+        parts, self._parts = self._parts, []
+        clips = parts[0].clips if len(parts) == 1 else np.concatenate([part.clips for part in parts])
+        start = 0
+        rows = self._encode(clips, parts)
+        for part in parts:
+            end = start + len(part.clips)
+            part.video.waiting -= len(part.clips)
+            if part.video.error is None:
+                part.video.take(self._encoder, rows[start:end])
+            start = end
+        return True
 
-    def features(self) -> NDArray[np.float32]:
-        """All rows so far, (N, dim)."""
-        return np.concatenate(self._done)
+    def drop(self, video: Encoding) -> None:
+        video.waiting -= sum(len(part.clips) for part in self._parts if part.video is video)
+        self._parts = [part for part in self._parts if part.video is not video]
 
-    def _encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _encode(self, clips: NDArray[np.uint8], parts: Sequence[_Part]) -> NDArray[np.float32]:
         """Encode a batch, in ever smaller ones while memory does not suffice."""
-        done: list[NDArray[np.float32]] = []
+        owners = [part.video for part in parts for _ in part.clips]
+        rows = np.zeros((len(clips), self._encoder.spec.dim), np.float32)
         start = 0
         while start < len(clips):
-            part = clips[start : start + self._batch_size]
-            rows = self._encode_if_it_fits(part)
-            if rows is None:
-                self._batch_size = len(part) // 2
+            end = min(start + self._batch_size, len(clips))
+            try:
+                done = self._encode_if_it_fits(clips[start:end])
+            except VideoError as error:  # not even one clip fits
+                owners[start].error = VideoError(owners[start].path, error.reason)
+                start = next((i for i in range(start, len(clips)) if owners[i].error is None), len(clips))
+                continue
+            if done is None:
+                self._batch_size = (end - start) // 2
             else:
-                done.append(rows)
-                start += len(part)
-        return np.concatenate(done)
+                rows[start:end] = done
+                start = end
+        return rows
 
     def _encode_if_it_fits(self, clips: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        name = self._encoder.spec.name
         try:
             rows = self._encoder.encode(clips)
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
             if len(clips) == 1:
-                reason = f"out of memory with a single clip in '{self.spec.name}'; try device cpu"
-                raise VideoError(self._path, reason) from error
+                reason = f"out of memory with a single clip in '{name}'; try device cpu"
+                raise VideoError("", reason) from error
             return None
-        if rows.shape != (len(clips), self.spec.dim):
+        if rows.shape != (len(clips), self._encoder.spec.dim):
             raise ValueError(
-                f"encoder '{self.spec.name}' gave {rows.shape} for {len(clips)} clips of {self.spec.dim}"
+                f"encoder '{name}' gave {rows.shape} for {len(clips)} clips of {self._encoder.spec.dim}"
             )
         return rows
 

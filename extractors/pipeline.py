@@ -13,9 +13,9 @@ from typing import Literal
 
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
-from extractors.encoding import Encoding
+from extractors.encoding import Batches, Encoding
 from extractors.errors import UsageError, VideoError
-from extractors.prefetch import DecodeAhead, Decoded, Ended, Failed, Found, Message, Opened, Waiting
+from extractors.prefetch import DecodeAhead, Ended, Failed, Found, Message, Opened, Waiting
 from extractors.video import Decoder, VideoInfo
 
 VIDEO_SUFFIXES = (
@@ -128,9 +128,10 @@ def extract_features(
 ) -> ExtractionReport:
     """Make the missing features of videos.
 
-    A video is decoded once for all encoders that lack it. Its features are stored when they are complete: an
-    interrupt or a kill costs the video it falls into, nothing before it. Several processes may work on one
-    list against one cache; they share the videos out among themselves. A video that cannot be read is
+    A video is decoded once for all encoders that lack it. Batches are filled across the borders of videos while more of
+    them are ready, so that short ones are encoded as fast as long ones. Features are stored when they are complete: an
+    interrupt or a kill costs the videos that are in a batch or being decoded, nothing before them. Several processes
+    may work on one list against one cache; they share the videos out among themselves. A video that cannot be read is
     reported, and the others are done.
 
     Args:
@@ -138,8 +139,8 @@ def extract_features(
         encoders: the frozen networks, of different feature names.
         cache: where features are kept.
         overwrite: extract even what is cached.
-        on_event: called on this thread as things happen. Videos start and finish one after the other; where
-            another process is at work on a video it comes later than its place.
+        on_event: called on this thread as things happen. Videos start one after the other; one may finish after the
+            next has started. Where another process is at work on a video it comes later than its place.
         chunk_s: seconds of video decoded at a time. Two such chunks are in memory, each of 2.4 MB a second
             with SlowFast.
         decoder: as for `ClipReader`.
@@ -291,65 +292,109 @@ def _outcomes(
     names = [encoder.spec.name for encoder in encoders]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"give one encoder or more, each of another feature name, not [{', '.join(names)}]")
-    video: Encoding | None = None  # the open one
-    settled = -1
-    start_s = time.perf_counter()
     with DecodeAhead(
         paths, encoders, cache, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder
     ) as messages:
+        work = _Work(paths, encoders, cache, emit, messages)
         for message in messages:
-            index, path = message.index, paths[message.index]
-            if index == settled:
-                continue  # encoding it failed, and the decoding thread was ahead
-            features: Mapping[str, CachedFeatures] = {}
-            error: VideoError | None = None
-            try:
-                if isinstance(message, Opened):
-                    video = Encoding(path, message)
-                status, features = _handle(message, path, video, cache, emit)
-            except VideoError as raised:
-                status, error = "failed", raised
-            if status is None:
+            yield from work.handle(message)
+            # With nothing to do but wait, batches need not wait for company.
+            if messages.is_idle:
+                yield from work.flush()
+        yield from work.flush()
+
+
+class _Work:
+    """The videos that are open, from their first message to their outcome."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        encoders: Sequence[VideoEncoder],
+        cache: FeatureCache,
+        emit: Callable[[Event], None],
+        messages: DecodeAhead,
+    ) -> None:
+        self._paths = paths
+        self._cache = cache
+        self._emit = emit
+        self._messages = messages
+        self._batches = Batches(encoders)
+        self._open: dict[int, Encoding] = {}
+        self._settled: set[int] = set()
+        self._start_s = time.perf_counter()
+
+    def handle(self, message: Message) -> Iterator[_Outcome]:
+        """Do what a message asks for; yields the videos that are thereby done with."""
+        index, path = message.index, self._paths[message.index]
+        if index in self._settled:
+            return  # encoding it failed, and the decoding thread was ahead
+        if isinstance(message, Found):
+            yield self._settle(index, "cached", message.features)
+        elif isinstance(message, Failed):
+            if index in self._open:
+                self._batches.drop(self._open[index])
+            yield self._settle(index, "failed", {}, message.error)
+        elif isinstance(message, Waiting):
+            self._emit(VideoWaiting(path))
+        elif isinstance(message, Opened):
+            video = Encoding(path, message)
+            self._open[index] = video
+            self._emit(VideoStarted(path, video.info, video.clip_counts))
+        else:
+            video = self._open[index]
+            if isinstance(message, Ended):
+                video.ended = True
+            else:
+                yield from self._advance(self._batches.add(video, message.chunk))
+            yield from self._completed()
+
+    def flush(self) -> Iterator[_Outcome]:
+        """Complete the videos that wait for nothing but a batch to fill."""
+        if any(video.ended for video in self._open.values()):
+            yield from self._advance(self._batches.flush())
+            yield from self._completed()
+
+    def _advance(self, batches: Iterator[None]) -> Iterator[_Outcome]:
+        """Encode batches, and say how far each brought the open videos."""
+        before = {index: video.done_s for index, video in self._open.items()}
+        for _ in batches:
+            for index, video in list(self._open.items()):
+                if video.error is None and video.done_s > before.get(index, 0.0):
+                    before[index] = video.done_s
+                    self._emit(VideoProgress(video.path, video.done_s, video.info.duration_s))
+            yield from self._completed()
+
+    def _completed(self) -> Iterator[_Outcome]:
+        for index, video in list(self._open.items()):
+            if not video.is_complete:
                 continue
-            messages.settle(index)
-            settled = index
-            infos = [entry.info for entry in features.values()] or ([video.info] if video else [])
-            now_s = time.perf_counter()
-            result = VideoFinished(
-                path=path,
-                status=status,
-                reason="" if error is None else error.reason,
-                seconds=now_s - start_s,
-                duration_s=infos[0].duration_s if infos else 0.0,
-            )
-            video, start_s = None, now_s
-            yield _Outcome(index, result, features, error)
+            self._batches.drop(video)
+            try:
+                features = video.store(self._cache)
+            except VideoError as error:
+                yield self._settle(index, "failed", {}, error)
+            else:
+                yield self._settle(index, "extracted", features)
 
-
-def _handle(
-    message: Message,
-    path: Path,
-    video: Encoding | None,
-    cache: FeatureCache,
-    emit: Callable[[Event], None],
-) -> tuple[Status | None, Mapping[str, CachedFeatures]]:
-    """Do what a message asks for; returns how its video ended, None if it did not, and its features.
-
-    Raises:
-        VideoError: if that is how it ended.
-    """
-    if isinstance(message, Failed):
-        raise message.error
-    if isinstance(message, Found):
-        return "cached", message.features
-    if isinstance(message, Waiting):
-        emit(VideoWaiting(path))
-        return None, {}
-    assert video is not None, "chunks come from an open video"
-    if isinstance(message, Opened):
-        emit(VideoStarted(path, video.info, video.clip_counts))
-        return None, {}
-    done = video.encode(message.chunk) if isinstance(message, Decoded) else video.encode_rest()
-    for done_s in done:
-        emit(VideoProgress(path, done_s, video.info.duration_s))
-    return ("extracted", video.store(cache)) if isinstance(message, Ended) else (None, {})
+    def _settle(
+        self,
+        index: int,
+        status: Status,
+        features: Mapping[str, CachedFeatures],
+        error: VideoError | None = None,
+    ) -> _Outcome:
+        self._messages.settle(index)
+        self._settled.add(index)
+        video = self._open.pop(index, None)
+        infos = [entry.info for entry in features.values()] or ([video.info] if video else [])
+        now_s = time.perf_counter()
+        result = VideoFinished(
+            path=self._paths[index],
+            status=status,
+            reason="" if error is None else error.reason,
+            seconds=now_s - self._start_s,
+            duration_s=infos[0].duration_s if infos else 0.0,
+        )
+        self._start_s = now_s
+        return _Outcome(index, result, features, error)

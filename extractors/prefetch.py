@@ -157,6 +157,11 @@ class DecodeAhead:
                 del message
                 self._slots.release()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the next message is yet to come."""
+        return self._queue.empty()
+
     def settle(self, index: int) -> None:
         """Say that a video is done with, well or badly: its claim is given back, no more of it is decoded."""
         self._settled.add(index)

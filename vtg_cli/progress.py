@@ -7,6 +7,7 @@ download that precedes an extraction has the terminal to itself.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -69,7 +70,7 @@ class ExtractionProgress(Display):
         self._file_count = file_count
         self._report_failures = report_failures
         self._files: TaskID | None = None
-        self._video: TaskID | None = None
+        self._videos: dict[Path, TaskID] = {}
         self._finished_count = 0
         self._done_s = 0.0
         self._started = time.monotonic()
@@ -78,10 +79,10 @@ class ExtractionProgress(Display):
         match event:
             case VideoStarted():
                 self._open(event)
-            case VideoProgress() if self._progress is not None and self._video is not None:
+            case VideoProgress() if self._progress is not None and event.path in self._videos:
                 elapsed = max(time.monotonic() - self._started, 1e-3)
                 speed = f"{(self._done_s + event.done_s) / elapsed:.1f} × real time"
-                self._progress.update(self._video, completed=event.done_s, speed=speed)
+                self._progress.update(self._videos[event.path], completed=event.done_s, speed=speed)
             case VideoWaiting():
                 detail(f"{event.path}: another process is extracting it; waiting")
             case VideoFinished():
@@ -90,7 +91,7 @@ class ExtractionProgress(Display):
     def _open(self, event: VideoStarted) -> None:
         progress = self._progress or self._start_files()
         name = printable(event.path.name)
-        self._video = progress.add_task(name, total=event.info.duration_s, speed="")
+        self._videos[event.path] = progress.add_task(name, total=event.info.duration_s, speed="")
         if event.info.note:
             detail(f"{event.path}: {event.info.note}")
 
@@ -114,9 +115,8 @@ class ExtractionProgress(Display):
         self._finished_count += 1
         if self._progress is not None and self._files is not None:
             self._progress.update(self._files, completed=self._finished_count)
-            if self._video is not None:
-                self._progress.remove_task(self._video)
-                self._video = None
+            if event.path in self._videos:
+                self._progress.remove_task(self._videos.pop(event.path))
         if event.status == "extracted":
             self._done_s += event.duration_s
             detail(f"{event.path}: extracted in {span(event.seconds)}")

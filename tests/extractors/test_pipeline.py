@@ -322,6 +322,36 @@ def test_no_memory_for_one_clip_fails_the_video_not_the_run(videos: list[Path], 
     assert not _litter(cache.root)
 
 
+def test_batches_are_filled_across_the_borders_of_videos(videos: list[Path], cache: FeatureCache) -> None:
+    encoder = IndexEncoder(batch_size=6, delay_s=0.5)  # slow enough for the decoder to be ahead
+    report = extract_features(videos, [encoder], cache)
+    assert _statuses(report) == ["extracted"] * 4
+    assert sum(encoder.batches) == 16
+    assert max(encoder.batches) == 6  # each video has 4 clips
+    for path in videos:
+        np.testing.assert_array_equal(_features(cache, path, encoder), centre_indices(4))
+
+
+def test_a_clip_that_fits_nowhere_fails_its_own_video_alone(
+    videos: list[Path], cache: FeatureCache, tmp_path: Path
+) -> None:
+    long = make_video(tmp_path / "long.mp4", seconds=16.0, variant=1)
+
+    class Narrow(IndexEncoder):
+        def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+            time.sleep(0.2)
+            rows = super().encode(clips)
+            if rows.max() > 100:  # frames that only the long video has
+                raise MemoryError
+            return rows
+
+    report = extract_features([videos[0], long, videos[1]], [Narrow(batch_size=5)], cache)
+    assert _statuses(report) == ["extracted", "failed", "extracted"]
+    assert "out of memory" in report.results[1].reason
+    for path in videos[:2]:
+        np.testing.assert_array_equal(_features(cache, path, IndexEncoder()), centre_indices(4))
+
+
 def test_values_that_are_not_finite_are_not_stored(videos: list[Path], cache: FeatureCache) -> None:
     class Overflowing(IndexEncoder):
         def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
