@@ -125,6 +125,7 @@ def extract_features(
     on_event: Callable[[Event], None] | None = None,
     chunk_s: float = 30.0,
     decoder: Decoder = "auto",
+    stall_s: float | None = None,
 ) -> ExtractionReport:
     """Make the missing features of videos.
 
@@ -144,6 +145,8 @@ def extract_features(
         chunk_s: seconds of video decoded at a time. Two such chunks are in memory, each of 2.4 MB a second
             with SlowFast.
         decoder: as for `ClipReader`.
+        stall_s: decode in a process of its own, which a hostile file may crash or hang without harm, and give up a
+            video over which it makes no progress for so many seconds; None decodes in this process.
 
     Returns:
         What became of each video.
@@ -158,7 +161,16 @@ def extract_features(
     cache.sweep()
     emit = on_event or _ignore
     with closing(
-        _outcomes(videos, encoders, cache, emit, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder)
+        _outcomes(
+            videos,
+            encoders,
+            cache,
+            emit,
+            overwrite=overwrite,
+            chunk_s=chunk_s,
+            decoder=decoder,
+            stall_s=stall_s,
+        )
     ) as outcomes:
         for outcome in outcomes:
             results[outcome.index] = outcome.result
@@ -287,13 +299,14 @@ def _outcomes(
     overwrite: bool,
     chunk_s: float,
     decoder: Decoder,
+    stall_s: float | None = None,
 ) -> Generator[_Outcome, None, None]:
     """What becomes of each video, as it comes out; closing the generator ends the decoding thread."""
     names = [encoder.spec.name for encoder in encoders]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"give one encoder or more, each of another feature name, not [{', '.join(names)}]")
     with DecodeAhead(
-        paths, encoders, cache, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder
+        paths, encoders, cache, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder, stall_s=stall_s
     ) as messages:
         work = _Work(paths, encoders, cache, emit, messages)
         for message in messages:

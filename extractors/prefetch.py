@@ -16,7 +16,9 @@ from types import TracebackType
 
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, Claim, FeatureCache, video_identity
+from extractors.clips import Sampling
 from extractors.errors import VideoError
+from extractors.isolation import DecodeProcess, IsolatedReader
 from extractors.video import ClipChunk, ClipReader, Decoder, VideoInfo
 
 _CHUNKS = 2  # one being encoded, one being decoded: enough to keep both sides at work
@@ -99,6 +101,8 @@ class DecodeAhead:
         overwrite: decode even what the cache has.
         chunk_s: seconds of video a chunk spans.
         decoder: as for `ClipReader`.
+        stall_s: decode in a process of its own, and give up a video over which it makes no progress for so many
+            seconds; None decodes in this process.
     """
 
     def __init__(
@@ -110,7 +114,9 @@ class DecodeAhead:
         overwrite: bool,
         chunk_s: float,
         decoder: Decoder,
+        stall_s: float | None = None,
     ) -> None:
+        self._process = None if stall_s is None else DecodeProcess(stall_s=stall_s)
         self._paths = paths
         self._encoders = encoders
         self._cache = cache
@@ -137,6 +143,8 @@ class DecodeAhead:
     ) -> None:
         self._stop.set()
         self._slots.release()
+        if self._process is not None:
+            self._process.abort()
         while self._thread.is_alive():  # it may be waiting for room to put a message
             self._drain()
             self._thread.join(0.05)
@@ -188,6 +196,9 @@ class DecodeAhead:
                         break
         except BaseException as error:
             self._queue.put(error)
+        finally:
+            if self._process is not None:
+                self._process.stop()
         self._queue.put(None)
 
     def _messages(self) -> Generator[Message, None, None]:
@@ -233,7 +244,7 @@ class DecodeAhead:
         encoders = tuple(encoder for encoder in self._encoders if encoder.spec.name not in found)
         try:
             samplings = [encoder.sampling for encoder in encoders]
-            with ClipReader(path, samplings, chunk_s=self._chunk_s, decoder=self._decoder) as reader:
+            with self._open(path, samplings) as reader:
                 yield Opened(index, identity, encoders, found, reader.info, reader.clip_counts)
                 chunks = iter(reader)
                 while (chunk := self._next_chunk(index, chunks)) is not None:
@@ -251,6 +262,11 @@ class DecodeAhead:
         except OSError as error:
             yield Failed(index, VideoError(path, f"cannot be read: {error.strerror or error}"))
         return True
+
+    def _open(self, path: Path, samplings: Sequence[Sampling]) -> ClipReader | IsolatedReader:
+        if self._process is None:
+            return ClipReader(path, samplings, chunk_s=self._chunk_s, decoder=self._decoder)
+        return self._process.open(path, samplings, chunk_s=self._chunk_s, decoder=self._decoder)
 
     def _find(self, path: Path, identity: str) -> dict[str, CachedFeatures]:
         # What this run has made is not made again, even when told to overwrite: a list may repeat a video.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from vtg_cli.options import (
     weights_by_feature,
 )
 
+if TYPE_CHECKING:
+    from extractors.pipeline import Event
+
 
 def extract(
     paths: Annotated[
@@ -36,6 +39,18 @@ def extract(
             show_default=False,
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a JSON line a video there: path, status (ok, skipped, failed), reason, seconds.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(min=1.0, help="Give up a video whose decoder makes no progress for so many seconds."),
+    ] = 120.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract even what is cached.")] = False,
     features: Features = "auto",
     fps: Fps = None,
@@ -49,8 +64,8 @@ def extract(
 ) -> None:
     """Extract the features of videos into the cache.
 
-    What is cached is skipped, so an interrupted run goes on where it stopped. A file that cannot be read is
-    reported and the others are done; the exit code is then 1.
+    What is cached is skipped, so an interrupted run goes on where it stopped. A file that cannot be read, or over
+    which the decoder crashes or hangs, is reported and the others are done; the exit code is then 1.
 
     [bold]Examples[/]
 
@@ -58,7 +73,7 @@ def extract(
 
       vtg extract "talks/*.mp4" --features clip,slowfast
 
-      vtg extract videos/ --output features/
+      vtg extract videos/ --output features/ --report report.jsonl
     """
     del quiet, verbose
     from extractors.base import EncoderOptions
@@ -66,6 +81,7 @@ def extract(
     from extractors.pipeline import collect_videos, extract_features
     from model.resolution import plan_features
     from vtg_cli.progress import DownloadProgress, ExtractionProgress
+    from vtg_cli.report_file import ReportFile
     from vtg_cli.timecode import span
 
     videos = collect_videos(paths)
@@ -82,18 +98,26 @@ def extract(
         encoders = plan.video_encoders()
         for sentence in plan.notes:
             note(sentence)
-        report = extract_features(videos, encoders, store, overwrite=overwrite, on_event=on_event)
+        with ReportFile(report) as write:
+
+            def listen(event: Event) -> None:
+                on_event(event)
+                write(event)
+
+            done = extract_features(
+                videos, encoders, store, overwrite=overwrite, on_event=listen, stall_s=timeout
+            )
 
     names = " + ".join(encoder.spec.name for encoder in encoders)
-    video_s = sum(result.duration_s for result in report.results if result.status == "extracted")
-    speed = f" ({video_s / report.seconds:.1f} × real time)" if report.extracted else ""
+    video_s = sum(result.duration_s for result in done.results if result.status == "extracted")
+    speed = f" ({video_s / done.seconds:.1f} × real time)" if done.extracted else ""
     out().print(
-        f"{names}: {report.extracted} extracted{speed}, {report.cached} already there, {report.failed} failed, "
-        f"in {span(report.seconds)}"
+        f"{names}: {done.extracted} extracted{speed}, {done.cached} already there, {done.failed} failed, "
+        f"in {span(done.seconds)}"
     )
     if output is not None:
-        for result in report.results:
+        for result in done.results:
             if result.status != "failed":
                 store.export(result.path, [encoder.spec for encoder in encoders], output)
-    if report.failed:
+    if done.failed:
         raise typer.Exit(1)

@@ -1,0 +1,86 @@
+"""The child process of `isolation`: decodes what it is told to, and says so on its standard output.
+
+A message is the length of its header (4 bytes), the header (JSON), and the bytes of the arrays that it describes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.clips import Sampling
+from extractors.errors import VideoError
+from extractors.video import ClipReader
+
+_MEMORY_BYTES = 8 << 30  # a decoder that a file talks into more than this is stopped by the system
+
+
+def main() -> None:
+    """Serve requests from standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _limit_memory()
+    _die_with_parent()
+    out = os.fdopen(os.dup(1), "wb")
+    # Libraries that print must not print into the messages.
+    os.dup2(2, 1)
+    with suppress(BrokenPipeError):  # the parent has gone
+        for line in sys.stdin:
+            _serve(json.loads(line), out)
+
+
+def _serve(request: dict[str, Any], out: BinaryIO) -> None:
+    try:
+        samplings = [Sampling(**sampling) for sampling in request["samplings"]]
+        with ClipReader(
+            request["path"], samplings, chunk_s=request["chunk_s"], decoder=request["decoder"]
+        ) as reader:
+            info = {**asdict(reader.info), "path": str(reader.info.path)}
+            _send(out, {"kind": "opened", "info": info, "clip_counts": list(reader.clip_counts)})
+            for chunk in reader:
+                header = {"kind": "chunk", "start_clip": list(chunk.start_clip)}
+                _send(out, header, [chunk.frames, *chunk.rows])
+        _send(out, {"kind": "ended"})
+    except VideoError as error:
+        _send(out, {"kind": "failed", "reason": error.reason})
+    except MemoryError:
+        _send(out, {"kind": "failed", "reason": "out of memory while decoding"})
+    except OSError as error:
+        _send(out, {"kind": "failed", "reason": f"cannot be read: {error.strerror or error}"})
+
+
+def _send(out: BinaryIO, header: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()) -> None:
+    text = json.dumps({**header, "arrays": [[array.dtype.str, *array.shape] for array in arrays]}).encode()
+    out.write(len(text).to_bytes(4, "little") + text)
+    for array in arrays:
+        out.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    out.flush()
+
+
+def _limit_memory() -> None:
+    with suppress(ImportError, ValueError, OSError):  # not on Windows; or a lower limit is set already
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
+
+
+def _die_with_parent() -> None:
+    """Have the system end this process with its parent, even while it hangs in a decoder (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Decoding in a child process: the same clips, and no harm from decoders that crash, hang or die."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from extractors.cache import FeatureCache
+from extractors.clips import Sampling
+from extractors.errors import VideoError
+from extractors.isolation import DecodeProcess
+from extractors.pipeline import extract_features
+from extractors.video import ClipReader
+from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
+
+SAMPLINGS = [Sampling("center_frame", 2.0), Sampling("slowfast", 2.0)]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("videos") / "it's \u202ean عربى\nname 🎬.mp4", seconds=9.0)
+
+
+def hostile(code: str) -> list[str]:
+    """A worker that reads one request and then does as the code says."""
+    return [sys.executable, "-c", "import sys, os, time\nsys.stdin.readline()\n" + textwrap.dedent(code)]
+
+
+def test_the_same_clips_as_in_this_process(video: Path) -> None:
+    with DecodeProcess() as process, ClipReader(video, SAMPLINGS, chunk_s=4.0) as here:
+        for _ in range(2):  # one process serves one video after another
+            with process.open(video, SAMPLINGS, chunk_s=4.0) as there:
+                assert there.info == here.info
+                assert there.clip_counts == here.clip_counts
+                for ours, theirs in zip(here, there, strict=True):
+                    assert ours.start_clip == theirs.start_clip
+                    np.testing.assert_array_equal(ours.frames, theirs.frames)
+                    for a, b in zip(ours.rows, theirs.rows, strict=True):
+                        np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_wrong_with_a_file_is_said_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mp4"
+    path.write_text("these are notes")
+    with pytest.raises(VideoError) as here:
+        ClipReader(path, SAMPLINGS)
+    with DecodeProcess() as process, pytest.raises(VideoError) as there:
+        process.open(path, SAMPLINGS)
+    assert str(there.value) == str(here.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+        ("os.abort()", "SIGABRT"),
+        ("os._exit(7)", "exit code 7"),
+        ("sys.stdout.write('not a message at all'); sys.stdout.flush(); time.sleep(60)", "crashed"),
+        ("os.write(1, (30).to_bytes(4, 'little') + b'{')", "crashed"),
+    ],
+    ids=["segfault", "abort", "exit", "noise", "cut off"],
+)
+def test_a_crash_is_the_video_s_fault_alone(video: Path, code: str, reason: str) -> None:
+    with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match=reason):
+        process.open(video, SAMPLINGS)
+
+
+def test_a_claim_of_endless_arrays_takes_no_memory(video: Path) -> None:
+    code = """
+    import json
+    header = json.dumps({"kind": "opened", "arrays": [["|u1", 1 << 20, 1 << 20]]}).encode()
+    os.write(1, len(header).to_bytes(4, "little") + header)
+    time.sleep(60)
+    """
+    with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="crashed"):
+        process.open(video, SAMPLINGS)
+
+
+def test_a_hang_ends(video: Path) -> None:
+    start = time.monotonic()
+    process = DecodeProcess(stall_s=1.0, command=hostile("time.sleep(600)"))
+    with process, pytest.raises(VideoError, match="no progress for 1 s"):
+        process.open(video, SAMPLINGS)
+    assert time.monotonic() - start < 30
+
+
+def test_the_rest_is_done_after_a_crash(tmp_path: Path, cache_root: Path) -> None:
+    """A worker that dies over one of three videos: the others have their features."""
+    videos = [make_video(tmp_path / f"{name}.mp4", seconds=4.0, variant=i) for i, name in enumerate("abc")]
+    worker = f"""
+    import sys; sys.path[:] = {sys.path!r}
+    from extractors import decode_worker
+    serve = decode_worker._serve
+    def checked(request, out):
+        if request["path"].endswith("b.mp4"):
+            import os; os.abort()
+        serve(request, out)
+    decode_worker._serve = checked
+    decode_worker.main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(worker)]
+    cache = FeatureCache(cache_root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("extractors.isolation._worker_command", lambda: command)
+        report = extract_features(videos, [IndexEncoder()], cache, stall_s=60.0)
+    assert [result.status for result in report.results] == ["extracted", "failed", "extracted"]
+    assert "SIGABRT" in report.results[1].reason
+    entry = cache.load_video(videos[2], IndexEncoder().spec)
+    assert entry is not None
+    np.testing.assert_array_equal(entry.features, centre_indices(2))
+
+
+def test_no_child_outlives_the_run(tmp_path: Path, cache_root: Path) -> None:
+    videos = [make_video(tmp_path / "a.mp4", seconds=4.0)]
+
+    class Interrupted(IndexEncoder):
+        def encode(self, clips: np.ndarray) -> np.ndarray:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(videos, [Interrupted()], FeatureCache(cache_root), stall_s=60.0)
+    assert not psutil.Process().children(recursive=True)
+
+
+@pytest.fixture
+def cache_root(tmp_path: Path) -> Path:
+    return tmp_path / "cache"

@@ -1,0 +1,67 @@
+"""The report of an extraction: a JSON line a video, written as each is done with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from extractors.errors import VtgError
+
+if TYPE_CHECKING:
+    from extractors.pipeline import Event
+
+_STATUS = {"extracted": "ok", "cached": "skipped", "failed": "failed"}
+
+
+class ReportFile:
+    """Writes a line for each finished video. Use it in a `with` block, and call it with each event.
+
+    Args:
+        path: the file, written anew; None writes nothing.
+
+    Raises:
+        VtgError: if it cannot be written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> ReportFile:
+        if self._path is not None:
+            try:
+                self._file = self._path.open("w", encoding="utf-8")
+            except OSError as error:
+                raise VtgError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __call__(self, event: Event) -> None:
+        """Note a video that is done with; other events are passed over."""
+        from extractors.pipeline import VideoFinished
+
+        if self._file is None or not isinstance(event, VideoFinished):
+            return
+        row = {
+            # File names need not be text; what is not comes out as escapes, and reads back the same.
+            "path": str(event.path),
+            "status": _STATUS[event.status],
+            "reason": event.reason,
+            "seconds": round(event.seconds, 3),
+            "duration_s": event.duration_s,
+        }
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise VtgError(f"{self._path}: cannot be written ({error.strerror or error})") from error
