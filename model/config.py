@@ -63,6 +63,8 @@ class DataConfig:
         text_features: the token rows of a query.
         max_clips: rows after this many are cut off; None keeps all.
         max_words: tokens after this many are cut off; None keeps all.
+        window_clips: clips of the longest videos that are learnt from; longer ones are grounded in overlapping windows
+            of this length. None takes max_clips, or what the training split had.
         train_annotations: file of the training split.
         eval_annotations: file of the split that chooses the checkpoint.
         domains: values of the annotations' `domain`, one model each; empty where one model learns all.
@@ -74,6 +76,7 @@ class DataConfig:
     text_features: FeatureConfig
     max_clips: int | None = None
     max_words: int | None = None
+    window_clips: int | None = None
     train_annotations: str = ""
     eval_annotations: str = ""
     domains: tuple[str, ...] = ()
@@ -81,9 +84,13 @@ class DataConfig:
     def __post_init__(self) -> None:
         _require(self.clip_length_s > 0, "clip_length_s", f"must be positive, is {self.clip_length_s}")
         _require(len(self.video_features) > 0, "video_features", "needs at least one stream")
-        for name in ("max_clips", "max_words"):
+        for name in ("max_clips", "max_words", "window_clips"):
             value = getattr(self, name)
-            _require(value is None or value > 0, name, f"must be positive or left out, is {value}")
+            _require(
+                value is None or value > (name == "window_clips"),
+                name,
+                f"must be positive or left out, is {value}",
+            )
 
     @property
     def video_dim(self) -> int:

@@ -6,6 +6,7 @@ after suppression of overlaps, which is what a user gets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from model.metrics.report import evaluate, evaluate_domains
 Row = dict[str, Any]
 
 _DIGITS = 4  # of every number in the benchmarks' files
+_SCORED_CLIP_S = 2.0  # annotators of QVHighlights scored clips of this length
 _MOMENTS_ALONE = ("charades_sta", "tacos")
 
 
@@ -98,7 +100,7 @@ def score_rows(rows: Sequence[Row], annotations: Sequence[Annotation], config: C
         return percents | {"mAP": percents["Avg"]}
     if not all(annotation.windows_s for annotation in annotations):
         return {}
-    truth = [_truth(annotation) for annotation in annotations]
+    truth = [_truth(annotation, config) for annotation in annotations]
     if not all("saliency_scores" in row for row in truth):
         rows = [{key: value for key, value in row.items() if key != "pred_saliency_scores"} for row in rows]
     return dict(evaluate(rows, truth).brief)
@@ -114,7 +116,8 @@ def selection_score(metrics: dict[str, float], config: Config) -> float:
     lacking = [name for name in names if name not in metrics]
     if lacking:
         raise VtgError(
-            f"training.selection_metrics: this split gives no {', '.join(lacking)}; it gives {', '.join(metrics)}"
+            f"training.selection_metrics: this split gives no {', '.join(lacking)}; it gives "
+            f"{', '.join(metrics) or 'no scores: it does not say what is true'}"
         )
     return sum(metrics[name] for name in names) / len(names)
 
@@ -169,7 +172,7 @@ def _row(prediction: Prediction, annotation: Annotation, config: Config) -> Row:
 
 
 def _suppress(row: Row, config: Config) -> Row:
-    moments = torch.tensor(row["pred_relevant_windows"], dtype=torch.float32)[None]  # (1, N, 3)
+    moments = torch.tensor(row["pred_relevant_windows"], dtype=torch.float32).reshape(1, -1, 3)
     kept = suppress_overlaps(moments, threshold=config.decoding.nms_threshold, kind=config.decoding.nms)
     return row | {"pred_relevant_windows": _rounded(kept[0])}
 
@@ -179,9 +182,16 @@ def _rounded(values: Tensor) -> list[Any]:
     return rounded
 
 
-def _truth(annotation: Annotation) -> Row:
+def _truth(annotation: Annotation, config: Config) -> Row:
     """The row as the metrics read it, also where a custom dataset leaves fields to be derived."""
-    row = {**annotation.row, "qid": annotation.qid, "relevant_windows": annotation.windows_s}
-    if "saliency_scores" in row and row["saliency_scores"] is None:
-        del row["saliency_scores"]
+    row = {
+        **annotation.row,
+        "qid": annotation.qid,
+        "duration": annotation.duration_s,
+        "relevant_windows": annotation.windows_s,
+    }
+    # How many clips there are to rank follows from the duration, and from the benchmark's clip length.
+    rankable = math.isfinite(annotation.duration_s) and config.data.clip_length_s == _SCORED_CLIP_S
+    if row.get("saliency_scores") is None or not rankable:
+        row.pop("saliency_scores", None)
     return row

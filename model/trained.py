@@ -13,19 +13,22 @@ from torch import Tensor
 
 from extractors.base import FeatureSpec, TextFeatures
 from model.checkpoint import Checkpoint
-from model.decoding import predict
+from model.decoding import Prediction, predict, suppress_overlaps
 from model.encoded import Answer, EncodedVideo
 from model.fusion import append_tef
 from model.rows import clip_rows, pad_rows, token_rows
+from model.windows import blend_curves, merge_moments, split_windows
 from model.zeroshot import find_moments
 
 _BATCH = 64
+_MERGED = 500  # moments of a long video that are compared with each other
 
 
 class TrainedModel:
     """Answers with a FlashVTG checkpoint.
 
-    Moments are given as the network regresses them: rounding to the clip grid and cutting at 150 s belong to the
+    Videos longer than those it learnt from are grounded in overlapping windows. Moments are given as the network
+    regresses them: rounding to the clip grid and cutting at 150 s belong to the
     benchmarks. A model of a dataset without moments (TVSum, YouTube Highlights) gives the stretches that stand out of
     its saliency.
 
@@ -43,6 +46,7 @@ class TrainedModel:
         self._checkpoint = checkpoint
         self._device = device
         self._network = checkpoint.build_model().to(device)
+        self._window_clips = _window_clips(checkpoint)
         self._config = replace(
             config, decoding=replace(config.decoding, round_to_clips=False, max_end_s=None)
         )
@@ -94,31 +98,71 @@ class TrainedModel:
     def _answer_batch(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], top_k: int
     ) -> list[Answer]:
-        rows, row_mask = pad_rows([self._video_rows(video) for video in videos])  # (B, L, D_v)
-        tokens, token_mask = pad_rows([self._tokens(query) for query in queries])  # (B, T, D_t)
-        predictions = predict(
-            self._network,
-            append_tef(rows, row_mask).to(self._device),
-            row_mask.to(self._device),
-            tokens.to(self._device),
-            token_mask.to(self._device),
-            config=self._config,
-            durations_s=[video.duration_s for video in videos],
-        )
-        durations = [video.duration_s for video in videos] * (len(predictions) if len(videos) == 1 else 1)
+        rows = [self._video_rows(video) for video in videos]  # (L, D_v) each
+        tokens = [self._tokens(query) for query in queries]  # (T, D_t) each
+        durations = [video.duration_s for video in videos]
+        if any(self._is_long(clips) for clips in rows):
+            return [
+                self._answer_in_windows(rows[v], durations[v], tokens[q], top_k)
+                for v, q in zip(*_pairs(len(rows), len(tokens)), strict=True)
+            ]
+        predictions = self._predict(rows, tokens, durations)
         return [
             self._answer(prediction.moments.numpy(), prediction.saliency.numpy(), duration_s, top_k)
-            for prediction, duration_s in zip(predictions, durations, strict=True)
+            for prediction, duration_s in zip(
+                predictions, durations * (len(predictions) if len(videos) == 1 else 1), strict=True
+            )
         ]
+
+    def _is_long(self, clips: Tensor) -> bool:
+        return self._window_clips is not None and len(clips) > self._window_clips
+
+    def _answer_in_windows(self, clips: Tensor, duration_s: float, tokens: Tensor, top_k: int) -> Answer:
+        """Ground one query in a video that is longer than those of training, a window at a time."""
+        windows = split_windows(len(clips), self._window_clips or len(clips))
+        predictions: list[Prediction] = []
+        for start in range(0, len(windows), _BATCH):
+            some = windows[start : start + _BATCH]
+            lengths_s = [
+                min(window.end * self.clip_length_s, duration_s) - window.start * self.clip_length_s
+                for window in some
+            ]
+            predictions += self._predict([clips[w.start : w.end] for w in some], [tokens], lengths_s)
+        saliency = blend_curves([prediction.saliency.numpy() for prediction in predictions], windows)
+        found = [_shown(prediction.moments.numpy()) for prediction in predictions]
+        merged = merge_moments(found, windows, clip_length_s=self.clip_length_s)[:_MERGED]
+        if len(merged):
+            decoding = self._config.decoding
+            merged = (
+                suppress_overlaps(
+                    torch.from_numpy(merged)[None], threshold=decoding.nms_threshold, kind=decoding.nms
+                )[0].numpy()
+                if decoding.nms != "none"
+                else merged
+            )
+        return self._answer(merged, saliency, duration_s, top_k)
+
+    def _predict(
+        self, rows: Sequence[Tensor], tokens: Sequence[Tensor], durations_s: Sequence[float]
+    ) -> list[Prediction]:
+        video, video_mask = pad_rows(rows)  # (B, L, D_v)
+        text, text_mask = pad_rows(tokens)  # (B, T, D_t)
+        return predict(
+            self._network,
+            append_tef(video, video_mask).to(self._device),
+            video_mask.to(self._device),
+            text.to(self._device),
+            text_mask.to(self._device),
+            config=self._config,
+            durations_s=durations_s,
+        )
 
     def _answer(self, moments: NDArray[Any], saliency: NDArray[Any], duration_s: float, top_k: int) -> Answer:
         if not self._config.data.annotates_moments:
             shares = 1 / (1 + np.exp(-saliency.astype(np.float64)))
             found = find_moments(shares, clip_length_s=self.clip_length_s, duration_s=duration_s, top_k=top_k)
             return found, saliency
-        # Suppressed moments have the score 0, and some regress to nothing.
-        shown = moments[(moments[:, 2] > 0) & (moments[:, 1] > moments[:, 0])]
-        return shown[:top_k], saliency
+        return _shown(moments)[:top_k], saliency
 
     def _video_rows(self, video: EncodedVideo) -> Tensor:
         data = replace(self._config.data, max_clips=None)
@@ -126,3 +170,22 @@ class TrainedModel:
 
     def _tokens(self, query: TextFeatures) -> Tensor:
         return token_rows(query.tokens, self._config.data)
+
+
+def _pairs(videos: int, queries: int) -> tuple[list[int], list[int]]:
+    """Indices of the video and the query of each pair; one stands for all."""
+    count = max(videos, queries)
+    return [i % videos for i in range(count)], [i % queries for i in range(count)]
+
+
+def _shown(moments: NDArray[Any]) -> NDArray[Any]:
+    """Without suppressed moments, which have the score 0, and those that regress to nothing."""
+    shown: NDArray[Any] = moments[(moments[:, 2] > 0) & (moments[:, 1] > moments[:, 0])]
+    return shown
+
+
+def _window_clips(checkpoint: Checkpoint) -> int | None:
+    """Clips of the longest videos that the model learnt from; None if that is not known."""
+    data = checkpoint.config.data
+    longest = data.window_clips or data.max_clips or checkpoint.provenance.get("longest_clips")
+    return None if longest is None else max(int(longest), 2)

@@ -156,6 +156,8 @@ class _Trainer:
     ) -> None:
         self._specs = specs
         self._provenance = {"run": run.folder.name, "seed": str(config.training.seed)}
+        if config.data.window_clips is None and config.data.max_clips is None:
+            self._provenance["longest_clips"] = str(train_set.longest_clips())
         if domain := run.inputs().get("domain"):
             self._provenance["domain"] = str(domain)
         self._config = config

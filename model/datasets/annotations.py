@@ -25,6 +25,7 @@ MAX_SALIENCY = 12.0
 _TVSUM_CLIP_S = 2.0
 _TVSUM_SCALE = 5 - 1  # annotators score 1 … 5, and a label is what lies above 1
 _UNSAFE = re.compile(r"[\x00-\x1f/\\]")
+_LONGEST_NAME = 240  # bytes; file systems allow 255, and a suffix follows
 
 
 class AnnotationError(VtgError):
@@ -86,7 +87,7 @@ def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
             continue
         try:
             annotation = parse_annotation(json.loads(line), dataset, position=len(annotations))
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
             raise AnnotationError(f"{path}, line {number}: {reason}") from error
         if annotation.qid in lines:
@@ -114,12 +115,12 @@ def parse_annotation(row: Any, dataset: str, *, position: int = 0) -> Annotation
     if not isinstance(row, dict):
         raise TypeError("not a JSON object")
     vid, query = row["vid"], row["query"]
-    if not isinstance(vid, str) or not vid or _UNSAFE.search(vid) or vid in (".", ".."):
+    if not isinstance(vid, str) or not _can_be_file_name(vid):
         raise ValueError(f"vid {vid!r} cannot be the name of a file")
     if not isinstance(query, str) or not query.strip():
         raise ValueError("the query is empty")
     qid = row.get("qid", position) if dataset == "custom" else row["qid"]
-    if not isinstance(qid, (int, str)) or isinstance(qid, bool) or _UNSAFE.search(str(qid)):
+    if not isinstance(qid, (int, str)) or isinstance(qid, bool) or not _can_be_file_name(str(qid)):
         raise ValueError(f"qid {qid!r} is neither a number nor a name")
     read = _SALIENCY.get(dataset, _no_saliency)
     saliency, relevant = read(row)
@@ -148,6 +149,10 @@ def select_domain(annotations: Sequence[Annotation], domain: str) -> list[Annota
         known = sorted({annotation.domain for annotation in annotations})
         raise AnnotationError(f"no annotation is of domain '{domain}'; there are {', '.join(known)}")
     return chosen
+
+
+def _can_be_file_name(name: str) -> bool:
+    return name not in ("", ".", "..") and not _UNSAFE.search(name) and len(name.encode()) <= _LONGEST_NAME
 
 
 def _duration_s(row: Mapping[str, Any], dataset: str) -> float:
@@ -187,6 +192,8 @@ def _scored_clips(row: Mapping[str, Any]) -> _Labels:
     scores = np.array(row["saliency_scores"], dtype=np.float32)
     if clips.ndim != 1 or scores.shape != (len(clips), 3) or len(clips) == 0:
         raise ValueError("saliency_scores are not three numbers for each of relevant_clip_ids")
+    if not ((scores >= 0) & (scores <= 4)).all():
+        raise ValueError("saliency_scores are not all from 0 to 4")
     if clips.min() < 0 or clips.max() > 1_000_000:
         raise ValueError(f"relevant_clip_ids go from {clips.min()} to {clips.max()}")
     saliency = np.zeros(clips.max() + 1, dtype=np.float32)
@@ -196,13 +203,15 @@ def _scored_clips(row: Mapping[str, Any]) -> _Labels:
 
 def _annotator_columns(row: Mapping[str, Any]) -> NDArray[np.float32]:
     label = np.array(row["label"], dtype=np.float32)
-    if label.ndim != 2 or label.size == 0:
+    if label.ndim != 2 or label.size == 0 or not np.isfinite(label).all():
         raise ValueError("label is not a list of numbers for each clip")
     return label
 
 
 def _tvsum_scores(row: Mapping[str, Any]) -> _Labels:
     label = _annotator_columns(row)
+    if label.min() < 1 or label.max() > 1 + _TVSUM_SCALE:
+        raise ValueError(f"label goes from {label.min():g} to {label.max():g}, while annotators score 1 to 5")
     most = label.shape[1] * _TVSUM_SCALE
     return (label - 1).sum(axis=1) / most * MAX_SALIENCY, ()
 

@@ -5,6 +5,7 @@ Nothing in a file is trusted: no pickled object is read, and a header is believe
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,8 @@ class FeatureFolder:
         except FeatureFileError as error:
             raise FeatureFileError(f"{path}: {error}") from None
         except Exception as error:  # damaged archives raise whatever their readers happen to trip over
-            raise FeatureFileError(f"{path}: damaged, or not a feature file ({error})") from error
+            reason = str(error) or type(error).__name__
+            raise FeatureFileError(f"{path}: damaged, or not a feature file ({reason})") from error
         if rows.ndim != 2 or rows.shape[1] != self.dim or len(rows) == 0:
             raise FeatureFileError(
                 f"{path}: holds an array of shape {list(rows.shape)}, "
@@ -114,10 +116,10 @@ def _read_npz(path: Path, key: str) -> Array:
         with archive.open(member) as file:
             shape, dtype = _read_header(file)
             _check_size(shape, dtype, member.file_size)
-            count = int(np.prod(shape))
-            data = file.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
-        raise FeatureFileError("ends before its last row")
+            size = int(np.prod(shape)) * dtype.itemsize
+            data = file.read(size + 1)  # to the end, where the archive's checksum is compared
+    if len(data) != size:
+        raise FeatureFileError(f"does not hold an array of shape {list(shape)}, as it claims")
     return np.frombuffer(data, dtype=dtype).reshape(shape)
 
 
@@ -134,7 +136,8 @@ def _read_npy(path: Path) -> Array:
     with path.open("rb") as file:
         shape, dtype = _read_header(file)
     _check_size(shape, dtype, path.stat().st_size)
-    rows: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    # Not mapped into memory: rows that are kept would each keep a file open.
+    rows: Array = np.load(path, allow_pickle=False)
     return rows
 
 
@@ -143,23 +146,37 @@ def _read_pt(path: Path) -> Array:
 
     if path.stat().st_size > _MAX_BYTES:
         raise FeatureFileError("is larger than any features are")
-    tensor = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's message advises to execute what the file holds
+        raise FeatureFileError("holds something else than a tensor, which is not read") from error
     if not isinstance(tensor, torch.Tensor):
         raise FeatureFileError("does not hold a tensor")
+    if tensor.numel() * tensor.element_size() > path.stat().st_size:  # rows repeated without being stored
+        raise _too_large(tensor.shape)
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     rows: Array = tensor.detach().numpy()
+    _check_kind(rows.dtype)
     return rows
 
 
 def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any], file_bytes: int) -> None:
-    if dtype.kind not in "fiu":
-        raise FeatureFileError(f"holds values of type {dtype}, not numbers")
+    _check_kind(dtype)
     size = dtype.itemsize
     for length in shape:
         size *= length
-    if size > min(file_bytes, _MAX_BYTES):
-        raise FeatureFileError(f"claims an array of shape {list(shape)}, which does not fit into the file")
+    if min(shape, default=0) < 0 or size > min(file_bytes, _MAX_BYTES):
+        raise _too_large(shape)
+
+
+def _check_kind(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "fiu":
+        raise FeatureFileError(f"holds values of type {dtype}, not numbers")
+
+
+def _too_large(shape: Sequence[int]) -> FeatureFileError:
+    return FeatureFileError(f"claims an array of shape {list(shape)}, which does not fit into the file")
 
 
 def _flat(rows: Array) -> Array:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from model.config import Config, TrainingConfig
-from model.datasets.annotations import Annotation
+from model.datasets.annotations import Annotation, AnnotationError
 from model.datasets.labels import ClipLabels, clip_labels
 from model.datasets.sources import Array, TextSource, VideoSource
 from model.fusion import append_tef
@@ -82,6 +82,9 @@ class GroundingDataset(Dataset[Sample]):
         config: how rows are normalised and clips are labelled.
         labelled: whether samples carry labels.
         keep_bytes: features stay in memory, as they are stored, up to this size; the rest is read anew each epoch.
+
+    Raises:
+        AnnotationError: if samples carry labels and a query has nothing to make them of.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class GroundingDataset(Dataset[Sample]):
         labelled: bool = True,
         keep_bytes: int = _KEEP_BYTES,
     ) -> None:
+        if labelled and config.data.annotates_moments:
+            _require_moments(annotations)
         self.annotations = tuple(annotations)
         self.config = config
         self._videos = _Kept(videos.load, keep_bytes)
@@ -103,6 +108,10 @@ class GroundingDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.annotations)
+
+    def longest_clips(self) -> int:
+        """Clips of the longest video."""
+        return max(min(map(len, self._videos(vid))) for vid in dict.fromkeys(a.vid for a in self.annotations))
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         epoch, index = place
@@ -182,6 +191,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
         _targets(labels, annotations) if labels else None,
         annotations,
     )
+
+
+def _require_moments(annotations: Sequence[Annotation]) -> None:
+    bare = [annotation for annotation in annotations if not annotation.windows_s]
+    if bare:
+        raise AnnotationError(
+            f"{len(bare)} of {len(annotations)} queries have no moment, the first of them qid {bare[0].qid}: such a "
+            "split can be predicted, but not learnt from"
+        )
 
 
 def _targets(labels: Sequence[ClipLabels], annotations: Sequence[Annotation]) -> Targets:

@@ -43,7 +43,7 @@ def clip_labels(
     """
     if config.dataset in ("tvsum", "youtube_highlights"):
         return _most_and_least(annotation, clip_count)
-    if annotation.saliency is not None:
+    if annotation.saliency is not None and annotation.relevant_clips:
         return _scored(annotation, clip_count, rng)
     return _inside(annotation, clip_count, rng)
 

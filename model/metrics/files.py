@@ -33,12 +33,13 @@ def read_rows(path: str | Path) -> list[Row]:
         raise EvaluationError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
         ) from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): it would also break at the line separators that a sentence may hold.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EvaluationError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(row, dict) or "qid" not in row:
             raise EvaluationError(f"{path}, line {number}: not an object with a 'qid'")

@@ -93,21 +93,34 @@ def evaluate_domains(
         Domain to mean average precision in [0, 1], and their mean as `Avg`.
 
     Raises:
-        EvaluationError: if a video has no curve, or a label has another form.
+        EvaluationError: if a video has no curve, or a curve or a label has another form.
     """
+    for field in ("vid", "domain"):
+        if not all(isinstance(row.get(field), str) for row in annotations):
+            raise EvaluationError(f"an annotation has no '{field}'")
     missing = [row["vid"] for row in annotations if row["vid"] not in scores]
     if missing:
         raise EvaluationError(f"{len(missing)} videos have no curve, among them {missing[0]}")
-    curves = [np.asarray(scores[row["vid"]], dtype=np.float64) for row in annotations]
-    labels = [np.asarray(row["label"], dtype=np.float64) for row in annotations]
+    curves = [{"qid": row["vid"], "curve": scores[row["vid"]]} for row in annotations]
     measure = tvsum_precision if dataset == "tvsum" else youtube_precision
-    precision = measure(
-        Ragged(np.concatenate(curves), np.array([len(curve) for curve in curves])),
-        Ragged(np.concatenate(labels), np.array([len(label) for label in labels])),
-    )
+    precision = measure(ragged(curves, "curve", None, what="the prediction"), _clip_labels(annotations))
     domains = by_domain(precision, tuple(row["domain"] for row in annotations))
     means = {name: score.average_precision for name, score in domains.items()}
     return means | {"Avg": float(np.mean(list(means.values())))}
+
+
+def _clip_labels(annotations: Sequence[Row]) -> Ragged:
+    """Rows of (L, A) labels; every clip of every video has those of as many annotators."""
+    rows = [{**row, "qid": row["vid"]} for row in annotations]
+    try:
+        annotators = len(rows[0]["label"][0])
+    except (KeyError, IndexError, TypeError):
+        annotators = 1  # whatever is there instead, it is refused
+    labels = ragged(rows, "label", annotators, what="the annotation")
+    if (labels.lengths == 0).any():
+        unlabelled = rows[int(np.flatnonzero(labels.lengths == 0)[0])]
+        raise EvaluationError(f"the annotation of query {unlabelled['qid']} has no clip with a label")
+    return labels
 
 
 def _moments(annotations: Sequence[Row]) -> Ragged:
