@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -142,6 +143,9 @@ def default_root() -> Path:
 def video_identity(path: str | Path) -> str:
     """What the features of a video are filed under: `file_identity`, with VideoError if it cannot be read."""
     try:
+        # Opening a pipe would wait for its writer for ever, and a device need not have an end.
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise VideoError(path, "is not a file but a folder, a pipe or a device")
         return file_identity(path)
     except OSError as error:
         raise VideoError(path, f"cannot be read: {error.strerror or error}") from error

@@ -396,7 +396,10 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
     if label in available_configs():
         text = (files("model") / "configs" / f"{label}{_SUFFIX}").read_text(encoding="utf-8")
     elif Path(source).is_file():
-        text = Path(source).read_text(encoding="utf-8")
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"{label}: cannot be read as text ({error})") from error
     else:
         raise ConfigError(
             f"no configuration '{label}': give a TOML file or one of {', '.join(available_configs())}"
@@ -438,17 +441,24 @@ def override_config(config: Config, overrides: Iterable[str]) -> Config:
                     f"{path.strip()}: there is no table '{key}' here; tables are {', '.join(known)}"
                 )
             target = target[key]
-        value = _parse_value(text.strip())
-        if value is None:
+        if text.strip().lower() == "none" and _may_be_empty(keys):
             target.pop(keys[-1], None)
         else:
-            target[keys[-1]] = value
+            target[keys[-1]] = _parse_value(text.strip())
     return Config.from_dict(table)
 
 
+def _may_be_empty(keys: Sequence[str]) -> bool:
+    """Whether the field at a path is one that may be None."""
+    kind: Any = Config
+    for key in keys:
+        if not is_dataclass(kind) or key not in get_type_hints(kind):
+            return False
+        kind = get_type_hints(kind)[key]
+    return NoneType in get_args(kind)
+
+
 def _parse_value(text: str) -> Any:
-    if text.lower() == "none":
-        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -29,6 +29,12 @@ def test_every_released_experiment_has_a_configuration() -> None:
     assert set(RELEASED_PARAMETERS) < set(available_configs())
 
 
+def test_none_is_a_value_where_it_is_one_and_empties_fields_that_may_be_empty(config: Config) -> None:
+    changed = override_config(config, ["decoding.nms=none", "data.max_clips=none"])
+    assert changed.decoding.nms == "none"
+    assert changed.data.max_clips is None
+
+
 @pytest.mark.parametrize("name", available_configs())
 def test_every_configuration_is_valid_and_named_after_its_file(name: str) -> None:
     assert load_config(name).name == name
@@ -72,7 +78,7 @@ def test_configuration_survives_a_round_trip(name: str) -> None:
         ),
         ("model.nowhere.field=1", r"no table 'nowhere'"),
         ("model.dropout", "write an override as"),
-        ("training.epochs=none", r"training\.epochs: is missing"),
+        ("training.epochs=none", r"training\.epochs: must be of type int, is 'none'"),
         ("model=3", r"model: must be a table"),
     ],
 )

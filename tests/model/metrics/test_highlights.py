@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.metrics.domains import by_domain, tvsum_precision, youtube_precision
+from model.metrics.files import EvaluationError
 from model.metrics.highlight_detection import LEVELS, highlight_detection, ranking_precision
+from model.metrics.report import evaluate_domains
 from tests.model.metrics import brute_force
 from tests.model.metrics.brute_force import ragged
 
@@ -117,3 +119,38 @@ def test_domains_average_their_own_videos():
     assert list(scores) == ["BK", "VT"]
     assert (scores["VT"].videos, scores["BK"].videos) == (2, 1)
     assert scores["VT"].average_precision == pytest.approx(0.3)
+
+
+ONE = {"vid": "a", "domain": "BK", "label": [[1], [2]]}
+
+
+@pytest.mark.parametrize("dataset", ["tvsum", "youtube_highlights"])
+@pytest.mark.parametrize(
+    ("curve", "changes", "reason"),
+    [
+        (None, {}, "1 videos have no curve, among them a"),
+        ([float("nan"), 1], {}, "query a: 'curve' holds a number that is not finite"),
+        (["high", 1], {}, "query a: 'curve' is not a list of numbers"),
+        ([[1, 2]], {}, "query a: 'curve' is not a list of numbers"),
+        ([1, 2], {"label": [[1], [2, 3]]}, "query a: 'label' is not a list of lists of 1 numbers"),
+        ([1, 2], {"label": [1, 2]}, "query a: 'label' is not a list of lists"),
+        ([1, 2], {"label": []}, "query a has no clip with a label"),
+        ([1, 2], {"label": None}, "query a: 'label' is not a list of lists"),
+        ([1, 2], {"domain": None}, "an annotation has no 'domain'"),
+        ([1, 2], {"vid": None}, "an annotation has no 'vid'"),
+    ],
+)
+def test_domains_refuse_what_they_cannot_score(dataset, curve, changes, reason):
+    scores = {} if curve is None else {"a": curve}
+    with pytest.raises(EvaluationError, match=reason):
+        evaluate_domains(scores, [ONE | changes], dataset=dataset)
+
+
+def test_every_video_has_as_many_annotators():
+    other = ONE | {"vid": "b", "label": [[1, 2], [2, 1]]}
+    with pytest.raises(EvaluationError, match="query b: 'label' is not a list of lists of 1 numbers"):
+        evaluate_domains({"a": [1, 2], "b": [1, 2]}, [ONE, other], dataset="tvsum")
+
+
+def test_a_curve_without_a_score_finds_nothing():
+    assert evaluate_domains({"a": []}, [ONE], dataset="youtube_highlights") == {"BK": 0, "Avg": 0}

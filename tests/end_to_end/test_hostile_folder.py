@@ -1,0 +1,53 @@
+"""A folder of good and hostile files through `vtg extract`: the good are done, the bad named, nothing is left over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.running import EXAMPLES, vtg
+from tests.extractors.index_encoder import make_video
+from tests.hostile import write_hostile
+
+NAMES = ("plain", "it's", 'a "quote"', "new\nline", "مرحبا \u202e", "🎬 é", "-rf", "%s {0}", "a" * 200)
+
+
+@pytest.mark.slow
+def test_good_files_are_done_and_bad_ones_named(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    good = [
+        make_video(folder / "good" / f"{name}.mp4", seconds=2.0, variant=i) for i, name in enumerate(NAMES)
+    ]
+    small = make_video(tmp_path / "seed.mp4", seconds=2.0)
+    hostile = write_hostile(folder / "bad", [small, EXAMPLES / "example.mp4"])
+    assert len(hostile) >= 50
+
+    done = vtg(
+        "extract", folder, "--features", "lite", "--report", tmp_path / "report.jsonl", "--timeout", 60,
+        home=tmp_path / "home",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    rows = {row["path"]: row for row in map(json.loads, (tmp_path / "report.jsonl").read_text().splitlines())}
+    assert set(rows) == {str(path) for path in (*good, *hostile)}
+    for path in good:
+        assert rows[str(path)]["status"] in ("ok", "skipped"), rows[str(path)]
+    failed = [row for row in rows.values() if row["status"] == "failed"]
+    assert len(failed) >= 40  # a mutation may miss everything that matters
+    assert all(row["reason"] for row in failed)
+    assert sum(line.startswith("vtg: ") for line in done.stderr.splitlines()) == len(failed)
+
+    # Nothing half written: every array in the cache is whole, and there is nothing else.
+    for path in (tmp_path / "home").rglob("*"):
+        assert not path.name.endswith((".tmp", ".lock", ".part")), path
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                assert np.isfinite(arrays["features"]).all()
+
+    # A second run does nothing again but look at the bad ones.
+    again = vtg("extract", folder, "--features", "lite", "--quiet", home=tmp_path / "home")
+    assert again.returncode == 1
+    assert f"0 extracted, {len(rows) - len(failed)} already there, {len(failed)} failed" in again.stdout

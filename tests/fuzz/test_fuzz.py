@@ -1,0 +1,242 @@
+"""Damaged and made-up input of every kind: an answer or one clear error, never a crash, a hang or foreign code.
+
+The number of cases a target is `VTG_FUZZ_CASES` (by default few, so that the suite stays fast).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from extractors.cache import FeatureCache
+from extractors.clips import Sampling
+from extractors.errors import VideoError, VtgError
+from extractors.isolation import DecodeProcess
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.config import ConfigError, available_configs, load_config
+from model.datasets.annotations import AnnotationError, read_annotations
+from model.datasets.features import FeatureFileError, FeatureFolder
+from tests.cli.running import EXAMPLES
+from tests.extractors.index_encoder import IndexEncoder, make_video
+from tests.hostile import mutate
+from tests.model.test_trained import small_checkpoint
+
+CASES = int(os.environ.get("VTG_FUZZ_CASES", "40"))
+fuzz = settings(
+    max_examples=CASES,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+)
+SEEDS = st.integers(0, 2**32 - 1)
+DATASETS = ("qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights", "custom")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def feature_files() -> dict[str, bytes]:
+    rows = np.random.default_rng(0).standard_normal((9, 8)).astype(np.float16)
+    npz, packed, npy, pt = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez(npz, features=rows)
+    np.savez_compressed(packed, features=rows)
+    np.save(npy, rows)
+    torch.save(torch.from_numpy(rows), pt)
+    return {
+        "a.npz": npz.getvalue(),
+        "b.npz": packed.getvalue(),
+        "c.npy": npy.getvalue(),
+        "d.pt": pt.getvalue(),
+    }
+
+
+FEATURES = feature_files()
+
+
+@fuzz
+@given(name=st.sampled_from(sorted(FEATURES)), seed=SEEDS)
+def test_feature_files(folder: Path, name: str, seed: int) -> None:
+    content = FEATURES[name]
+    (folder / name).write_bytes(mutate(content, random.Random(seed), head=len(content)))
+    try:
+        rows = FeatureFolder(folder, "made", 8).load(Path(name).stem)
+    except FeatureFileError as error:
+        assert name in str(error)
+    else:
+        assert rows.shape[1] == 8
+        assert np.isfinite(rows).all()
+
+
+ANNOTATION = {
+    "qid": 1,
+    "query": "a cat",
+    "vid": "v_0_150",
+    "duration": 150,
+    "relevant_windows": [[0, 10], [20.5, 30]],
+    "relevant_clip_ids": [0, 1],
+    "saliency_scores": [[1, 2, 3], [4, 4, 4]],
+    "label": [[1.0, 2.0], [5.0, 3.0]],
+    "domain": "BK",
+    "saliency": [0, 0.5, 1],
+}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@fuzz
+@given(
+    dataset=st.sampled_from(DATASETS),
+    changes=st.dictionaries(st.sampled_from(sorted(ANNOTATION)), VALUES, max_size=4),
+    seed=st.none() | SEEDS,
+)
+def test_annotations(folder: Path, dataset: str, changes: dict[str, object], seed: int | None) -> None:
+    path = folder / "annotations.jsonl"
+    line = json.dumps(ANNOTATION | changes).encode()
+    path.write_bytes(line if seed is None else mutate(line, random.Random(seed), head=len(line)))
+    try:
+        annotations = read_annotations(path, dataset)
+    except AnnotationError as error:
+        assert str(path) in str(error)
+    else:
+        for annotation in annotations:
+            # Whatever an id is, the file it names lies in the folder of features.
+            assert (folder / f"{annotation.vid}.npz").resolve().parent == folder.resolve()
+
+
+@fuzz
+@given(name=st.sampled_from(available_configs()), seed=SEEDS)
+def test_configurations(folder: Path, name: str, seed: int) -> None:
+    from importlib.resources import files
+
+    content = (files("model") / "configs" / f"{name}.toml").read_bytes()
+    path = folder / "config.toml"
+    path.write_bytes(mutate(content, random.Random(seed), head=len(content)))
+    try:
+        load_config(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+
+
+@fuzz
+@given(override=st.text(max_size=60) | st.tuples(st.sampled_from(["model.heads", "training.epochs"]), VALUES))
+def test_overrides(override: object) -> None:
+    text = override if isinstance(override, str) else f"{override[0]}={override[1]}"  # type: ignore[index]
+    with suppress(ConfigError):
+        load_config("custom-lite", [text])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder: Path) -> bytes:
+    save_checkpoint(small_checkpoint(), folder / "whole.safetensors")
+    return (folder / "whole.safetensors").read_bytes()
+
+
+@fuzz
+@given(seed=SEEDS)
+def test_checkpoints(folder: Path, checkpoint: bytes, seed: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(mutate(checkpoint, random.Random(seed)))
+    try:
+        load_checkpoint(path)
+    except VtgError as error:
+        assert str(path) in str(error)
+
+
+@fuzz
+@given(seed=SEEDS)
+def test_cache_entries(folder: Path, seed: int) -> None:
+    video, cache = folder / "video.bin", FeatureCache(folder / "cache")
+    if not video.exists():
+        video.write_bytes(b"stands for a video")
+    encoder = IndexEncoder()
+    from extractors.video import VideoInfo
+
+    info = VideoInfo(video, 4.0, 10.0, 16, 16, 40, "h264", 0, "pyav", "")
+    rows = np.arange(2, dtype=np.float32)[:, None]
+    cache.store_video(video, encoder.spec, rows, info)
+    entry = next((folder / "cache").rglob("*.npz"))
+    whole = entry.read_bytes()
+    entry.write_bytes(mutate(whole, random.Random(seed), head=len(whole)))
+    found = cache.load_video(video, encoder.spec)
+    assert found is None or np.array_equal(found.features, rows)
+
+
+@pytest.fixture(scope="module")
+def videos(folder: Path) -> list[bytes]:
+    small = make_video(folder / "seed.mp4", seconds=2.0)
+    return [small.read_bytes(), (EXAMPLES / "example.mp4").read_bytes()[:60_000]]
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[DecodeProcess]:
+    with DecodeProcess(stall_s=60.0) as process:
+        yield process
+
+
+@fuzz
+@given(which=st.integers(0, 1), seed=SEEDS)
+def test_videos(folder: Path, videos: list[bytes], decoder: DecodeProcess, which: int, seed: int) -> None:
+    path = folder / "mutated.mp4"
+    path.write_bytes(mutate(videos[which], random.Random(seed)))
+    try:
+        with decoder.open(path, [Sampling("center_frame", 1.0)]) as reader:
+            clips = sum(len(chunk.rows[0]) for chunk in reader)
+    except VideoError as error:
+        assert str(path) in str(error)
+        assert "no progress" not in error.reason
+    else:
+        assert clips <= reader.clip_counts[0]
+
+
+@pytest.fixture(scope="module")
+def home(folder: Path) -> Iterator[None]:
+    names = {"VTG_HOME": str(folder / "home"), "VTG_OFFLINE": "1", "HOME": str(folder)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setenv(name, value)
+        patch.chdir(folder)
+        yield
+
+
+WORDS = st.sampled_from(
+    ["--json", "--top-k", "-3", "0", "nan", "--features", "clip", "lite,", "--fps", "1e9", "--model", "..", "/", "-",
+     "--set", "a=b", "--split", "--config", "custom-lite", "--dataset", "qvhl", "x.jsonl", "--checkpoint", "\0", "🎬"]
+) | st.text(max_size=12)  # fmt: skip
+
+
+@fuzz
+@given(
+    command=st.sampled_from(
+        ["ground", "extract", "eval", "train", "datasets check", "weights path", "cache info"]
+    ),
+    arguments=st.lists(WORDS, max_size=6),
+)
+def test_command_lines(home: None, command: str, arguments: list[str]) -> None:
+    from vtg_cli.app import app
+
+    result = CliRunner().invoke(app, [*command.split(), *arguments])
+    expected = result.exception is None or isinstance(result.exception, (SystemExit, VtgError))
+    assert expected, result.exception
+    assert result.exit_code in (0, 1, 2)

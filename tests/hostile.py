@@ -1,0 +1,110 @@
+"""Files that a folder of videos should not hold, and does."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+CUTS = (1, 7, 40, 333, 2048, 20_000)
+MUTATED = 18
+
+
+def write_hostile(folder: Path, seeds: Sequence[Path], *, seed: int = 0) -> list[Path]:
+    """Fill a folder with files no features can come from, or only by luck.
+
+    Args:
+        folder: made if missing.
+        seeds: small real videos that are cut, mutated and mislabelled.
+        seed: of the mutations.
+
+    Returns:
+        The files, each of a name of its own; some may still be readable as videos.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    made: list[Path] = []
+
+    def add(name: str, content: bytes) -> None:
+        path = folder / name
+        path.write_bytes(content)
+        made.append(path)
+
+    for name, content in _plain(seeds[0].read_bytes()).items():
+        add(name, content)
+    for number, video in enumerate(seeds):
+        whole = video.read_bytes()
+        for cut in CUTS:
+            add(f"cut-{number}-{cut}{video.suffix}", whole[:cut])
+        for round_ in range(MUTATED // len(seeds)):
+            add(f"mutated-{number}-{round_}{video.suffix}", mutate(whole, rng))
+    made += _special(folder)
+    return made
+
+
+def mutate(content: bytes, rng: random.Random, *, head: int = 4096) -> bytes:
+    """Change a few bytes, mostly near the beginning, where headers are; sometimes drop or repeat a stretch."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 3, 10, 40))):
+        end = min(head, len(data)) if rng.random() < 0.7 else len(data)
+        place = rng.randrange(end)
+        data[place] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+    if rng.random() < 0.3:
+        start, length = rng.randrange(len(data)), rng.randrange(1, 2000)
+        if rng.random() < 0.5:
+            del data[start : start + length]
+        else:
+            data[start:start] = data[start : start + length]
+    return bytes(data)
+
+
+def _plain(video: bytes) -> dict[str, bytes]:
+    rng = random.Random(1)
+    box: Callable[[bytes, int], bytes] = lambda kind, size: struct.pack(">I", size) + kind  # noqa: E731
+    return {
+        "empty.mp4": b"",
+        "text.mp4": b"These are notes.\n" * 50,
+        "page.mp4": b"<!doctype html><title>Not found</title>",
+        "zeros.mp4": bytes(100_000),
+        "ones.mkv": b"\xff" * 100_000,
+        "noise.mp4": rng.randbytes(100_000),
+        "noise.webm": rng.randbytes(3_000),
+        "only-ftyp.mp4": box(b"ftyp", 24) + b"isom" + bytes(12),
+        "huge-box.mp4": box(b"ftyp", 24) + b"isom" + bytes(12) + box(b"moov", 0xFFFFFFF0) + bytes(64),
+        "nested-boxes.mp4": b"".join(box(b"moov", 8 * (2000 - i)) for i in range(2000)),
+        "ebml.mkv": b"\x1a\x45\xdf\xa3" + b"\xff" * 600,
+        "riff.avi": b"RIFF" + struct.pack("<I", 0xFFFFFFFF) + b"AVI LIST" + b"\xff" * 600,
+        "archive.mp4": _zip(),
+        "picture.mp4": b"\x89PNG\r\n\x1a\n" + rng.randbytes(2_000),
+        "no-header.mp4": video[len(video) // 2 :],
+        "reversed.mp4": video[::-1],
+        "playlist.m3u8.mp4": b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n",
+        "concat.mp4": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    }
+
+
+def _zip() -> bytes:
+    from io import BytesIO
+
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("video.mp4", b"no")
+    return buffer.getvalue()
+
+
+def _special(folder: Path) -> list[Path]:
+    if os.name != "posix":
+        return []
+    pipe, loop, dangling, device = (
+        folder / name for name in ("pipe.mp4", "loop.mp4", "dangling.mp4", "device.mp4")
+    )
+    os.mkfifo(pipe)
+    loop.symlink_to(loop.name)
+    dangling.symlink_to("nowhere.mp4")
+    device.symlink_to("/dev/zero")
+    (folder / "folder.mp4").mkdir()
+    (folder / "itself").symlink_to(folder, target_is_directory=True)
+    return [pipe, loop, dangling, device]
