@@ -98,7 +98,7 @@ class Run:
         return self.folder / "tensorboard"
 
     def create(self, config: Config, inputs: Mapping[str, Any]) -> None:
-        """Begin a run.
+        """Begin a run; of several processes, the first does.
 
         Args:
             config: what is trained.
@@ -110,6 +110,8 @@ class Run:
         """
         import tomli_w
 
+        if not is_main_process():
+            return
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UsageError(
                 f"{self.folder} holds something already: give another --output, or go on with it by "
@@ -199,6 +201,11 @@ class Run:
     def _write(self, name: str, content: bytes) -> None:
         with atomic_write(self.folder / name) as file:
             file.write(content)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the only one, or the first of those that a launcher (`torchrun`) started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def environment() -> dict[str, Any]:

@@ -11,7 +11,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,12 +24,14 @@ from model.checkpoint import Checkpoint, feature_specs
 from model.config import Config
 from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, collate
 from model.evaluation import Evaluation, evaluate_model, selection_score
-from model.flashvtg import FlashVTG
+from model.flashvtg import FlashVTG, FlashVTGOutput
 from model.losses import Criterion, LossTerms, negative_index
 from model.runs import Progress, ResumeState, Run, RunError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+T = TypeVar("T")
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _RESUMABLE = ("epochs", "evaluate_every", "patience", "workers")
@@ -143,6 +146,17 @@ def train(
     return _Trainer(config, train_set, eval_set, run, specs, device, on_event or _ignore).run()
 
 
+def agreed_folder(folder: Path, config: Config, device: str) -> Path:
+    """The main process's choice of a folder, in every process.
+
+    Args:
+        folder: this process's choice.
+        config: what will be trained.
+        device: where.
+    """
+    return Path(_agreed(_accelerator(config, device), str(folder)))
+
+
 class _Trainer:
     def __init__(
         self,
@@ -155,6 +169,8 @@ class _Trainer:
         on_event: Callable[[Event], None],
     ) -> None:
         self._specs = specs
+        self._accelerator = _accelerator(config, device)
+        self._accelerator.wait_for_everyone()  # the first process makes the folder
         self._provenance = {"run": run.folder.name, "seed": str(config.training.seed)}
         if config.data.window_clips is None and config.data.max_clips is None:
             self._provenance["longest_clips"] = str(train_set.longest_clips())
@@ -164,7 +180,6 @@ class _Trainer:
         self._eval_set = eval_set
         self._run = run
         self._on_event = on_event
-        self._accelerator = _accelerator(config, device)
         self._criterion = Criterion(config)
 
         training = config.training
@@ -264,7 +279,7 @@ class _Trainer:
             batch.text_mask,
             negatives=None if negatives is None else negatives.to(batch.video.device),
         )
-        terms = self._criterion(output, batch.targets)
+        terms = self._criterion(_measurable(output), batch.targets)
         self._optimizer.zero_grad()
         accelerator.backward(terms.total)
         if training.gradient_clip:
@@ -288,7 +303,7 @@ class _Trainer:
                 on_progress=lambda done, total: self._on_event(EvaluationProgress(epoch, done, total)),
             )
             score = selection_score(evaluation.metrics, self._config)
-        score = self._agreed(score)
+        score = _agreed(self._accelerator, score)
         progress = replace(self._progress, epoch=epoch)
         is_best = score is not None and (progress.best_score is None or score > progress.best_score)
         if is_best:
@@ -333,15 +348,6 @@ class _Trainer:
             plain = FlashVTG(self._config.model)
         plain.load_state_dict(network.state_dict(), assign=True)
         return plain
-
-    def _agreed(self, score: float | None) -> float | None:
-        """The main process's score, in every process."""
-        if self._accelerator.num_processes == 1:
-            return score
-        from accelerate.utils import broadcast_object_list
-
-        shared: float | None = broadcast_object_list([score])[0]
-        return shared
 
     def _checkpoint(self, network: FlashVTG, event: EpochDone) -> Checkpoint:
         video_features, text_features = self._specs
@@ -414,10 +420,14 @@ class _Curves:
 
 def _accelerator(config: Config, device: str) -> Accelerator:
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
     from extractors.device import resolve_device
 
+    # Kept for the whole process, it would hold on to the device and the precision of the run before.
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    AcceleratorState._reset_state(reset_partial_state=not several)
     kind = resolve_device(device).type
     precision = config.training.precision
     return Accelerator(
@@ -428,6 +438,16 @@ def _accelerator(config: Config, device: str) -> Accelerator:
             DistributedDataParallelKwargs(find_unused_parameters=not config.data.annotates_moments)
         ],
     )
+
+
+def _agreed(accelerator: Accelerator, value: T) -> T:
+    """The main process's value, in every process."""
+    if accelerator.num_processes == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    shared: T = broadcast_object_list([value])[0]
+    return shared
 
 
 def _restore(network: FlashVTG, optimizer: torch.optim.Optimizer, state: ResumeState, run: Run) -> None:
@@ -449,6 +469,17 @@ def _require_same(config: Config, run: Run) -> None:
             f"{run.folder}: its configuration is another one; only training.{', training.'.join(_RESUMABLE)} can be "
             "changed when a run is gone on with"
         )
+
+
+def _measurable(output: FlashVTGOutput) -> FlashVTGOutput:
+    """Attention that is no number any more is made one.
+
+    Its cross-entropy refuses it, on a GPU by ending the process; the other terms are no numbers either, and tell.
+    """
+    negatives = output.negatives
+    if negatives is not None:
+        negatives = replace(negatives, engagement=negatives.engagement.nan_to_num(0.5))
+    return replace(output, engagement=output.engagement.nan_to_num(0.5), negatives=negatives)
 
 
 def _values(terms: LossTerms) -> Iterator[tuple[str, Tensor]]:

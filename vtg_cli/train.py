@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vtg_cli.console import note, out, printable
+from vtg_cli.console import error_line, note, out, printable, verbosity
 from vtg_cli.options import Cache, Device, Offline, Precision, Quiet, Verbose, Weights, weights_by_feature
 
 if TYPE_CHECKING:
@@ -139,8 +139,11 @@ def train(
     del quiet, verbose
     from extractors.base import EncoderOptions
     from extractors.errors import UsageError
-    from model.runs import Run
+    from model.runs import Run, is_main_process
+    from model.training import agreed_folder
 
+    if not is_main_process():
+        verbosity.quiet = True  # one of them speaks
     overrides = [*(set_ or []), *([] if seed is None else [f"training.seed={seed}"])]
     options = EncoderOptions(
         device=device, precision=precision, weights=weights_by_feature(weights), offline=offline
@@ -163,7 +166,7 @@ def train(
     splits = _splits(chosen, inputs, cache, options)
     if dry_run:
         return
-    run = Run(output or _default_folder(chosen))
+    run = Run(output or agreed_folder(_default_folder(chosen), chosen, device))
     run.create(chosen, {**inputs.to_json(), "domains": list(domains)})
     _run(chosen, inputs, run, splits, domains, device)
 
@@ -247,6 +250,7 @@ def _run(
 ) -> None:
     from model.experiments import mean_metrics, run_experiment
     from model.published import published_row
+    from model.runs import is_main_process
     from vtg_cli.scores import print_scores
     from vtg_cli.training_progress import TrainingProgress
 
@@ -255,17 +259,25 @@ def _run(
         for split, verb in zip(splits, ("learn from", "score on"), strict=True)
     )
     note(f"{config.name}: {counts}; the run is kept in {run.folder}")
-    with TrainingProgress() as progress:
-        results = run_experiment(
-            config,
-            inputs,
-            run,
-            splits,
-            domains=domains,
-            device=device,
-            on_begin=progress.begin,
-            on_event=progress,
+    try:
+        with TrainingProgress() as progress:
+            results = run_experiment(
+                config,
+                inputs,
+                run,
+                splits,
+                domains=domains,
+                device=device,
+                on_begin=progress.begin,
+                on_event=progress,
+            )
+    except KeyboardInterrupt:
+        error_line(
+            f"interrupted; every whole epoch is kept, and `vtg train --resume {run.folder}` goes on from there"
         )
+        raise typer.Exit(130) from None
+    if not is_main_process():
+        return
     paper = published_row(config.name, config.data.eval_annotations)
     if domains:
         scores = mean_metrics({name: result.metrics for name, result in results.items()})
