@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from extractors.errors import UsageError
 from vtg_cli.console import detail, note, out
 from vtg_cli.options import (
     Cache,
@@ -22,6 +23,10 @@ from vtg_cli.options import (
     weights_by_feature,
 )
 
+if TYPE_CHECKING:
+    from model.moments import GroundingResult
+    from vtg_cli.writers import Format
+
 
 def ground(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
@@ -35,6 +40,58 @@ def ground(
         str, typer.Option(help="Which model answers: auto, zero-shot, or a trained one by name or file.")
     ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the answers there, or to standard output if -; the ending says the format: json, jsonl, csv, "
+            "srt, vtt, edl, otio, fcpxml, txt. Can be given several times.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of an --output whose ending does not say it: one of the above, text or chapters (YouTube).",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Cut every moment into a video of its own there.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None,
+    supercut: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Join all moments in order of time into one video.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None,
+    padding: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Seconds added on either side of a cut moment.", rich_help_panel="Results"
+        ),
+    ] = 0.0,
+    copy: Annotated[
+        bool,
+        typer.Option(
+            "--copy", help="Cut --clips at key frames, without encoding anew.", rich_help_panel="Results"
+        ),
+    ] = False,
     features: Features = "auto",
     fps: Fps = None,
     device: Device = "auto",
@@ -56,11 +113,18 @@ def ground(
       vtg ground video.mp4 "a dog" "a cup of coffee" --top-k 3
 
       vtg ground video.mp4 "a goal" --json > answer.json
+
+      vtg ground video.mp4 "a goal" -o goals.edl -o goals.csv
+
+      vtg ground video.mp4 "a goal" --clips goals/ --supercut goals.mp4
     """
     del quiet, verbose
+    from vtg_cli.clips import check_request
+
+    outputs = _outputs(video, output or [], formats or [], json=json)
+    check_request(video, clips, supercut, padding_s=padding, copy=copy)
+
     from model import Grounder
-    from model.zeroshot import NAME as ZERO_SHOT
-    from model.zeroshot import is_clear_match
     from vtg_cli.progress import DownloadProgress, ExtractionProgress
 
     with ExtractionProgress(report_failures=False) as on_event, DownloadProgress("weights") as on_download:
@@ -80,14 +144,64 @@ def ground(
 
     for sentence in grounder.notes:
         note(sentence)
+    if not any(name == "-" for name, _ in outputs):
+        _show(results)
+    _deliver(results, outputs, clips, supercut, padding_s=padding, copy=copy)
+    detail(f"{len(results)} queries answered")
+
+
+def _outputs(
+    video: Path, names: Sequence[str], formats: Sequence[str], *, json: bool
+) -> list[tuple[str, Format]]:
+    """What is written where, decided before anything is looked for."""
+    from vtg_cli.writers import STDOUT, assign_formats
+
+    if formats and not names:
+        raise UsageError(
+            "--format: says how an --output is written, and there is none; for the terminal, add -o -"
+        )
+    outputs = list(zip(names, assign_formats(names, formats), strict=True))
     if json:
-        from vtg_cli.writers import json_document
+        outputs += zip([STDOUT], assign_formats([STDOUT], ["json"]), strict=True)
+    if [name for name, _ in outputs].count(STDOUT) > 1:
+        raise UsageError("only one answer can go to standard output; give --json or -o - once")
+    for name in names:
+        if name != STDOUT and Path(name).resolve() == video.resolve():
+            raise UsageError(f"--output {name}: is the video itself; give the answers another name")
+    return outputs
 
-        json_document.write(results, sys.stdout)
-        return
 
+def _deliver(
+    results: Sequence[GroundingResult],
+    outputs: Sequence[tuple[str, Format]],
+    clips: Path | None,
+    supercut: Path | None,
+    *,
+    padding_s: float,
+    copy: bool,
+) -> None:
+    """Write what was asked for, and say so on standard error."""
+    from vtg_cli.clips import cut_clips, join_moments
+    from vtg_cli.timecode import span
+    from vtg_cli.writers import STDOUT, write_output
+
+    for name, form in outputs:
+        write_output(results, name, form)
+        if name != STDOUT:
+            detail(f"{name}: written as {form.name}")
+    if clips is not None:
+        written = cut_clips(results, clips, padding_s=padding_s, copy=copy)
+        note(f"{clips}: {len(written)} clip{'' if len(written) == 1 else 's'}")
+    if supercut is not None:
+        note(f"{supercut}: {span(join_moments(results, supercut, padding_s=padding_s))}")
+
+
+def _show(results: Sequence[GroundingResult]) -> None:
+    """Tables and curves on the terminal."""
     from rich.markup import escape
 
+    from model.zeroshot import NAME as ZERO_SHOT
+    from model.zeroshot import is_clear_match
     from vtg_cli.console import printable
     from vtg_cli.render import render_result
     from vtg_cli.timecode import timecode
@@ -101,4 +215,3 @@ def ground(
     for result in results:
         clear = result.model != ZERO_SHOT or not result.moments or is_clear_match(result.moments[0].score)
         console.print(render_result(result, width=console.width, clear_match=clear))
-    detail(f"{len(results)} queries answered")

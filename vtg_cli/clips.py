@@ -1,0 +1,142 @@
+"""Moments as video files: a clip each, or the best joined into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extractors.errors import UsageError, VtgError
+from vtg_cli.console import err, verbosity
+
+if TYPE_CHECKING:
+    from extractors.cutting import Span
+    from model.moments import GroundingResult, Moment
+
+_NAME_LENGTH = 40  # characters of a query in the name of its clips
+_CLIP_SUFFIX = ".mp4"
+_COPY_SUFFIX = ".mkv"  # holds whatever a source may
+
+
+def check_request(
+    video: Path, clips: Path | None, supercut: Path | None, *, padding_s: float, copy: bool
+) -> None:
+    """Refuse what could not be cut, before anything is looked for.
+
+    Raises:
+        UsageError: if options exclude each other or a target cannot be written.
+    """
+    from extractors.cutting import ENCODED_CONTAINERS
+
+    if copy and clips is None:
+        raise UsageError("--copy: says how --clips are cut, and there is no --clips")
+    if padding_s and clips is None and supercut is None:
+        raise UsageError("--padding: widens what --clips and --supercut cut, and there is neither")
+    if clips is not None and clips.exists() and not clips.is_dir():
+        raise UsageError(f"--clips {clips}: is a file; name a folder for the clips")
+    if supercut is None:
+        return
+    if supercut.suffix.lower() not in ENCODED_CONTAINERS:
+        raise UsageError(f"--supercut {supercut}: its name has to end in {', '.join(ENCODED_CONTAINERS)}")
+    with suppress(OSError):
+        if supercut.samefile(video):
+            raise UsageError(f"--supercut {supercut}: is the video itself; give it another name")
+
+
+def cut_clips(
+    results: Sequence[GroundingResult], folder: Path, *, padding_s: float = 0.0, copy: bool = False
+) -> list[Path]:
+    """Cut every moment of results for one video into a file of its own: VIDEO_QUERY_RANK.mp4.
+
+    Args:
+        folder: where to; made if missing.
+        padding_s: seconds added on either side, as far as the video goes.
+        copy: cut at key frames and copy, into the source's own format; else exactly, encoded anew.
+
+    Raises:
+        VideoError: if the video cannot be decoded or copied.
+        VtgError: if a clip cannot be written.
+    """
+    from extractors.cutting import CONTAINERS, VideoCutter
+
+    moments = sum(len(result.moments) for result in results)
+    if not moments:
+        return []
+    video = Path(results[0].video)
+    cutter = VideoCutter(video)
+    suffix = _CLIP_SUFFIX
+    if copy:
+        suffix = video.suffix.lower() if video.suffix.lower() in CONTAINERS else _COPY_SUFFIX
+    written: list[Path] = []
+    with _working("cutting clips"):
+        for result, name in zip(results, _clip_names(results), strict=True):
+            for rank, moment in enumerate(result.moments, start=1):
+                target = folder / f"{name}_{rank:02d}{suffix}"
+                span = _padded(moment, padding_s, result.duration_s)
+                if copy:
+                    cutter.copy(target, span)
+                else:
+                    cutter.cut(target, [span])
+                written.append(target)
+    return written
+
+
+def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s: float = 0.0) -> float:
+    """Join the moments of results for one video into one file, in order of time; where they overlap, once.
+
+    Args:
+        target: the file; its ending says the format.
+        padding_s: seconds added on either side of each, as far as the video goes.
+
+    Returns:
+        its length in seconds.
+
+    Raises:
+        VideoError: if the video cannot be decoded.
+        VtgError: if there are no moments, or the file cannot be written.
+    """
+    from extractors.cutting import VideoCutter
+
+    spans = _merged([_padded(m, padding_s, result.duration_s) for result in results for m in result.moments])
+    if not spans:
+        raise VtgError(f"{target}: not written, as no moment scores as high as --threshold")
+    with _working("joining moments"):
+        held = VideoCutter(results[0].video).cut(target, spans)
+    return sum(end_s - start_s for start_s, end_s in held)
+
+
+def _clip_names(results: Sequence[GroundingResult]) -> list[str]:
+    """A name a query, none twice."""
+    names: list[str] = []
+    for number, result in enumerate(results, start=1):
+        words = "".join(c if c.isalnum() else " " for c in result.query.lower()).split()
+        query = "-".join(words)[:_NAME_LENGTH].strip("-") or f"query{number}"
+        name = f"{Path(result.video).stem}_{query}"
+        names.append(f"{name}-{number}" if name in names else name)
+    return names
+
+
+def _padded(moment: Moment, padding_s: float, duration_s: float) -> Span:
+    start_s = max(min(moment.start_s, duration_s) - padding_s, 0.0)
+    return start_s, max(min(moment.end_s + padding_s, duration_s), start_s + 0.001)
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start_s, end_s in sorted(spans):
+        if merged and start_s <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end_s))
+        else:
+            merged.append((start_s, end_s))
+    return merged
+
+
+@contextmanager
+def _working(text: str) -> Iterator[None]:
+    console = err()
+    if verbosity.quiet or not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        yield

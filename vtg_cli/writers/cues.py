@@ -1,0 +1,30 @@
+"""Moments as subtitles show them, in order of time: what SRT and WebVTT have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from model.moments import GroundingResult
+from vtg_cli.writers import one_line
+
+
+class Cue(NamedTuple):
+    """A line of text on show for a stretch of time, in seconds."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+def cues(results: Iterable[GroundingResult]) -> list[Cue]:
+    """A cue a moment: the query and its score. Players pass over cues without length, so none has less than 1 ms."""
+    return sorted(
+        Cue(
+            moment.start_s,
+            max(moment.end_s, moment.start_s + 0.001),
+            f"{one_line(result.query)} ({moment.score:.2f})",
+        )
+        for result in results
+        for moment in result.moments
+    )

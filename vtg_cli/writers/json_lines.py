@@ -1,0 +1,16 @@
+"""JSON Lines: a line a result, each with the version of its schema, so that files can be joined end to end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TextIO
+
+from model.moments import SCHEMA, GroundingResult
+
+
+def write(results: Iterable[GroundingResult], file: TextIO) -> None:
+    """Write each result as one line of JSON."""
+    for result in results:
+        line = {"schema": SCHEMA} | result.to_json()
+        file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")

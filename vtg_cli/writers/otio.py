@@ -1,0 +1,68 @@
+"""OpenTimelineIO: the moments one after another on a video track, and on an audio track if there is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from opentimelineio import schema  # type: ignore[import-untyped]
+from opentimelineio.opentime import RationalTime, TimeRange  # type: ignore[import-untyped]
+
+from model.moments import GroundingResult
+from vtg_cli.writers.footage import Footage, Select, selects
+
+
+def write(results: Sequence[GroundingResult], file: TextIO) -> None:
+    """Write a timeline with a clip a moment, in the order of the answers, each in frames of its own video.
+
+    Raises:
+        VideoError: if a video cannot be read.
+    """
+    footage, chosen = selects(results)
+    timeline = schema.Timeline(name=footage[0].name if footage else "vtg")
+    kinds = [schema.TrackKind.Video]
+    if any(video.audio_channels for video in footage):
+        kinds.append(schema.TrackKind.Audio)
+    for kind in kinds:
+        track = schema.Track(name=kind, kind=kind)
+        for select in chosen:
+            silent = kind == schema.TrackKind.Audio and select.footage.audio_channels == 0
+            track.append(_gap(select) if silent else _clip(select, marked=kind == schema.TrackKind.Video))
+        timeline.tracks.append(track)
+    file.write(timeline.to_json_string(indent=2) + "\n")
+
+
+def _clip(select: Select, *, marked: bool) -> Any:
+    video = select.footage
+    cut = _range(video, video.start_frame + select.first_frame, select.frame_count)
+    clip = schema.Clip(
+        name=select.query,
+        source_range=cut,
+        media_reference=schema.ExternalReference(
+            target_url=video.path.as_uri(),
+            available_range=_range(video, video.start_frame, video.frame_count),
+        ),
+        metadata={
+            "vtg": {
+                "query": select.query,
+                "rank": select.rank,
+                "score": round(select.score, 4),
+                "model": select.model,
+            }
+        },
+    )
+    clip.media_reference.name = video.name
+    if marked:
+        clip.markers.append(
+            schema.Marker(name=select.label, marked_range=cut, color=schema.MarkerColor.GREEN)
+        )
+    return clip
+
+
+def _gap(select: Select) -> Any:
+    return schema.Gap(source_range=_range(select.footage, 0, select.frame_count))
+
+
+def _range(footage: Footage, start: int, count: int) -> Any:
+    rate = float(footage.rate)
+    return TimeRange(RationalTime(start, rate), RationalTime(count, rate))

@@ -1,0 +1,17 @@
+"""SRT subtitles: the query on show while its moments last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TextIO
+
+from model.moments import GroundingResult
+from vtg_cli.timecode import subtitle_time
+from vtg_cli.writers.cues import cues
+
+
+def write(results: Iterable[GroundingResult], file: TextIO) -> None:
+    """Write a numbered subtitle a moment, in order of time."""
+    for number, cue in enumerate(cues(results), start=1):
+        start, end = (subtitle_time(seconds, separator=",") for seconds in (cue.start_s, cue.end_s))
+        file.write(f"{number}\n{start} --> {end}\n{cue.text}\n\n")

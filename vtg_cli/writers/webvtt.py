@@ -1,0 +1,22 @@
+"""WebVTT subtitles: the query on show while its moments last, for players in web pages.
+
+Source: W3C, "WebVTT: The Web Video Text Tracks Format".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import TextIO
+
+from model.moments import GroundingResult
+from vtg_cli.timecode import subtitle_time
+from vtg_cli.writers.cues import cues
+
+
+def write(results: Iterable[GroundingResult], file: TextIO) -> None:
+    """Write a cue a moment, in order of time."""
+    file.write("WEBVTT\n")
+    for cue in cues(results):
+        text = escape(cue.text, quote=False)
+        file.write(f"\n{subtitle_time(cue.start_s)} --> {subtitle_time(cue.end_s)}\n{text}\n")
