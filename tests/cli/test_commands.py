@@ -28,6 +28,7 @@ COMMANDS = [
     ("datasets", "pull"),
     ("datasets", "add"),
     ("doctor",),
+    ("bench",),
     ("weights",),
     ("weights", "list"),
     ("weights", "pull"),

@@ -84,6 +84,15 @@ def test_a_row_does_not_depend_on_its_neighbours(weights: Path) -> None:
     assert np.linalg.norm(together[0] - together[1]) > 0.05 * np.linalg.norm(together[0])
 
 
+@pytest.mark.slow
+def test_batches_may_differ_in_size(weights: Path) -> None:
+    trunk = SlowFastTrunk(weights, torch.device("cpu"), torch.float32)
+    clips = torch.from_numpy(random_frames(2, 32))
+    first = trunk(clips[:1])  # weights are packed for this size
+    torch.testing.assert_close(trunk(clips)[:1], first, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(trunk(clips), slowfast_reference(clips.numpy()), rtol=1e-4, atol=1e-3)
+
+
 def test_input_of_another_shape_is_refused(weights: Path) -> None:
     encoder = load_video_encoder(options(weights))
     with pytest.raises(ValueError, match=r"\(1, 31, 224, 224, 3\)"):
