@@ -22,6 +22,8 @@ from extractors.identity import file_identity
 from extractors.weights import resolve
 
 if TYPE_CHECKING:
+    import torch
+
     from extractors.clip_towers import ImageTower, TextTower
 
 ARTEFACT = "clip-vit-b-32"
@@ -81,7 +83,7 @@ class ClipVideoEncoder:
     @property
     def batch_size(self) -> int:
         """Clips a forward pass takes at once on its device."""
-        return _BATCH[self._tower.scale.device.type]
+        return _BATCH[self._device.type]
 
     def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode clips; longer inputs than `batch_size` are cut into batches.
@@ -109,12 +111,19 @@ class ClipVideoEncoder:
         return rows
 
     @cached_property
+    def _device(self) -> torch.device:
+        from extractors.device import resolve_device
+
+        return resolve_device(self._options.device)
+
+    @cached_property
     def _tower(self) -> ImageTower:
         from extractors.clip_towers import ImageTower
-        from extractors.device import resolve_device, resolve_precision
+        from extractors.device import resolve_precision
 
-        device = resolve_device(self._options.device)
-        return ImageTower(self._weights, device, resolve_precision(self._options.precision, device))
+        return ImageTower(
+            self._weights, self._device, resolve_precision(self._options.precision, self._device)
+        )
 
 
 class ClipTextEncoder:

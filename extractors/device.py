@@ -44,8 +44,8 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
     Args:
         name: `fp32`, `bf16`, `fp16`, or `auto`: fp16 on CUDA, as the published features were made;
-            bf16 on CPUs that multiply it in hardware, where it is 1.9 (CLIP) to 2.8 (SlowFast) times as fast
-            and features keep a cosine of .9997 or more to those of fp32; else fp32.
+            bf16 on CPUs that multiply it in hardware, where it is about twice as fast (on AVX512-BF16) or more
+            (on AMX) and features keep a cosine of .9997 or more to those of fp32; else fp32.
         device: where it will run.
 
     Raises:

@@ -125,8 +125,15 @@ class _Queue:
 
     def __init__(self, encoder: VideoEncoder) -> None:
         self._encoder = encoder
-        self._batch_size = encoder.batch_size
+        self._limit: int | None = None
         self._parts: list[_Part] = []
+
+    @property
+    def _batch_size(self) -> int:
+        """What the encoder is best given, or has memory for; asking it may load its libraries, so only when needed."""
+        if self._limit is None:
+            self._limit = self._encoder.batch_size
+        return self._limit
 
     def add(self, video: Encoding, frames: NDArray[np.uint8], clips: NDArray[np.int64]) -> Iterator[None]:
         """Take clips in; yields after each batch that they fill.
@@ -181,7 +188,7 @@ class _Queue:
                 start = next((i for i in range(start, len(clips)) if owners[i].error is None), len(clips))
                 continue
             if done is None:
-                self._batch_size = (end - start) // 2
+                self._limit = (end - start) // 2
             else:
                 rows[start:end] = done
                 start = end

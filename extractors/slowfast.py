@@ -21,6 +21,8 @@ from extractors.identity import file_identity
 from extractors.weights import resolve
 
 if TYPE_CHECKING:
+    import torch
+
     from extractors.slowfast_trunk import SlowFastTrunk
 
 ARTEFACT = "slowfast-r50-8x8"
@@ -78,7 +80,7 @@ class SlowFastEncoder:
     @property
     def batch_size(self) -> int:
         """Clips a forward pass takes at once on its device."""
-        return _BATCH[self._trunk.device.type]
+        return _BATCH[self._device.type]
 
     def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode clips; longer inputs than `batch_size` are cut into batches.
@@ -106,9 +108,16 @@ class SlowFastEncoder:
         return rows
 
     @cached_property
+    def _device(self) -> torch.device:
+        from extractors.device import resolve_device
+
+        return resolve_device(self._options.device)
+
+    @cached_property
     def _trunk(self) -> SlowFastTrunk:
-        from extractors.device import resolve_device, resolve_precision
+        from extractors.device import resolve_precision
         from extractors.slowfast_trunk import SlowFastTrunk
 
-        device = resolve_device(self._options.device)
-        return SlowFastTrunk(self._weights, device, resolve_precision(self._options.precision, device))
+        return SlowFastTrunk(
+            self._weights, self._device, resolve_precision(self._options.precision, self._device)
+        )

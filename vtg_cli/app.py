@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vtg_cli import cache, datasets, doctor, evaluate, extract, ground, train, weights
+from vtg_cli import bench, cache, datasets, doctor, evaluate, extract, ground, train, weights
 from vtg_cli.options import Offline, Quiet, Verbose
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.command("extract")(extract.extract)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")

@@ -1,0 +1,210 @@
+"""How fast this machine is: extraction, and queries on a video that is encoded, zero-shot and with a FlashVTG."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extractors.base import EncoderOptions, TextEncoder
+from extractors.benchmark import (
+    Cost,
+    ExtractionCost,
+    Weights,
+    benchmark_extraction,
+    load_encoders,
+    peak_memory_bytes,
+    prepare_weights,
+    render_video,
+    timed,
+)
+from extractors.cache import FeatureCache
+from extractors.device import resolve_device, resolve_precision
+from extractors.queries import pooled_phrases
+from extractors.registry import clip_length_s, load_text_encoder, load_video_encoder
+from model.checkpoint import Checkpoint, feature_specs
+from model.config import load_config
+from model.encoded import EncodedVideo, GroundingModel
+from model.grounder import Grounder
+from model.zeroshot import ZeroShot
+
+RANDOM_MODEL = "qvhighlights-slowfast-clip"
+
+_WHO = ("a man", "a woman", "a child", "two friends", "the player", "a dog", "an old couple", "the cook")
+_DOES = ("opens", "carries", "looks at", "walks past", "points to", "cleans", "drops", "talks about")
+_WHAT = ("a red car", "the fridge", "a cup of coffee", "a guitar", "the window", "a large map", "a phone")
+_WHERE = ("in the kitchen", "on a busy street", "at the beach", "in front of a crowd", "at night")
+
+
+@dataclass(frozen=True)
+class GroundingCost:
+    """What queries on an encoded video cost.
+
+    Attributes:
+        model: what answers.
+        clips: rows of the video.
+        first: the first query, which loads the text encoder.
+        new: a further query that was never asked; median.
+        repeated: a query that was asked before, whose text features come from the cache; median.
+        batched: a query of many that are asked together, all new.
+    """
+
+    model: str
+    clips: int
+    first: Cost
+    new: Cost
+    repeated: Cost
+    batched: Cost
+
+
+@dataclass(frozen=True)
+class MachineReport:
+    """What was measured on a machine.
+
+    Attributes:
+        weights: by feature, where its weights come from.
+        extraction: of a rendered video.
+        grounding: of what can answer with those features; a FlashVTG has random weights.
+        peak_memory_bytes: the most this process held.
+    """
+
+    weights: dict[str, Weights]
+    extraction: ExtractionCost
+    grounding: tuple[GroundingCost, ...]
+    peak_memory_bytes: int
+
+
+def benchmark_machine(
+    names: Sequence[str], seconds: float, options: EncoderOptions, folder: Path
+) -> MachineReport:
+    """Measure extraction and grounding.
+
+    Args:
+        names: of features.
+        seconds: length of the video that is rendered for it.
+        options: device, precision and weights of the encoders; weights that are not here are made up.
+        folder: an empty one, to be thrown away.
+
+    Raises:
+        UsageError: if a feature is unknown, or the device or precision is not there.
+        WeightsInvalid: if weights that are here are damaged.
+    """
+    resolve_precision(options.precision, resolve_device(options.device))
+    options, weights = prepare_weights(names, folder, options)
+    video = render_video(folder / "video.mp4", seconds=seconds)
+    encoders = load_encoders(names, options)
+    extraction = benchmark_extraction(video, encoders, FeatureCache(folder / "features"))
+    grounding = []
+    aligned = [name for name in ("lite", "clip") if name in names]
+    if aligned:
+        cache = FeatureCache(folder / "zero-shot")
+        grounding.append(benchmark_zero_shot(aligned[0], cache, options))
+    if {"clip", "slowfast"} <= set(names):
+        grounding.append(benchmark_trained(random_checkpoint(), FeatureCache(folder / "trained"), options))
+    return MachineReport(weights, extraction, tuple(grounding), peak_memory_bytes())
+
+
+def queries() -> Iterator[str]:
+    """Sentences of about eight words, each another, without end."""
+    for number in itertools.count():
+        for what, where, does, who in itertools.product(_WHAT, _WHERE, _DOES, _WHO):
+            yield f"{who} {does} {what} {where}" + (f" again, time {number}" if number else "")
+
+
+def benchmark_zero_shot(
+    feature: str,
+    cache: FeatureCache,
+    options: EncoderOptions,
+    *,
+    video_s: float = 150.0,
+    repeats: int = 10,
+    batch: int = 64,
+) -> GroundingCost:
+    """Time queries that are grounded without a trained model.
+
+    Args:
+        feature: `lite` or `clip`.
+        cache: an empty one, to be thrown away.
+        options: weights and device.
+        video_s: length of the video, whose rows are random.
+        repeats: queries that are timed one by one.
+        batch: queries that are asked together.
+    """
+    length_s = clip_length_s(feature, None)
+    encoder = load_text_encoder(feature, options)
+    model = ZeroShot(feature, length_s, lambda phrases: pooled_phrases(phrases, encoder, cache))
+    dims = {feature: load_video_encoder(feature, options).spec.dim}
+    return _benchmark(model, encoder, dims, cache, video_s, repeats, batch)
+
+
+def benchmark_trained(
+    checkpoint: Checkpoint,
+    cache: FeatureCache,
+    options: EncoderOptions,
+    *,
+    video_s: float = 150.0,
+    repeats: int = 10,
+    batch: int = 64,
+) -> GroundingCost:
+    """Time queries that a FlashVTG on CLIP's text answers; arguments as for `benchmark_zero_shot`."""
+    from model.trained import TrainedModel
+
+    model = TrainedModel(checkpoint, name="flashvtg", device=resolve_device(options.device))
+    dims = {spec.name: spec.dim for spec in checkpoint.video_features}
+    encoder = load_text_encoder("clip", options)
+    return _benchmark(model, encoder, dims, cache, video_s, repeats, batch)
+
+
+def random_checkpoint(config_name: str = RANDOM_MODEL, *, seed: int = 0) -> Checkpoint:
+    """A FlashVTG of a released configuration that has learnt nothing."""
+    import torch
+
+    from model.flashvtg import FlashVTG
+
+    config = load_config(config_name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weights = FlashVTG(config.model).state_dict()
+    return Checkpoint(config, *feature_specs(config), weights)
+
+
+def _benchmark(
+    model: GroundingModel,
+    encoder: TextEncoder,
+    dims: dict[str, int],
+    cache: FeatureCache,
+    video_s: float,
+    repeats: int,
+    batch: int,
+) -> GroundingCost:
+    random = np.random.default_rng(0)
+    clips = math.ceil(video_s / model.clip_length_s)
+    rows = {name: random.normal(size=(clips, dim)).astype(np.float32) for name, dim in dims.items()}
+    video = EncodedVideo(Path("random.mp4"), video_s, rows)
+    grounder = Grounder(model, (), encoder, cache)
+    sentences = queries()
+    asked = list(itertools.islice(sentences, repeats + 1))
+    first, _ = timed(lambda: grounder.ground(video, asked[0]))
+    new = [timed(lambda query=query: grounder.ground(video, query))[0] for query in asked[1:]]  # type: ignore[misc]
+    repeated = [timed(lambda query=query: grounder.ground(video, query))[0] for query in asked[1:]]  # type: ignore[misc]
+    many = list(itertools.islice(sentences, batch))
+    batched, _ = timed(lambda: grounder.ground(video, many))
+    return GroundingCost(
+        model=model.name,
+        clips=clips,
+        first=first,
+        new=_median(new),
+        repeated=_median(repeated),
+        batched=Cost(batched.wall_s / batch, batched.cpu_s / batch),
+    )
+
+
+def _median(costs: list[Cost]) -> Cost:
+    return Cost(
+        statistics.median(cost.wall_s for cost in costs), statistics.median(cost.cpu_s for cost in costs)
+    )
