@@ -41,7 +41,11 @@ def _serve(request: dict[str, Any], out: BinaryIO) -> None:
     try:
         samplings = [Sampling(**sampling) for sampling in request["samplings"]]
         with ClipReader(
-            request["path"], samplings, chunk_s=request["chunk_s"], decoder=request["decoder"]
+            request["path"],
+            samplings,
+            chunk_s=request["chunk_s"],
+            first_chunk_s=request["first_chunk_s"],
+            decoder=request["decoder"],
         ) as reader:
             info = {**asdict(reader.info), "path": str(reader.info.path)}
             _send(out, {"kind": "opened", "info": info, "clip_counts": list(reader.clip_counts)})

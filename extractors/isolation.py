@@ -61,6 +61,7 @@ class DecodeProcess:
         samplings: Sequence[Sampling],
         *,
         chunk_s: float = 30.0,
+        first_chunk_s: float | None = None,
         decoder: Decoder = "auto",
     ) -> IsolatedReader:
         """Open a video, as `ClipReader` does.
@@ -68,7 +69,7 @@ class DecodeProcess:
         Raises:
             VideoError: if it cannot be read, or the decoder crashed or hung over it.
         """
-        return IsolatedReader(self, Path(path), samplings, chunk_s, decoder)
+        return IsolatedReader(self, Path(path), samplings, (chunk_s, first_chunk_s), decoder)
 
     def stop(self) -> None:
         """End the child, whatever it is at."""
@@ -87,7 +88,13 @@ class DecodeProcess:
         if process is not None:
             process.kill()
 
-    def request(self, path: Path, samplings: Sequence[Sampling], chunk_s: float, decoder: Decoder) -> None:
+    def request(
+        self,
+        path: Path,
+        samplings: Sequence[Sampling],
+        chunks_s: tuple[float, float | None],
+        decoder: Decoder,
+    ) -> None:
         """Tell the child, started if need be, to decode a video."""
         if self._process is None or self._process.poll() is not None:
             self.stop()
@@ -97,7 +104,8 @@ class DecodeProcess:
         line = {
             "path": str(path),
             "samplings": [sampling.__dict__ for sampling in samplings],
-            "chunk_s": chunk_s,
+            "chunk_s": chunks_s[0],
+            "first_chunk_s": chunks_s[1],
             "decoder": decoder,
         }
         assert self._process.stdin is not None, "it was asked for"
@@ -152,13 +160,13 @@ class IsolatedReader:
         process: DecodeProcess,
         path: Path,
         samplings: Sequence[Sampling],
-        chunk_s: float,
+        chunks_s: tuple[float, float | None],
         decoder: Decoder,
     ) -> None:
         self._process = process
         self._path = path
         self._ended = False
-        process.request(path, samplings, chunk_s, decoder)
+        process.request(path, samplings, chunks_s, decoder)
         header, _ = self._receive()
         self.info = VideoInfo(**{**header["info"], "path": path})
         self.clip_counts = tuple(int(count) for count in header["clip_counts"])

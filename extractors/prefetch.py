@@ -24,6 +24,7 @@ from extractors.video import ClipChunk, ClipReader, Decoder, VideoInfo
 _CHUNKS = 2  # one being encoded, one being decoded: enough to keep both sides at work
 _MESSAGES = 16  # bounds what is read from the cache ahead of its use
 _POLL_S = 0.25
+_FIRST_CHUNK_S = 4.0  # the encoders wait for it
 
 
 @dataclass(frozen=True)
@@ -265,8 +266,12 @@ class DecodeAhead:
 
     def _open(self, path: Path, samplings: Sequence[Sampling]) -> ClipReader | IsolatedReader:
         if self._process is None:
-            return ClipReader(path, samplings, chunk_s=self._chunk_s, decoder=self._decoder)
-        return self._process.open(path, samplings, chunk_s=self._chunk_s, decoder=self._decoder)
+            return ClipReader(
+                path, samplings, chunk_s=self._chunk_s, first_chunk_s=_FIRST_CHUNK_S, decoder=self._decoder
+            )
+        return self._process.open(
+            path, samplings, chunk_s=self._chunk_s, first_chunk_s=_FIRST_CHUNK_S, decoder=self._decoder
+        )
 
     def _find(self, path: Path, identity: str) -> dict[str, CachedFeatures]:
         # What this run has made is not made again, even when told to overwrite: a list may repeat a video.

@@ -79,6 +79,8 @@ class ClipReader:
         samplings: which frames are wanted; a chunk serves them all.
         decoder: `auto` takes decord where it is exact and PyAV elsewhere; a name forces that decoder.
         chunk_s: seconds of video a chunk spans; a chunk holds at least one clip of some sampling.
+        first_chunk_s: what the first chunk spans, where there should soon be something to encode; each of the next ones
+            spans twice as much as the one before, up to `chunk_s`.
         size: side of the square frames: short side resized to it, then centre crop.
         num_threads: decoding threads; 0 leaves it to the decoder.
 
@@ -97,6 +99,7 @@ class ClipReader:
         *,
         decoder: Decoder = "auto",
         chunk_s: float = 30.0,
+        first_chunk_s: float | None = None,
         size: int = FRAME_SIZE,
         num_threads: int = 0,
     ) -> None:
@@ -109,6 +112,7 @@ class ClipReader:
         self._samplings = tuple(samplings)
         self._decoder = decoder
         self._chunk_s = chunk_s
+        self._first_chunk_s = chunk_s if first_chunk_s is None else min(first_chunk_s, chunk_s)
         self._num_threads = num_threads
         self._timeline = timeline = read_timeline(self._path)
         turns = first_frame_quarter_turns(self._path)
@@ -185,8 +189,9 @@ class ClipReader:
 
     def _chunks(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64], tuple[NDArray[np.int64], ...]]]:
         """For each chunk: its first clips, the frames it needs, and the frames of its clips, (N, F) a sampling."""
+        starts = _chunk_starts(self._timeline.end_s, self._first_chunk_s, self._chunk_s)
         of_clip = [
-            np.floor(np.arange(count) * sampling.clip_length_s / self._chunk_s + 1e-9).astype(np.int64)
+            np.searchsorted(starts, np.arange(count) * sampling.clip_length_s + 1e-9, side="right") - 1
             for count, sampling in zip(self.clip_counts, self._samplings, strict=True)
         ]
         for chunk in range(int(max(chunks[-1] for chunks in of_clip)) + 1 if of_clip else 0):
@@ -219,3 +224,12 @@ class ClipReader:
         yield from pyav_reader.read_frames(
             self._path, wanted[done:], self._timeline, self._geometry, num_threads=self._num_threads
         )
+
+
+def _chunk_starts(end_s: float, first_chunk_s: float, chunk_s: float) -> NDArray[np.float64]:
+    """Where chunks begin, in seconds."""
+    starts, length_s = [0.0], first_chunk_s
+    while starts[-1] < end_s:
+        starts.append(starts[-1] + length_s)
+        length_s = min(2 * length_s, chunk_s)
+    return np.array(starts)
