@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +94,32 @@ def ground(
             "--copy", help="Cut --clips at key frames, without encoding anew.", rich_help_panel="Results"
         ),
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw curves and moments over thumbnails into a .png or .svg.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page for a browser: the video, its curves, and its moments to click on.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None,
+    embed: Annotated[
+        bool,
+        typer.Option(
+            "--embed",
+            help="Put the video into the --html, if it has 100 MB at most.",
+            rich_help_panel="Results",
+        ),
+    ] = False,
     features: Features = "auto",
     fps: Fps = None,
     device: Device = "auto",
@@ -117,12 +145,15 @@ def ground(
       vtg ground video.mp4 "a goal" -o goals.edl -o goals.csv
 
       vtg ground video.mp4 "a goal" --clips goals/ --supercut goals.mp4
+
+      vtg ground video.mp4 "a goal" "a red card" --html match.html --plot match.png
     """
     del quiet, verbose
     from vtg_cli.clips import check_request
 
     outputs = _outputs(video, output or [], formats or [], json=json)
     check_request(video, clips, supercut, padding_s=padding, copy=copy)
+    _check_pictures(video, plot, html, embed=embed)
 
     from model import Grounder
     from vtg_cli.progress import DownloadProgress, ExtractionProgress
@@ -147,6 +178,7 @@ def ground(
     if not any(name == "-" for name, _ in outputs):
         _show(results)
     _deliver(results, outputs, clips, supercut, padding_s=padding, copy=copy)
+    _picture(results, plot, html, embed=embed)
     detail(f"{len(results)} queries answered")
 
 
@@ -169,6 +201,19 @@ def _outputs(
         if name != STDOUT and Path(name).resolve() == video.resolve():
             raise UsageError(f"--output {name}: is the video itself; give the answers another name")
     return outputs
+
+
+def _check_pictures(video: Path, plot: Path | None, html: Path | None, *, embed: bool) -> None:
+    """Refuse pictures and pages that could not be written, before anything is looked for."""
+    from vtg_cli.plot import check_plot
+    from vtg_cli.writers.html_report import check_report
+
+    if embed and html is None:
+        raise UsageError("--embed: puts the video into the --html, and there is no --html")
+    if plot is not None:
+        check_plot(plot)
+    if html is not None:
+        check_report(html, video, embed=embed)
 
 
 def _deliver(
@@ -196,6 +241,21 @@ def _deliver(
         note(f"{supercut}: {span(join_moments(results, supercut, padding_s=padding_s))}")
 
 
+def _picture(
+    results: Sequence[GroundingResult], plot: Path | None, html: Path | None, *, embed: bool
+) -> None:
+    """Draw what was asked for, and say so on standard error."""
+    from vtg_cli.plot import write_plot
+    from vtg_cli.writers.html_report import write_report
+
+    if plot is not None:
+        write_plot(results, plot)
+        note(f"{plot}: drawn")
+    if html is not None:
+        write_report(results, html, embed=embed)
+        note(f"{html}: written; open it in a browser")
+
+
 def _show(results: Sequence[GroundingResult]) -> None:
     """Tables and curves on the terminal."""
     from rich.markup import escape
@@ -203,15 +263,19 @@ def _show(results: Sequence[GroundingResult]) -> None:
     from model.zeroshot import NAME as ZERO_SHOT
     from model.zeroshot import is_clear_match
     from vtg_cli.console import printable
-    from vtg_cli.render import render_result
+    from vtg_cli.render import glyphs_for, render_result
     from vtg_cli.timecode import timecode
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Queries and names of files may hold letters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     console = out()
+    glyphs = glyphs_for(console.encoding)
     first = results[0]
     console.print(
-        f"[bold]{escape(printable(first.video))}[/] · {timecode(first.duration_s)} · "
+        f"[bold]{escape(printable(first.video))}[/] {glyphs.separator} {timecode(first.duration_s)} {glyphs.separator} "
         f"{first.model} on {' + '.join(first.features)} features\n"
     )
     for result in results:
         clear = result.model != ZERO_SHOT or not result.moments or is_clear_match(result.moments[0].score)
-        console.print(render_result(result, width=console.width, clear_match=clear))
+        console.print(render_result(result, width=console.width, clear_match=clear, glyphs=glyphs))

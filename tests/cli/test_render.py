@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,11 +12,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from model.moments import GroundingResult, Moment, Saliency
-from vtg_cli.render import render_result
+from vtg_cli.render import ASCII, BLOCKS, glyphs_for, render_result
 from vtg_cli.timecode import span, timecode
 
 
-def shown(result: GroundingResult, *, width: int = 60, **options: bool) -> list[str]:
+def shown(result: GroundingResult, *, width: int = 60, **options: Any) -> list[str]:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(render_result(result, width=width, **options))
     return console.file.getvalue().splitlines()
@@ -37,13 +39,89 @@ def test_the_table_ranks_moments_with_time_codes():
     assert lines[3].split()[:6] == ["2", "0:30.0", "0:35.0", "5.0", "s", "0.40"]
 
 
-def test_the_curve_rises_over_the_moment_and_marks_stand_under_it():
+def test_the_curve_rises_over_the_moment_and_marks_stand_under_the_axis():
     lines = shown(result(), width=42)  # 40 columns: one a second
-    top, marks, axis = lines[4], lines[8], lines[9]
+    peaks, top, axis, times, marks = lines[4], lines[5], lines[9], lines[10], lines[11]
+    assert peaks.rstrip() == " " * 12 + "0.90"
     assert top.rstrip() == " " * 10 + "▅" * 10
-    assert marks == "─" * 10 + "1" + "━" * 9 + "─" * 10 + "2" + "━" * 4 + "─" * 5
-    assert axis.startswith("0:00.0")
-    assert axis.endswith("0:40.0")
+    assert axis == "┬" + ("─" * 9 + "┬") * 3 + "─" * 8 + "┬"
+    assert times.split() == ["0:00", "0:10", "0:20", "0:30", "0:40"]
+    assert marks.rstrip() == " " * 10 + "1" + "━" * 9 + " " * 10 + "2" + "━" * 4
+    assert lines[12:] == [""]
+
+
+def test_peaks_are_labelled_with_their_scores_right_above_them():
+    lines = shown(result(), width=42)
+    assert lines[7][30:36].strip() == "0.10"  # the second moment, two empty rows down
+    assert lines[8][30:35] == "▃" * 5
+    assert [line for line in shown(result(moments=())) if "0.90" in line]  # without moments, the highest
+
+
+def test_moments_that_overlap_stand_in_rows_of_their_own():
+    moments = (Moment(10, 20, 0.9), Moment(5, 15, 0.4), Moment(20, 30, 0.3))
+    lines = shown(result(moments), width=42)
+    assert lines[-3].rstrip() == " " * 10 + "1" + "━" * 9 + "3" + "━" * 9
+    assert lines[-2].rstrip() == " " * 5 + "2" + "━" * 9
+
+
+def test_a_clip_that_ends_after_the_video_does_not_bend_the_curve():
+    answer = GroundingResult("v", "q", "m", ("f",), 30.0, (), Saliency(20.0, (0.1, 1.0)))
+    assert next(line for line in shown(answer, width=32) if "█" in line).rstrip() == " " * 20 + "█" * 10
+
+
+def test_sixty_columns_hold_everything():
+    moments = tuple(Moment(3600 + 10 * k, 7200 + 10 * k, 1.0) for k in range(12))
+    answer = GroundingResult("v", "q", "m", ("f",), 7300.0, moments, Saliency(2.0, (-0.5, 9.25) * 1825))
+    lines = shown(answer)
+    assert max(map(len, lines)) <= 60
+    assert not any("…" in line for line in lines)
+    assert lines[2].split()[:6] == ["1", "1:00:00.0", "2:00:00.0", "3600.0", "s", "1.00"]
+
+
+def test_ascii_says_the_same():
+    lines = shown(result(), width=42, glyphs=ASCII)
+    blocks = shown(result(), width=42)
+    assert "".join(lines).isascii()
+    assert lines[0] == '"a cat"'
+    assert lines[5].rstrip() == " " * 10 + ":" * 10
+    assert lines[11].rstrip() == " " * 10 + "1" + "=" * 9 + " " * 10 + "2" + "=" * 4
+    assert [len(line) for line in lines] == [len(line) for line in blocks]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "glyphs"),
+    [
+        ("utf-8", BLOCKS),
+        ("gb18030", BLOCKS),
+        ("ascii", ASCII),
+        ("cp1252", ASCII),
+        ("cp437", ASCII),
+        ("?", ASCII),
+    ],
+)
+def test_blocks_are_drawn_only_where_they_can_be_written(encoding, glyphs):
+    assert glyphs_for(encoding) == glyphs
+
+
+def terminal(monkeypatch, **environment: str) -> str:
+    """What a terminal gets that has colours."""
+    for name, value in {"TERM": "xterm-256color", "COLORTERM": "", **environment}.items():
+        monkeypatch.setenv(name, value)
+    console = Console(file=io.StringIO(), width=60, force_terminal=True)
+    console.print(render_result(result(), width=60))
+    return console.file.getvalue()
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch):
+    colour = re.compile(r"\x1b\[[0-9;]*\b(3[0-7]|9[0-7]|38;5;\d+)m")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    assert colour.search(terminal(monkeypatch))
+    without = terminal(monkeypatch, NO_COLOR="1")
+    assert not colour.search(without)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", without).splitlines()
+    assert plain == shown(result())  # nothing is said by colour alone
+    assert not any("\x1b" in line for line in shown(result()))
 
 
 @given(

@@ -325,7 +325,9 @@ def test_no_memory_for_one_clip_fails_the_video_not_the_run(videos: list[Path], 
 def test_batches_are_filled_across_the_borders_of_videos(
     videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefetch.DecodeAhead, "is_idle", False)  # as when the decoder is ahead of the encoders
+    monkeypatch.setattr(
+        prefetch.DecodeAhead, "is_idle", False
+    )  # as when the decoder is ahead of the encoders
     encoder = IndexEncoder(batch_size=6)
     report = extract_features(videos, [encoder], cache)
     assert _statuses(report) == ["extracted"] * 4

@@ -1,0 +1,188 @@
+"""Saliency curves and moments as a picture, for papers, slides and tickets."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from extractors.errors import UsageError, VtgError
+from vtg_cli.curve import COLOURS, evenly_spaced, lanes, score_range, time_ticks
+from vtg_cli.timecode import timecode
+from vtg_cli.writers import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from model.moments import GroundingResult
+
+SUFFIXES = (".png", ".svg")
+"""Endings of the pictures that can be written."""
+
+THUMBNAILS = 8
+
+_WIDTH_IN, _PANEL_IN, _LEFT_IN, _RIGHT_IN = 10.0, 1.5, 0.6, 0.2
+_HEAD_IN, _GAP_IN, _AXIS_IN, _FOOT_IN = 0.35, 0.65, 0.35, 0.1
+_LANE_IN = 0.2  # between the marks of moments that overlap
+_STRIP_IN = 1.0  # at most
+_DPI = 150
+_MOST_PIXELS = 60_000  # matplotlib refuses pictures of 2^16 a side
+_TITLE_LENGTH = 100  # characters that fit above a panel
+# The fonts of matplotlib lack Chinese, Japanese and Korean; the first of these that is installed helps out.
+_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "SimHei")
+
+
+def check_plot(path: Path) -> None:
+    """Refuse a picture that could not be written, before anything is looked for.
+
+    Raises:
+        UsageError: if the ending of the file says no format.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--plot {path}: its name has to end in {' or '.join(SUFFIXES)}")
+
+
+def write_plot(results: Sequence[GroundingResult], path: Path) -> None:
+    """Draw the results for one video into a picture: a panel a query, thumbnails of the video under them.
+
+    In an SVG moments have ids, `moment-QUERY-RANK`, both counted from 1; `axes-QUERY` is the frame they stand in.
+
+    Args:
+        results: the answers to at least one query on one video.
+        path: the picture, which appears whole or not at all; its ending says the format.
+
+    Raises:
+        UsageError: if the ending says none.
+        VideoError: if no thumbnail can be read from the video.
+        VtgError: if the picture cannot be written.
+    """
+    check_plot(path)
+    from extractors.atomic import atomic_write
+    from extractors.thumbnails import read_thumbnails
+
+    instants_s = evenly_spaced(results[0].duration_s, THUMBNAILS)
+    thumbnails = read_thumbnails(results[0].video, instants_s, height=150)
+    with _drawing():
+        figure = _draw(results, instants_s, thumbnails)
+        try:
+            with atomic_write(path) as file:
+                kind = path.suffix.lower().removeprefix(".")
+                # Without its date the same results give the same file.
+                dpi = min(_DPI, _MOST_PIXELS / figure.get_figheight())
+                figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+        except OSError as error:
+            raise VtgError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """Matplotlib's own defaults, whatever the user has set, and nothing of it on standard error."""
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # it tells of caches that it builds
+    import matplotlib
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that no font has
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                "font.family": ["DejaVu Sans", *[name for name in _FONTS if name in installed][:1]],
+                "font.size": 9,
+                "svg.fonttype": "none",
+                "svg.hashsalt": "vtg",
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.edgecolor": "#666666",
+            }
+        )
+        yield
+
+
+def _draw(
+    results: Sequence[GroundingResult], instants_s: Sequence[float], thumbnails: Sequence[NDArray[np.uint8]]
+) -> Any:
+    from matplotlib.figure import Figure
+
+    across_in = _WIDTH_IN - _LEFT_IN - _RIGHT_IN
+    slot_in = across_in / len(thumbnails)
+    aspect = thumbnails[0].shape[1] / thumbnails[0].shape[0]
+    strip_in = min(0.94 * slot_in / aspect, _STRIP_IN)
+    rows = [lanes(result.moments, result.duration_s) for result in results]
+    gaps_in = [_GAP_IN + _LANE_IN * max(row, default=0) for row in rows]
+    height_in = _HEAD_IN + sum(gaps_in) + len(results) * _PANEL_IN + _AXIS_IN + strip_in + _FOOT_IN
+
+    # An object of its own, not pyplot: nothing opens a window or stays in memory.
+    figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
+    first = results[0]
+    head = (
+        f"{Path(one_line(first.video)).name} · {timecode(first.duration_s)} · {first.model} on "
+        + " + ".join(first.features)
+    )
+    figure.text(
+        _LEFT_IN / _WIDTH_IN, 1 - 0.3 / height_in, head, color="#444444", parse_math=False, va="baseline"
+    )
+
+    def axes(top_in: float, panel_in: float, **options: Any) -> Any:
+        box = (_LEFT_IN, height_in - top_in - panel_in, across_in, panel_in)
+        sides = (_WIDTH_IN, height_in, _WIDTH_IN, height_in)
+        return figure.add_axes(
+            tuple(length / side for length, side in zip(box, sides, strict=True)),
+            xlim=(0, first.duration_s),
+            **options,
+        )
+
+    top_in = _HEAD_IN
+    for number, result in enumerate(results, start=1):
+        top_in += gaps_in[number - 1]
+        panel = axes(top_in, _PANEL_IN)
+        top_in += _PANEL_IN
+        _panel(panel, result, number, rows[number - 1], is_last=number == len(results))
+    strip = axes(top_in + _AXIS_IN, strip_in, ylim=(0, 1))
+    strip.set_axis_off()
+    half_s = strip_in * aspect / across_in * first.duration_s / 2
+    for instant_s, picture in zip(instants_s, thumbnails, strict=True):
+        strip.imshow(picture, extent=(instant_s - half_s, instant_s + half_s, 0, 1), aspect="auto")
+    strip.set(xlim=(0, first.duration_s), ylim=(0, 1))
+    return figure
+
+
+def _panel(axes: Any, result: GroundingResult, number: int, rows: Sequence[int], *, is_last: bool) -> None:
+    """One query: its curve, a step a clip, and its moments behind it with their ranks above."""
+    colour = COLOURS[(number - 1) % len(COLOURS)]
+    scores, length_s = result.saliency.scores, result.saliency.clip_length_s
+    low, high = score_range(scores)
+    margin = 0.02 * (high - low or 1)
+    axes.set_ylim(low, high + margin)
+    axes.patch.set_gid(f"axes-{number}")
+    title = one_line(result.query)
+    if len(title) > _TITLE_LENGTH:
+        title = title[: _TITLE_LENGTH - 1] + "…"
+    pad = 21 + 72 * _LANE_IN * max(rows, default=0)  # points
+    axes.set_title(title, loc="left", fontweight="bold", color="black", pad=pad, parse_math=False)
+    if scores:
+        edges_s = [k * length_s for k in range(len(scores) + 1)]
+        axes.stairs(scores, edges_s, baseline=low, fill=True, color=colour, alpha=0.35, linewidth=0)
+        axes.stairs(scores, edges_s, baseline=low, color=colour, linewidth=1.4)
+    # Best last, so that it lies on top where moments overlap.
+    for rank, moment in reversed(list(enumerate(result.moments, start=1))):
+        band = axes.axvspan(
+            moment.start_s, moment.end_s, facecolor=colour, alpha=0.22 if rank == 1 else 0.12, linewidth=0
+        )
+        band.set_gid(f"moment-{number}-{rank}")
+        top = 1.02 + rows[rank - 1] * _LANE_IN / _PANEL_IN
+        axes.plot(
+            [moment.start_s, moment.end_s], [top, top], transform=axes.get_xaxis_transform(), clip_on=False,
+            color=colour, linewidth=3 if rank == 1 else 1.8, solid_capstyle="butt",
+        )  # fmt: skip
+        axes.text(
+            (moment.start_s + moment.end_s) / 2, top + 0.03, str(rank), transform=axes.get_xaxis_transform(),
+            ha="center", va="bottom", fontsize=9 if rank == 1 else 8, fontweight="bold" if rank == 1 else "normal",
+        )  # fmt: skip
+    ticks = time_ticks(result.duration_s, 10)
+    axes.set_xticks([time_s for time_s, _ in ticks], [text if is_last else "" for _, text in ticks])
+    axes.tick_params(colors="#444444", length=3)
