@@ -8,9 +8,10 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/vtg ground examples/example.mp4 "a cat" "a cup of coffee" "a rocket on the launch pad" --top-k 3
 
+# A process a core, with one thread each: what is tested in parallel need not fight over cores.
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff check
