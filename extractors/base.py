@@ -91,6 +91,15 @@ class VideoEncoder(Protocol):
         """Clips a call of `encode` is best given on the encoder's device."""
         ...
 
+    @property
+    def shares_batches(self) -> bool:
+        """Whether a batch may hold clips of several videos.
+
+        It fills batches where many videos are short. But kernels round differently for batches of other sizes, so that
+        the last bits of a row would depend on which videos happen to come together.
+        """
+        ...
+
     def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode clips.
 

@@ -85,6 +85,11 @@ class ClipVideoEncoder:
         """Clips a forward pass takes at once on its device."""
         return _BATCH[self._device.type]
 
+    @property
+    def shares_batches(self) -> bool:
+        """On GPUs, where a batch that is not full costs as much as one that is."""
+        return self._device.type == "cuda"
+
     def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode clips; longer inputs than `batch_size` are cut into batches.
 

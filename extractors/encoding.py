@@ -23,7 +23,7 @@ class Encoding:
         index: its place in the list of videos.
         info: what the file holds.
         clip_counts: number of clips by feature name, of the features that are being made.
-        ended: whether all of it has been decoded; set by the one who decodes.
+        ended: whether all of it has been decoded.
         error: why it cannot be encoded, once that is so.
     """
 
@@ -90,7 +90,7 @@ class Encoding:
 
 
 class Batches:
-    """The clips that wait for each encoder, of as many videos as it takes to fill a batch."""
+    """The clips that wait for each encoder: of one video, or where an encoder allows it of as many as fill a batch."""
 
     def __init__(self, encoders: Sequence[VideoEncoder]) -> None:
         self._queues = {encoder.spec.name: _Queue(encoder) for encoder in encoders}
@@ -99,6 +99,13 @@ class Batches:
         """Take in the next clips of a video; yields after each batch that they fill."""
         for encoder, clips in zip(video.encoders, chunk.rows, strict=True):
             yield from self._queues[encoder.spec.name].add(video, chunk.frames, clips)
+
+    def end(self, video: Encoding) -> Iterator[None]:
+        """Take note that no more clips of a video come; yields after each batch that need not wait for another's."""
+        video.ended = True
+        for encoder in video.encoders:
+            if not encoder.shares_batches and self._queues[encoder.spec.name].flush():
+                yield
 
     def flush(self) -> Iterator[None]:
         """Encode what waits, in batches that are not full; yields after each."""

@@ -55,6 +55,11 @@ class LiteVideoEncoder:
         return self._spec
 
     @property
+    def shares_batches(self) -> bool:
+        """On GPUs, where a batch that is not full costs as much as one that is."""
+        return self._device.type == "cuda"
+
+    @property
     def sampling(self) -> Sampling:
         """The middle frame of each clip."""
         return Sampling("center_frame", self._spec.clip_length_s)

@@ -129,8 +129,9 @@ def extract_features(
 ) -> ExtractionReport:
     """Make the missing features of videos.
 
-    A video is decoded once for all encoders that lack it. Batches are filled across the borders of videos while more of
-    them are ready, so that short ones are encoded as fast as long ones. Features are stored when they are complete: an
+    A video is decoded once for all encoders that lack it. On GPUs, batches are filled across the borders of videos
+    while more of them are ready, so that short ones are encoded as fast as long ones; elsewhere the rows of a video
+    never depend on what is extracted beside it. Features are stored when they are complete: an
     interrupt or a kill costs the videos that are in a batch or being decoded, nothing before them. Several processes
     may work on one list against one cache; they share the videos out among themselves. A video that cannot be read is
     reported, and the others are done.
@@ -357,9 +358,10 @@ class _Work:
         else:
             video = self._open[index]
             if isinstance(message, Ended):
-                video.ended = True
+                batches = self._batches.end(video)
             else:
-                yield from self._advance(self._batches.add(video, message.chunk))
+                batches = self._batches.add(video, message.chunk)
+            yield from self._advance(batches)
             yield from self._completed()
 
     def flush(self) -> Iterator[_Outcome]:

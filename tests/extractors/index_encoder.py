@@ -22,6 +22,7 @@ class IndexEncoder:
         name: the feature's name.
         kind: how the frames of a clip are chosen.
         batch_size: clips a batch.
+        shares_batches: whether a batch may hold clips of several videos.
         delay_s: seconds each batch is made to take.
     """
 
@@ -31,11 +32,13 @@ class IndexEncoder:
         *,
         kind: SamplingKind = "center_frame",
         batch_size: int = 4,
+        shares_batches: bool = False,
         delay_s: float = 0.0,
     ) -> None:
         self.spec = FeatureSpec(name, {"center_frame": 1, "slowfast": 32}[kind], 2.0)
         self.sampling = Sampling(kind, 2.0)
         self.batch_size = batch_size
+        self.shares_batches = shares_batches
         self.batches: list[int] = []
         self._delay_s = delay_s
 

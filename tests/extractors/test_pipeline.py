@@ -328,12 +328,21 @@ def test_batches_are_filled_across_the_borders_of_videos(
     monkeypatch.setattr(
         prefetch.DecodeAhead, "is_idle", False
     )  # as when the decoder is ahead of the encoders
-    encoder = IndexEncoder(batch_size=6)
+    encoder = IndexEncoder(batch_size=6, shares_batches=True)
     report = extract_features(videos, [encoder], cache)
     assert _statuses(report) == ["extracted"] * 4
     assert encoder.batches == [6, 6, 4]  # each video has 4 clips
     for path in videos:
         np.testing.assert_array_equal(_features(cache, path, encoder), centre_indices(4))
+
+
+def test_batches_keep_to_one_video_unless_they_may_be_shared(
+    videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch.DecodeAhead, "is_idle", False)
+    encoder = IndexEncoder(batch_size=3)
+    extract_features(videos, [encoder], cache)
+    assert encoder.batches == [3, 1] * 4
 
 
 def test_a_clip_that_fits_nowhere_fails_its_own_video_alone(
@@ -349,7 +358,9 @@ def test_a_clip_that_fits_nowhere_fails_its_own_video_alone(
                 raise MemoryError
             return rows
 
-    report = extract_features([videos[0], long, videos[1]], [Narrow(batch_size=5)], cache)
+    report = extract_features(
+        [videos[0], long, videos[1]], [Narrow(batch_size=5, shares_batches=True)], cache
+    )
     assert _statuses(report) == ["extracted", "failed", "extracted"]
     assert "out of memory" in report.results[1].reason
     for path in videos[:2]:
