@@ -40,9 +40,10 @@ def token_rows(tokens: NDArray[np.floating[Any]], config: DataConfig) -> Tensor:
     return torch.from_numpy(_normalized(tokens[: config.max_words], config.text_features.normalization))
 
 
-def pad_rows(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """[(L_i, D)] → (B, L, D) with zeros behind, and (B, L) true where there is a row."""
+def pad_rows(rows: Sequence[Tensor], multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """[(L_i, D)] → (B, L, D) with zeros behind, and (B, L) true where there is a row; L is a multiple."""
     padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    padded = torch.nn.functional.pad(padded, (0, 0, 0, -padded.shape[1] % multiple))
     lengths = torch.tensor([len(row) for row in rows])
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 

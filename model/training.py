@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -194,7 +195,8 @@ class _Trainer:
         loader: DataLoader[Any] = DataLoader(
             train_set,
             batch_sampler=self._batches_of,
-            collate_fn=collate,
+            # Kernels of half precision are made for each shape anew, and like multiples of eight.
+            collate_fn=collate if training.precision == "fp32" else partial(collate, multiple=8),
             num_workers=training.workers,
             pin_memory=self._accelerator.device.type == "cuda",
         )

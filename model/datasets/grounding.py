@@ -177,10 +177,10 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return np.concatenate([part[np.argsort(self._lengths[part], kind="stable")] for part in stretches])
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Pad samples into a batch."""
-    video, video_mask = pad_rows([sample.video for sample in samples])  # (B, L, D_v)
-    text, text_mask = pad_rows([sample.text for sample in samples])  # (B, T, D_t)
+def collate(samples: Sequence[Sample], multiple: int = 1) -> Batch:
+    """Pad samples into a batch, to lengths that are a multiple of a number."""
+    video, video_mask = pad_rows([sample.video for sample in samples], multiple)  # (B, L, D_v)
+    text, text_mask = pad_rows([sample.text for sample in samples], multiple)  # (B, T, D_t)
     labels = [sample.labels for sample in samples if sample.labels is not None]
     annotations = tuple(sample.annotation for sample in samples)
     return Batch(
@@ -188,7 +188,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         video_mask,
         text,
         text_mask,
-        _targets(labels, annotations) if labels else None,
+        _targets(labels, annotations, multiple) if labels else None,
         annotations,
     )
 
@@ -202,8 +202,8 @@ def _require_moments(annotations: Sequence[Annotation]) -> None:
         )
 
 
-def _targets(labels: Sequence[ClipLabels], annotations: Sequence[Annotation]) -> Targets:
-    saliency, _ = pad_rows([torch.from_numpy(label.saliency)[:, None] for label in labels])
+def _targets(labels: Sequence[ClipLabels], annotations: Sequence[Annotation], multiple: int) -> Targets:
+    saliency, _ = pad_rows([torch.from_numpy(label.saliency)[:, None] for label in labels], multiple)
     most = max(len(annotation.windows_s) for annotation in annotations)
     windows = None
     if most:

@@ -166,7 +166,13 @@ def stop(arguments: list[str | Path], home: Path, when: Callable[[], bool], numb
     """
     command = [sys.executable, "-m", "vtg_cli.main", *map(str, arguments)]
     with subprocess.Popen(
-        command, env=clean_environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=clean_environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background may have Ctrl-C switched off, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         deadline = time.monotonic() + 240
         while not when():
