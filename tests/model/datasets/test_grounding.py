@@ -259,6 +259,20 @@ class TestBatches:
         np.testing.assert_allclose(batch.text[0], unit(TOKENS), rtol=1e-6)
         assert batch.annotations == tuple(sample.annotation for sample in samples)
 
+    def test_lengths_of_a_multiple_are_padding_alone(self, samples: list[Sample]) -> None:
+        batch, padded = collate(samples), collate(samples, multiple=8)
+        assert (padded.video.shape, padded.text.shape) == ((2, 8, 7), (2, 8, 4))
+        assert (padded.video_mask.sum(), padded.text_mask.sum()) == (
+            batch.video_mask.sum(),
+            batch.text_mask.sum(),
+        )
+        np.testing.assert_array_equal(padded.video[:, :4], batch.video)
+        np.testing.assert_array_equal(padded.text[:, :2], batch.text)
+        assert padded.targets is not None
+        assert batch.targets is not None
+        np.testing.assert_array_equal(padded.targets.saliency[:, :4], batch.targets.saliency)
+        assert not padded.targets.saliency[:, 4:].any()
+
     def test_targets_by_hand(self, samples: list[Sample]) -> None:
         targets = collate(samples).targets
         assert targets is not None
