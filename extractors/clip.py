@@ -8,23 +8,24 @@ Source: the features published with Moment-DETR and read by FlashVTG.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from extractors.base import FRAME_SIZE, EncoderOptions, FeatureSpec, TextEncoder, TextFeatures
+from extractors.base import EncoderOptions, FeatureSpec, TextEncoder, TextFeatures
 from extractors.clips import Sampling
 from extractors.identity import file_identity
+from extractors.torch_encoder import TorchVideoEncoder
 from extractors.weights import resolve
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-    from extractors.clip_towers import ImageTower, TextTower
+    from extractors.clip_towers import TextTower
 
 ARTEFACT = "clip-vit-b-32"
 DIM = 512
@@ -51,8 +52,8 @@ def load_text_encoder(options: EncoderOptions) -> ClipTextEncoder:
     return ClipTextEncoder(_weights(options), options)
 
 
-class ClipVideoEncoder:
-    """The image tower of CLIP; a `VideoEncoder`.
+class ClipVideoEncoder(TorchVideoEncoder):
+    """The image tower of CLIP: projected image features.
 
     Args:
         weights: the file its network is read from.
@@ -60,75 +61,27 @@ class ClipVideoEncoder:
     """
 
     def __init__(self, weights: Path, options: EncoderOptions) -> None:
-        self._weights = weights
-        self._options = options
-        self._spec = FeatureSpec(
+        spec = FeatureSpec(
             name="clip",
             dim=DIM,
             clip_length_s=options.clip_length_s,
             order=(f"clip:{DIM}",),
             weights_id=_weights_id(weights),
         )
-
-    @property
-    def spec(self) -> FeatureSpec:
-        """What its rows are: projected image features, not normalised."""
-        return self._spec
-
-    @property
-    def sampling(self) -> Sampling:
-        """The frame at the middle of each clip."""
-        return Sampling("center_frame", self._spec.clip_length_s)
-
-    @property
-    def batch_size(self) -> int:
-        """Clips a forward pass takes at once on its device."""
-        return _BATCH[self._device.type]
-
-    @property
-    def shares_batches(self) -> bool:
-        """On GPUs, where a batch that is not full costs as much as one that is."""
-        return self._device.type == "cuda"
-
-    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode clips; longer inputs than `batch_size` are cut into batches.
-
-        Args:
-            clips: (B, 1, 224, 224, 3) RGB.
-
-        Returns:
-            (B, 512) image features, not normalised.
-
-        Raises:
-            ValueError: if the shape is another.
-            WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
-            UsageError: on the first call, if the device or precision is not there.
-        """
-        import torch
-
-        expected = (1, FRAME_SIZE, FRAME_SIZE, 3)
-        if clips.dtype != np.uint8 or clips.shape[1:] != expected:
-            raise ValueError(f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {expected})")
-        rows = np.empty((len(clips), DIM), np.float32)
-        for first in range(0, len(clips), self.batch_size):
-            batch = np.require(clips[first : first + self.batch_size, 0], requirements=["C", "W"])
-            rows[first : first + len(batch)] = self._tower(torch.from_numpy(batch)).cpu().numpy()
-        return rows
-
-    @cached_property
-    def _device(self) -> torch.device:
-        from extractors.device import resolve_device
-
-        return resolve_device(self._options.device)
-
-    @cached_property
-    def _tower(self) -> ImageTower:
-        from extractors.clip_towers import ImageTower
-        from extractors.device import resolve_precision
-
-        return ImageTower(
-            self._weights, self._device, resolve_precision(self._options.precision, self._device)
+        super().__init__(
+            weights,
+            options,
+            spec=spec,
+            sampling=Sampling("center_frame", options.clip_length_s),
+            frames=1,
+            batch_sizes=_BATCH,
         )
+
+    def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        from extractors.clip_towers import ImageTower
+
+        tower = ImageTower(self._weights, device, dtype)
+        return lambda clips: tower(clips[:, 0])
 
 
 class ClipTextEncoder:

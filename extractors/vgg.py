@@ -14,21 +14,19 @@ read by FlashVTG for Charades-STA.
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from extractors.base import FRAME_SIZE, EncoderOptions, FeatureSpec
+from extractors.base import EncoderOptions, FeatureSpec
 from extractors.clips import Sampling
 from extractors.identity import file_identity
+from extractors.torch_encoder import TorchVideoEncoder
 from extractors.weights import resolve
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 ARTEFACT = "vgg16"
 DIM = 4096
@@ -54,8 +52,8 @@ def load_video_encoder(options: EncoderOptions) -> VggEncoder:
     return VggEncoder(weights, options)
 
 
-class VggEncoder:
-    """VGG-16 up to fc7; a `VideoEncoder`.
+class VggEncoder(TorchVideoEncoder):
+    """VGG-16 up to fc7 and its ReLU, so rows are not negative.
 
     Args:
         weights: the file its network is read from, a state dict of torchvision's names.
@@ -63,85 +61,23 @@ class VggEncoder:
     """
 
     def __init__(self, weights: Path, options: EncoderOptions) -> None:
-        self._weights = weights
-        self._options = options
-        self._spec = FeatureSpec(
+        spec = FeatureSpec(
             name="vgg",
             dim=DIM,
             clip_length_s=options.clip_length_s,
             order=(f"fc7:{DIM}",),
             weights_id=f"{ARTEFACT}:{file_identity(weights)}",
         )
+        super().__init__(
+            weights,
+            options,
+            spec=spec,
+            sampling=Sampling("center_frame", options.clip_length_s),
+            frames=1,
+            batch_sizes=_BATCH,
+        )
 
-    @property
-    def spec(self) -> FeatureSpec:
-        """What its rows are: fc7 after its ReLU, so not negative, and not normalised."""
-        return self._spec
-
-    @property
-    def sampling(self) -> Sampling:
-        """The frame at the middle of each clip."""
-        return Sampling("center_frame", self._spec.clip_length_s)
-
-    @property
-    def batch_size(self) -> int:
-        """Clips a forward pass takes at once on its device."""
-        return _BATCH[self._device.type]
-
-    @property
-    def shares_batches(self) -> bool:
-        """On GPUs, where a batch that is not full costs as much as one that is."""
-        return self._device.type == "cuda"
-
-    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode clips; longer inputs than `batch_size` are cut into batches.
-
-        Args:
-            clips: (B, 1, 224, 224, 3) RGB.
-
-        Returns:
-            (B, 4096) features, not normalised.
-
-        Raises:
-            ValueError: if the shape is another.
-            WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
-            UsageError: on the first call, if the device or precision is not there.
-        """
-        import torch
-
-        expected = (1, FRAME_SIZE, FRAME_SIZE, 3)
-        if clips.dtype != np.uint8 or clips.shape[1:] != expected:
-            raise ValueError(f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {expected})")
-        rows = np.empty((len(clips), DIM), np.float32)
-        for first in range(0, len(clips), self.batch_size):
-            batch = np.require(clips[first : first + self.batch_size, 0], requirements=["C", "W"])
-            with torch.inference_mode():
-                features = self._network(self._pixels(torch.from_numpy(batch)))
-            rows[first : first + len(batch)] = features.float().cpu().numpy()
-        return rows
-
-    def _pixels(self, frames: Tensor) -> Tensor:
-        """(B, 224, 224, 3) bytes to (B, 3, 224, 224) as the network was trained; still channels-last in memory."""
-        import torch
-
-        pixels = frames.to(self._device).float() / 255
-        mean, std = (torch.tensor(values, device=self._device) for values in (_MEAN, _STD))
-        return ((pixels - mean) / std).to(self._dtype).permute(0, 3, 1, 2)
-
-    @cached_property
-    def _device(self) -> torch.device:
-        from extractors.device import resolve_device
-
-        return resolve_device(self._options.device)
-
-    @cached_property
-    def _dtype(self) -> torch.dtype:
-        from extractors.device import resolve_precision
-
-        return resolve_precision(self._options.precision, self._device)
-
-    @cached_property
-    def _network(self) -> nn.Module:
+    def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         import torch
         from torchvision.models import vgg16
 
@@ -155,6 +91,14 @@ class VggEncoder:
         require_shapes(self._weights, state, expected, architecture="VGG-16")
         network.load_state_dict({name: state[name] for name in expected}, assign=True)
         # Channels-last is the faster layout on CPUs too, in every precision.
-        network.to(device=self._device, dtype=self._dtype, memory_format=torch.channels_last)
-        trunk: nn.Module = network.eval().requires_grad_(False)
-        return trunk
+        network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        network.eval().requires_grad_(False)
+        mean, std = (torch.tensor(values, device=device) for values in (_MEAN, _STD))
+
+        def fc7(clips: Tensor) -> Tensor:
+            pixels = (clips[:, 0].to(device).float() / 255 - mean) / std  # (B, 224, 224, 3)
+            # A view that is channels-last in memory, (B, 3, 224, 224).
+            features: Tensor = network(pixels.to(dtype).permute(0, 3, 1, 2))
+            return features.float()
+
+        return fc7

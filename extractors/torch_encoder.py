@@ -1,0 +1,112 @@
+"""What the frozen video networks on torch share: they are built at the first clip, and fed in batches of a fit size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.base import FRAME_SIZE, EncoderOptions, FeatureSpec
+from extractors.clips import Sampling
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class TorchVideoEncoder(ABC):
+    """A `VideoEncoder` whose network is read from a file of weights.
+
+    Args:
+        weights: the file.
+        options: device and precision; the clip length is that of the spec.
+        spec: what its rows are.
+        sampling: which frames of the video it wants.
+        frames: F, frames a clip.
+        batch_sizes: clips a forward pass takes, by kind of device.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        options: EncoderOptions,
+        *,
+        spec: FeatureSpec,
+        sampling: Sampling,
+        frames: int,
+        batch_sizes: Mapping[str, int],
+    ) -> None:
+        self._weights = weights
+        self._options = options
+        self._spec = spec
+        self._sampling = sampling
+        self._frames = frames
+        self._batch_sizes = batch_sizes
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What its rows are."""
+        return self._spec
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames of the video it wants."""
+        return self._sampling
+
+    @property
+    def batch_size(self) -> int:
+        """Clips a forward pass takes at once on its device."""
+        return self._batch_sizes[self._device.type]
+
+    @property
+    def shares_batches(self) -> bool:
+        """On GPUs, where a batch that is not full costs as much as one that is."""
+        return self._device.type == "cuda"
+
+    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode clips; longer inputs than `batch_size` are cut into batches.
+
+        Args:
+            clips: (B, F, 224, 224, 3) RGB.
+
+        Returns:
+            (B, dim) features, not normalised.
+
+        Raises:
+            ValueError: if the shape is another.
+            WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
+            UsageError: on the first call, if the device or precision is not there.
+        """
+        import torch
+
+        expected = (self._frames, FRAME_SIZE, FRAME_SIZE, 3)
+        if clips.dtype != np.uint8 or clips.shape[1:] != expected:
+            raise ValueError(f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {expected})")
+        rows = np.empty((len(clips), self._spec.dim), np.float32)
+        for first in range(0, len(clips), self.batch_size):
+            batch = np.require(clips[first : first + self.batch_size], requirements=["C", "W"])
+            with torch.inference_mode():
+                features = self._network(torch.from_numpy(batch))
+            rows[first : first + len(batch)] = features.cpu().numpy()
+        return rows
+
+    @abstractmethod
+    def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """Read the network: (B, F, 224, 224, 3) bytes in, (B, dim) float32 out."""
+
+    @cached_property
+    def _device(self) -> torch.device:
+        from extractors.device import resolve_device
+
+        return resolve_device(self._options.device)
+
+    @cached_property
+    def _network(self) -> Callable[[Tensor], Tensor]:
+        from extractors.device import resolve_precision
+
+        return self._build(self._device, resolve_precision(self._options.precision, self._device))
