@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import typer
 
-from vtg_cli.console import error_line, printable
+from vtg_cli.console import error_line, note, printable
 
 
 @contextmanager
@@ -24,3 +24,10 @@ def explain_missing_data() -> Iterator[None]:
         for line in rest:
             print(printable(line), file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+def note_left_out(names: Iterable[str]) -> None:
+    """Say which videos and queries were left out for missing features, the first few by name."""
+    left_out = sorted(set(names))
+    if left_out:
+        note(f"left out, having no features: {', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}")

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtg_cli.console import note, out, printable
-from vtg_cli.options import Cache, Device, Offline, Precision, Quiet, Verbose, Weights, weights_by_feature
+from vtg_cli.options import (
+    Cache,
+    Device,
+    Offline,
+    Precision,
+    Quiet,
+    SkipMissing,
+    Verbose,
+    Videos,
+    Weights,
+    weights_by_feature,
+)
 
 if TYPE_CHECKING:
     from extractors.base import EncoderOptions
@@ -75,21 +86,8 @@ def evaluate(
             rich_help_panel=_MODEL,
         ),
     ] = None,
-    videos: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Videos, named by their ids; missing features are extracted from them.",
-            show_default=False,
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    skip_missing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-missing", help="Leave out queries without features, and say so.", rich_help_panel=_MODEL
-        ),
-    ] = False,
+    videos: Videos = None,
+    skip_missing: SkipMissing = False,
     nms: Annotated[
         bool,
         typer.Option(
@@ -238,17 +236,14 @@ def _evaluate(
 ) -> Evaluation:
     from extractors.cache import FeatureCache
     from model.experiments import evaluate_checkpoint, evaluation_split
-    from vtg_cli.data_missing import explain_missing_data
+    from vtg_cli.data_missing import explain_missing_data, note_left_out
     from vtg_cli.progress import CountProgress, ExtractionProgress
 
     with explain_missing_data(), ExtractionProgress() as on_event:
         part = evaluation_split(
             model.config, inputs, cache=FeatureCache(cache), options=options, on_event=on_event
         )
-    if part.left_out:
-        note(
-            f"left out, having no features: {', '.join(part.left_out[:5])}{' …' if len(part.left_out) > 5 else ''}"
-        )
+    note_left_out(part.left_out)
     with CountProgress("queries") as on_progress:
         return evaluate_checkpoint(model, part, device=device, batch_size=batch_size, on_progress=on_progress)
 

@@ -50,6 +50,21 @@ Cache = Annotated[
         rich_help_panel="Features",
     ),
 ]
+Videos = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Videos, named by their ids; missing features are extracted from them.",
+        show_default=False,
+        rich_help_panel="Data",
+    ),
+]
+SkipMissing = Annotated[
+    bool,
+    typer.Option(
+        "--skip-missing", help="Leave out queries without features, and say so.", rich_help_panel="Data"
+    ),
+]
 
 
 def _set(field: str) -> Any:

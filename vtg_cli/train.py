@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtg_cli.console import error_line, note, out, printable, verbosity
-from vtg_cli.options import Cache, Device, Offline, Precision, Quiet, Verbose, Weights, weights_by_feature
+from vtg_cli.options import (
+    Cache,
+    Device,
+    Offline,
+    Precision,
+    Quiet,
+    SkipMissing,
+    Verbose,
+    Videos,
+    Weights,
+    weights_by_feature,
+)
 
 if TYPE_CHECKING:
     from model.config import Config
@@ -38,15 +49,7 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = None,
-    videos: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Videos, named by their ids; missing features are extracted from them.",
-            show_default=False,
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
+    videos: Videos = None,
     eval_: Annotated[
         Path | None,
         typer.Option(
@@ -57,12 +60,7 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = None,
-    skip_missing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-missing", help="Leave out queries without features, and say so.", rich_help_panel=_DATA
-        ),
-    ] = False,
+    skip_missing: SkipMissing = False,
     domain: Annotated[
         list[str] | None,
         typer.Option(
@@ -232,16 +230,14 @@ def _domains(config: Config, wanted: list[str]) -> tuple[str, ...]:
 def _splits(config: Config, inputs: Inputs, cache: Path | None, options: Any) -> Any:
     from extractors.cache import FeatureCache
     from model.experiments import training_splits
-    from vtg_cli.data_missing import explain_missing_data
+    from vtg_cli.data_missing import explain_missing_data, note_left_out
     from vtg_cli.progress import ExtractionProgress
 
     with explain_missing_data(), ExtractionProgress() as on_event:
         splits = training_splits(
             config, inputs, cache=FeatureCache(cache), options=options, on_event=on_event
         )
-    left_out = sorted({name for split in splits for name in split.left_out})
-    if left_out:
-        note(f"left out, having no features: {', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}")
+    note_left_out(name for split in splits for name in split.left_out)
     return splits
 
 
