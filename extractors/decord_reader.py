@@ -14,7 +14,7 @@ from extractors.errors import VideoError
 from extractors.frames import Geometry
 from extractors.timeline import Timeline
 
-_SEGMENT_S = 30.0
+_SEGMENT_S = 10.0
 _BATCH = 64
 _LONGEST_GROUP_S = 20.0
 _TIMESTAMP_TOLERANCE_S = 2e-3
@@ -72,7 +72,7 @@ def read_frames(
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode a video once, front to back, and yield the frames that are wanted.
 
-    Decord decodes ahead without bound for as long as it is left alone. So a stretch of about 30 s, from one key frame
+    Decord decodes ahead without bound for as long as it is left alone. So a stretch of about 10 s, from one key frame
     to another, is read as a whole, and decord is stopped before its frames are handed out.
 
     Args:

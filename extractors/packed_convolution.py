@@ -1,4 +1,4 @@
-"""Convolutions whose weights lie in memory as oneDNN's kernels read them.
+"""Convolutions whose weights lie in memory as oneDNN's kernels read them, with what follows them done on the way.
 
 torch hands oneDNN plain weights, which are then reordered at every call: with one clip a batch, a third of the CPU time
 of SlowFast in fp32. In bf16 it is a twentieth at most.
@@ -7,7 +7,6 @@ of SlowFast in fp32. In bf16 it is a twentieth at most.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -22,25 +21,8 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
         and platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")  # what torch.compile makes of a convolution
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
     )
-
-
-def pack_convolutions(network: nn.Module, rectified: Iterable[tuple[str, str]]) -> None:
-    """Replace every 3D convolution by a packed one, in place.
-
-    Args:
-        network: in evaluation mode, where `can_pack` holds.
-        rectified: names that a module may give a convolution and the ReLU that runs right after it; the two become one.
-    """
-    followers = dict(rectified)
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Conv3d):
-                follower = followers.get(name)
-                has_relu = follower is not None and isinstance(getattr(module, follower, None), nn.ReLU)
-                if follower is not None and has_relu:
-                    setattr(module, follower, None)
-                setattr(module, name, PackedConv3d(child, relu=has_relu))
 
 
 class PackedConv3d(nn.Module):
@@ -64,17 +46,36 @@ class PackedConv3d(nn.Module):
             list(convolution.dilation),
             convolution.groups,
         )
-        self._activation = "relu" if relu else "none"
+        self._relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) to (B, C', T', H', W')."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weights(x), self.bias, *self._shape, "relu" if self._relu else "none", [], ""
+        )
+        return result
+
+    def add_to(self, other: Tensor, x: Tensor) -> Tensor:
+        """Convolve (B, C, T, H, W), add that to (B, C', T', H', W') in its place, and rectify the sum."""
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+            other,
+            x,
+            self._weights(x),
+            self.bias,
+            *self._shape,
+            "add",
+            1.0,
+            "relu" if self._relu else None,
+            [],
+            "",
+        )
+        return result
+
+    def _weights(self, x: Tensor) -> Tensor:
         if self._packed is None:
             assert self._plain is not None
             # The best order depends on the size of the input; another size is computed all the same.
             reorder: Any = torch._C._nn.mkldnn_reorder_conv3d_weight
             self._packed = reorder(self._plain.to_mkldnn(), *self._shape, list(x.shape))
             self._plain = None
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self.bias, *self._shape, self._activation, [], ""
-        )
-        return result
+        return self._packed

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from extractors.packed_convolution import can_pack, pack_convolutions
+from extractors.memory import keep_freed_memory
+from extractors.packed_convolution import can_pack
 from extractors.slowfast_weights import read_slowfast
 from extractors.state_dicts import require_shapes
 
@@ -34,14 +35,6 @@ _FOLDABLE = (
     ("norm_a", "conv_a"),
     ("norm_b", "conv_b"),
     ("norm_c", "conv_c"),
-)
-
-# Its convolutions and the ReLUs that run right after them, once normalisations are folded.
-_RECTIFIED = (
-    ("conv", "activation"),
-    ("conv_fast_to_slow", "activation"),
-    ("conv_a", "act_a"),
-    ("conv_b", "act_b"),
 )
 
 
@@ -70,9 +63,15 @@ class SlowFastTrunk(nn.Module):
         fold_norms(trunk.eval())
         _work_in_place(trunk)
         self.memory_format = torch.contiguous_format if dtype == torch.float32 else torch.channels_last_3d
+        # On the device: a list of numbers would be copied there for every batch, and a GPU waited for.
+        self.slow_frames = torch.tensor(SLOW_FRAMES, device=device)
         self.blocks = blocks.to(device=device, dtype=dtype, memory_format=self.memory_format)
         if can_pack(device, dtype):
-            pack_convolutions(self.blocks, _RECTIFIED)
+            from extractors.packed_slowfast import pack
+
+            pack(self.blocks)
+        if device.type == "cpu":
+            keep_freed_memory()
         self.dtype = dtype
         self.eval().requires_grad_(False)
 
@@ -93,7 +92,7 @@ class SlowFastTrunk(nn.Module):
             space of its last stage.
         """
         clips = clips.to(self.device)
-        pathways = [self._pixels(clips[:, list(SLOW_FRAMES)]), self._pixels(clips)]
+        pathways = [self._pixels(clips[:, self.slow_frames]), self._pixels(clips)]
         for block in self.blocks:
             pathways = block(pathways)
         return torch.cat([x.mean((2, 3, 4), dtype=torch.float32) for x in pathways], dim=1)  # (B, 2304)
