@@ -8,6 +8,7 @@ import typer
 
 from vtg_cli import bench, cache, datasets, doctor, evaluate, extract, ground, train, weights
 from vtg_cli.options import Offline, Quiet, Verbose
+from vtg_cli.serve import command as serve
 
 app = typer.Typer(
     name="vtg",
@@ -45,6 +46,7 @@ app.command("ground")(ground.ground)
 app.command("extract")(extract.extract)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.add_typer(datasets.app, name="datasets")

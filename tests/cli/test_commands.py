@@ -22,6 +22,7 @@ COMMANDS = [
     ("extract",),
     ("train",),
     ("eval",),
+    ("serve",),
     ("datasets",),
     ("datasets", "list"),
     ("datasets", "check"),

@@ -1,0 +1,119 @@
+"""Work on files that may be hostile, in a process of its own: what crashes or hangs there is reported here.
+
+The child is started with the first piece of work and serves one after another, as `extractors.isolation` does for
+decoding. A request is a line of JSON; an answer is a line of JSON, and the bytes that it counts.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+from extractors.errors import VtgError
+
+TIMEOUT_S = 60.0
+"""Seconds a piece of work may take."""
+
+_MOST_BYTES = 1 << 30
+
+
+class WorkFailed(VtgError):
+    """The file is at fault; the message is the reason, without the file's name."""
+
+
+class Apart:
+    """Runs the tasks of `apart_worker` in a child process, one at a time. Safe to call from many threads.
+
+    Args:
+        timeout_s: seconds after which a piece of work is given up.
+    """
+
+    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._turn = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def call(self, task: str, **arguments: Any) -> bytes:
+        """Have a task done.
+
+        Args:
+            task: its name; the arguments are plain JSON.
+
+        Raises:
+            WorkFailed: if the task says so, crashes, or takes too long.
+        """
+        with self._turn:
+            if self._stopped:
+                raise WorkFailed("the server is stopping")
+            process = self._process
+            if process is None or process.poll() is not None:
+                self._end()
+                process = self._process = subprocess.Popen(
+                    _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+                if self._stopped:  # meanwhile
+                    process.kill()
+            return self._exchange(process, {"task": task, "limit_s": self._timeout_s, **arguments})
+
+    def stop(self) -> None:
+        """End the child, whatever it is at, and take no more work."""
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            process.kill()  # whoever waits for it gets WorkFailed, and gives up its turn
+        with self._turn:
+            self._end()
+
+    def _exchange(self, process: subprocess.Popen[bytes], request: dict[str, Any]) -> bytes:
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(self._timeout_s, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            assert process.stdin is not None, "it was asked for"
+            assert process.stdout is not None, "it was asked for"
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            header = json.loads(process.stdout.readline(1 << 16))
+            length = int(header["bytes"])
+            if not 0 <= length <= _MOST_BYTES:
+                raise ValueError("not an answer")
+            answer = process.stdout.read(length)
+            if len(answer) < length:
+                raise EOFError
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            self._end()
+            if late.is_set():
+                raise WorkFailed(f"it took longer than {self._timeout_s:g} s to read") from error
+            raise WorkFailed("the decoder crashed over it; the file is damaged or hostile") from error
+        finally:
+            timer.cancel()
+        if not header["ok"]:
+            raise WorkFailed(answer.decode(errors="replace"))
+        return answer
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None, "both were asked for"
+                with suppress(OSError):
+                    pipe.close()
+            process.wait()
+
+
+def _command() -> list[str]:
+    # With this process's own search path: not that of the folder it happens to be started in.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from vtg_cli.serve.apart_worker import main; main()"
+    return [sys.executable, "-c", code]

@@ -1,0 +1,109 @@
+"""The work of a job: features from a decoder in a process of its own, then moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from extractors.base import EncoderOptions
+from extractors.pipeline import Event, VideoProgress, VideoStarted
+from extractors.registry import clip_length_s
+from model import Grounder
+from model.resolution import choose_model, feature_names
+from model.zeroshot import NAME as ZERO_SHOT
+from model.zeroshot import is_clear_match
+from vtg_cli.isolated import IsolatedGrounder
+from vtg_cli.serve.jobs import Findings, Job, Report
+
+_EXTRACTION = 0.9  # of a job's time, where features have to be made
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What answers, as the command's options say it; `Grounder.load` explains them."""
+
+    model: str = "auto"
+    features: str = "auto"
+    fps: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    weights: Mapping[str, Path] | None = None
+    cache: Path | None = None
+    offline: bool = False
+
+
+def check_choice(choice: ModelChoice) -> None:
+    """Refuse names that no job could be done with, without loading anything.
+
+    Raises:
+        UsageError: if a model or feature is unknown, or a rate out of range.
+    """
+    if choice.features != "auto":
+        for name in feature_names(choice.features):
+            clip_length_s(name, choice.fps)
+    if choice.model != "auto":
+        choose_model(choice.model, choice.features, choice.fps, EncoderOptions(offline=choice.offline))
+
+
+class GroundingWork:
+    """Does jobs with one Grounder, which is loaded for the first of them. For one thread.
+
+    Args:
+        choice: what answers.
+    """
+
+    def __init__(self, choice: ModelChoice) -> None:
+        self._choice = choice
+        self._grounder: Grounder | None = None
+        self._report: Report | None = None
+
+    def __call__(self, job: Job, report: Report) -> Findings:
+        """Find the moments of a job.
+
+        Raises:
+            Cancelled: if `report` does.
+            VtgError: as `Grounder.load` and `Grounder.ground`.
+        """
+        self._report = report
+        report("extracting", 0.0)
+        if self._grounder is None:
+            self._grounder = self._load()
+        video = self._grounder.encode(job.video.path)
+        report("grounding", _EXTRACTION)
+        results = self._grounder.ground(video, job.queries, top_k=job.top_k, threshold=job.threshold)
+        unclear = [
+            f"“{result.query}”: nothing here matches clearly; these are only the likeliest places."
+            for result in results
+            if result.model == ZERO_SHOT and result.moments and not is_clear_match(result.moments[0].score)
+        ]
+        named = tuple(replace(result, video=job.video.name) for result in results)
+        return Findings(named, (*self._grounder.notes, *unclear))
+
+    def _load(self) -> Grounder:
+        choice = self._choice
+        return IsolatedGrounder.load(
+            choice.model,
+            features=choice.features,
+            fps=choice.fps,
+            device=choice.device,
+            precision=choice.precision,
+            weights=choice.weights,
+            cache=choice.cache,
+            offline=choice.offline,
+            on_event=self._on_event,
+            on_download=lambda done, total: self._on_download(),
+        )
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, VideoStarted):
+            self._tell(0.0)
+        elif isinstance(event, VideoProgress):
+            self._tell(_EXTRACTION * event.done_s / max(event.duration_s, 1e-3))
+
+    def _on_download(self) -> None:
+        self._tell(0.0)
+
+    def _tell(self, progress: float) -> None:
+        assert self._report is not None, "only a job makes things happen"
+        self._report("extracting", progress)

@@ -1,0 +1,305 @@
+"""The videos that are offered: those of the user's folders, which are only read, and those that were uploaded.
+
+A request names a video by its id, and ids are looked up in a dictionary: nothing in a request becomes a path. Folders
+are read once, at the start. An upload is two files of the library's folder, both named by its id: the video, and a
+record of what it is called and holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+import threading
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from extractors.atomic import atomic_write, remove_leftovers
+from extractors.cache import video_identity
+from extractors.errors import UsageError, VideoError, VtgError
+from extractors.pipeline import VIDEO_SUFFIXES
+from vtg_cli.serve.apart import Apart, WorkFailed
+from vtg_cli.writers import one_line
+
+_ID_BYTES = 16
+_RECORD = ".json"
+_OWN_NAME = re.compile(rf"([0-9a-f]{{{2 * _ID_BYTES}}})(\.[0-9a-z]+)?")
+_LONGEST_NAME = 120  # characters; with an ending and escapes it still fits a header and a file system
+
+
+class NotThere(VtgError):
+    """There is no such video, or its file has gone."""
+
+
+class NotUploaded(VtgError):
+    """The video is the user's own, and is not deleted."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video of the library.
+
+    Attributes:
+        id: what requests call it by.
+        name: what people call it; one line of text.
+        path: the file, without links in it.
+        identity: of its content.
+        size_bytes: size of the file.
+        duration_s: length in seconds.
+        fps: average frame rate.
+        width, height: pixels of a frame as displayed.
+        uploaded: whether it came through the server, and may be deleted through it.
+    """
+
+    id: str
+    name: str
+    path: Path
+    identity: str
+    size_bytes: int
+    duration_s: float
+    fps: float
+    width: int
+    height: int
+    uploaded: bool
+
+
+class Library:
+    """The videos, by id. Safe to use from many threads.
+
+    Args:
+        folder: where uploads are kept; made if missing.
+        apart: probes files.
+
+    Raises:
+        UsageError: if the folder cannot be used, or another server uses it.
+    """
+
+    def __init__(self, folder: Path, apart: Apart) -> None:
+        from filelock import FileLock, Timeout
+
+        self._apart = apart
+        self._lock = threading.Lock()
+        self._videos: dict[str, Video] = {}
+        self._hold = FileLock(folder / ".lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.folder = folder.resolve()
+            self._hold.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(
+                f"--library {folder}: another vtg serve keeps its uploads there; stop it, or name another folder"
+            ) from error
+        except OSError as error:
+            raise UsageError(f"--library {folder}: cannot be used ({error.strerror or error})") from error
+        remove_leftovers(self.folder)  # nobody else writes here
+
+    def close(self) -> None:
+        """Let another server have the folder."""
+        self._hold.release()
+
+    def videos(self) -> list[Video]:
+        """All of them, in order of name."""
+        with self._lock:
+            return sorted(self._videos.values(), key=lambda video: (video.name, video.id))
+
+    def get(self, video_id: str) -> Video:
+        """Look a video up.
+
+        Raises:
+            NotThere: if there is none of that id.
+        """
+        with self._lock:
+            video = self._videos.get(video_id)
+        if video is None:
+            raise NotThere("there is no such video; it may have been deleted")
+        return video
+
+    def open_file(self, video: Video) -> BinaryIO:
+        """Open a video's file, which is still the one that was found.
+
+        Raises:
+            NotThere: if it has gone, or a link has taken the place of a part of its path.
+        """
+        try:
+            file = video.path.open("rb")
+        except OSError as error:
+            raise NotThere(f"{video.name}: the file has gone") from error
+        # Asked after opening, so that what was checked is what is read.
+        if os.path.realpath(video.path) != str(video.path) or not stat.S_ISREG(
+            os.fstat(file.fileno()).st_mode
+        ):
+            file.close()
+            raise NotThere(f"{video.name}: the file has gone; a link is in its place")
+        return file
+
+    def find_duplicate(self, identity: str) -> Video | None:
+        """The video of this content, if there is one and its file has not gone."""
+        with self._lock:
+            return self._of_content(identity)
+
+    def _of_content(self, identity: str) -> Video | None:
+        for video in self._videos.values():
+            if video.identity == identity:
+                with suppress(OSError):
+                    if video.path.stat().st_size == video.size_bytes:
+                        return video
+        return None
+
+    def add_served(self, path: Path) -> Video:
+        """Offer a file of the user's.
+
+        Args:
+            path: the file, without links in it.
+
+        Raises:
+            VideoError: if it is not a video that can be read.
+        """
+        video_id = hashlib.blake2b(os.fsencode(path), digest_size=_ID_BYTES).hexdigest()
+        video = self._examine(path, video_id, display_name(path.name), uploaded=False)
+        with self._lock:
+            self._videos[video_id] = video
+        return video
+
+    def adopt(self, temporary: Path, name: str) -> tuple[Video, bool]:
+        """Take a file of the library's folder in as an upload.
+
+        Args:
+            temporary: a whole file that has reached the disk; it is renamed, or left where its content is here already.
+            name: what the uploader called it; any text.
+
+        Returns:
+            the video, and whether it is new.
+
+        Raises:
+            VideoError: if it is not a video that can be read.
+            OSError: if it cannot be stored.
+        """
+        found = self.find_duplicate(video_identity(temporary))
+        if found is not None:
+            return found, False
+        video_id = secrets.token_hex(_ID_BYTES)
+        video = self._examine(temporary, video_id, display_name(name), uploaded=True)
+        video = replace(video, path=self.folder / f"{video_id}{_suffix(name)}")
+        with self._lock:
+            # The same content may have arrived twice at once.
+            if (other := self._of_content(video.identity)) is not None:
+                return other, False
+            # The record first: one without its video is swept, a video is never lost for want of its record.
+            self._write_record(video)
+            temporary.replace(video.path)
+            self._videos[video_id] = video
+        return video, True
+
+    def delete(self, video_id: str) -> None:
+        """Delete an upload.
+
+        Raises:
+            NotThere: if there is no such video.
+            NotUploaded: if it is the user's own file.
+            OSError: if it cannot be deleted.
+        """
+        video = self.get(video_id)
+        if not video.uploaded:
+            raise NotUploaded(f"{video.name}: lies in a folder of yours, and is only read; delete it there")
+        with self._lock:
+            video.path.unlink(missing_ok=True)
+            self._record(video_id).unlink(missing_ok=True)
+            self._videos.pop(video_id, None)
+
+    def restore(self) -> list[str]:
+        """Find the uploads of earlier runs, and sweep records without a video; before anything is uploaded.
+
+        Returns:
+            what the user should know, a sentence each.
+        """
+        notes = []
+        held = set()
+        for path in sorted(self.folder.iterdir()):
+            own = _OWN_NAME.fullmatch(path.name)
+            if own is None or path.suffix == _RECORD or path.is_symlink() or not path.is_file():
+                continue
+            held.add(own[1])
+            try:
+                video = self._read_record(own[1], path) or self._restore_unrecorded(own[1], path)
+            except VideoError as error:
+                notes.append(f"{path}: left out: {error.reason}")
+                continue
+            with self._lock:
+                self._videos[video.id] = video
+        for record in self.folder.glob(f"*{_RECORD}"):
+            if _OWN_NAME.fullmatch(record.name) and record.stem not in held:
+                record.unlink(missing_ok=True)
+        return notes
+
+    def _restore_unrecorded(self, video_id: str, path: Path) -> Video:
+        video = self._examine(path, video_id, f"video{path.suffix}", uploaded=True)
+        with suppress(OSError):  # it is made anew the next time
+            self._write_record(video)
+        return video
+
+    def _examine(self, path: Path, video_id: str, name: str, *, uploaded: bool) -> Video:
+        try:
+            info = json.loads(self._apart.call("probe", path=str(path)))
+        except WorkFailed as error:
+            raise VideoError(path, str(error)) from error
+        identity = video_identity(path)
+        return Video(
+            id=video_id,
+            name=name,
+            path=path,
+            identity=identity,
+            size_bytes=path.stat().st_size,
+            duration_s=info["duration_s"],
+            fps=info["fps"],
+            width=info["width"],
+            height=info["height"],
+            uploaded=uploaded,
+        )
+
+    def _record(self, video_id: str) -> Path:
+        return self.folder / f"{video_id}{_RECORD}"
+
+    def _write_record(self, video: Video) -> None:
+        record = {**asdict(video), "path": video.path.name}
+        with atomic_write(self._record(video.id)) as file:
+            file.write(json.dumps(record, indent=2).encode())
+
+    def _read_record(self, video_id: str, path: Path) -> Video | None:
+        """The upload as it was recorded; None if the record is missing, damaged, or of another file."""
+        try:
+            fields: dict[str, Any] = json.loads(self._record(video_id).read_bytes())
+            video = Video(
+                id=video_id,
+                name=display_name(str(fields["name"])),
+                path=path,
+                identity=str(fields["identity"]),
+                size_bytes=path.stat().st_size,
+                duration_s=float(fields["duration_s"]),
+                fps=float(fields["fps"]),
+                width=int(fields["width"]),
+                height=int(fields["height"]),
+                uploaded=True,
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return video if fields.get("size_bytes") == video.size_bytes else None
+
+
+def display_name(name: str) -> str:
+    """What a video is called to people: the last part of any path, one line, of bounded length, its ending kept."""
+    last = one_line(name.replace("\\", "/").rstrip("/").rpartition("/")[2])
+    stem, dot, ending = last.rpartition(".")
+    if dot and stem and len(ending) <= 8:
+        return f"{stem[:_LONGEST_NAME]}.{ending}"
+    return last[:_LONGEST_NAME] or "video"
+
+
+def _suffix(name: str) -> str:
+    """The ending a file is stored under: one of a known list, or none."""
+    suffix = Path(display_name(name)).suffix.lower()
+    return suffix if suffix in VIDEO_SUFFIXES else ""

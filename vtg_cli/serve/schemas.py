@@ -1,0 +1,128 @@
+"""What the API takes and gives, as its OpenAPI document describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+JobStage = Literal["waiting", "extracting", "grounding", "done"]
+
+MOST_QUERIES = 20
+LONGEST_QUERY = 500
+"""Characters."""
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, in a sentence a person can act on."""
+
+    error: str
+
+
+class HealthBody(BaseModel):
+    """The server is up."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class FormatBody(BaseModel):
+    """A format that results can be downloaded in."""
+
+    name: str
+    label: str
+    ending: str
+
+
+class FormatsBody(BaseModel):
+    """Every format there is."""
+
+    formats: list[FormatBody]
+
+
+class VideoBody(BaseModel):
+    """A video of the library."""
+
+    id: str
+    name: str
+    duration_s: float
+    fps: float
+    width: int
+    height: int
+    size_bytes: int
+    uploaded: bool
+
+
+class VideosBody(BaseModel):
+    """The library, in order of name."""
+
+    videos: list[VideoBody]
+    scanning: bool = Field(description="Whether folders are still being read, and more videos will come.")
+
+
+class JobRequest(BaseModel):
+    """What to look for, in which video."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    video_id: Annotated[str, Field(min_length=1, max_length=100)]
+    queries: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY, pattern=r"\S")]],
+        Field(min_length=1, max_length=MOST_QUERIES),
+    ]
+    top_k: Annotated[int, Field(ge=1, le=100)] = 5
+    threshold: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.0
+
+
+class MomentBody(BaseModel):
+    """A stretch of the video, in seconds from its start."""
+
+    start_s: float
+    end_s: float
+    score: float
+
+
+class SaliencyBody(BaseModel):
+    """A score a clip, each of so many seconds."""
+
+    clip_length_s: float
+    scores: list[float]
+
+
+class ResultBody(BaseModel):
+    """The answer to one query, as `vtg ground --json` gives it; `video` is the video's name."""
+
+    video: str
+    query: str
+    model: str
+    features: list[str]
+    duration_s: float
+    moments: list[MomentBody]
+    saliency: SaliencyBody
+
+
+class JobSummary(BaseModel):
+    """A job without its results."""
+
+    id: str
+    video_id: str
+    queries: list[str]
+    state: JobState
+    stage: JobStage
+    progress: Annotated[float, Field(ge=0.0, le=1.0)]
+    error: str | None
+    notes: list[str]
+    created_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class JobBody(JobSummary):
+    """A job; its results are null until it is done."""
+
+    results: list[ResultBody] | None
+
+
+class JobsBody(BaseModel):
+    """Every job that is kept, newest first."""
+
+    jobs: list[JobSummary]

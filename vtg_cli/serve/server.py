@@ -1,0 +1,201 @@
+"""Runs the server: finds the videos, opens the port, says where the page is, and stops when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from extractors.errors import UsageError, VideoError
+from extractors.home import vtg_home
+from vtg_cli.console import detail, note, out, verbosity
+from vtg_cli.serve.apart import Apart
+from vtg_cli.serve.app import create_app
+from vtg_cli.serve.folders import find_served
+from vtg_cli.serve.grounding import GroundingWork, ModelChoice
+from vtg_cli.serve.jobs import Jobs
+from vtg_cli.serve.library import Library
+from vtg_cli.serve.security import choose_token, is_loopback
+from vtg_cli.serve.services import Services
+
+_FIRST_LOOK_S = 10.0  # the page opens with all videos of any but large folders
+_GRACE_S = 1
+_LAST_BATCH_S = 2.0
+_MOST_CONNECTIONS = 500
+_EVERYWHERE = ("0.0.0.0", "::", "")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve, as the command's options say it.
+
+    Attributes:
+        paths: folders and videos to offer.
+        host: the address to listen on.
+        port: 0 for a free one.
+        library: where uploads are kept; None for the user's own place.
+        max_upload_bytes: bytes an upload may have.
+        token: what visitors have to know; None leaves it to `security.choose_token`.
+        open_browser: whether to open the page.
+    """
+
+    paths: tuple[Path, ...]
+    host: str
+    port: int
+    library: Path | None
+    max_upload_bytes: int
+    token: str | None
+    open_browser: bool
+
+
+def run(settings: Settings, choice: ModelChoice) -> None:
+    """Serve until Ctrl-C.
+
+    Raises:
+        UsageError: if a path does not exist, the library cannot be used, or the port cannot be had.
+    """
+    token = choose_token(settings.token, settings.host)
+    folder = default_library() if settings.library is None else settings.library
+    paths, notes = find_served(settings.paths, folder.resolve())
+    with _listen(settings.host, settings.port) as listening:
+        prober = Apart()
+        library = Library(folder, prober)
+        services = Services(
+            library=library,
+            jobs=Jobs(GroundingWork(choice)),
+            apart=Apart(),
+            prober=prober,
+            most_upload_bytes=settings.max_upload_bytes,
+            host=settings.host,
+            token=token,
+            tells_paths=is_loopback(settings.host) and token is None,
+        )
+        try:
+            for sentence in (*notes, *library.restore()):
+                note(sentence)
+            threading.Thread(target=_scan, args=(services, paths), name="vtg-scan", daemon=True).start()
+            services.scanned.wait(_FIRST_LOOK_S)
+            _announce(settings, token, listening.getsockname()[1], services)
+            _Server(services).run([listening])
+        except KeyboardInterrupt:
+            pass  # it is how one stops it
+        finally:
+            services.stop_reading()
+            ended = services.jobs.close(_LAST_BATCH_S)
+            library.close()
+    if not ended:
+        # A batch that is being encoded cannot be stopped, and an interpreter that ends under it may crash.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def default_library() -> Path:
+    """Where uploads are kept: `$VTG_HOME/library`, else `vtg/library` in the user's data folder."""
+    if os.environ.get("VTG_HOME"):
+        return vtg_home() / "library"
+    from platformdirs import user_data_path
+
+    return user_data_path("vtg", appauthor=False) / "library"
+
+
+def page_address(host: str, port: int, token: str | None) -> str:
+    """The address to open the page at."""
+    if host in _EVERYWHERE:
+        host = socket.gethostname()
+    elif ":" in host:
+        host = f"[{host}]"
+    return f"http://{host}:{port}/{'' if token is None else f'?token={token}'}"
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, services: Services) -> None:
+        config = uvicorn.Config(
+            create_app(services),
+            http="h11",
+            ws="none",
+            lifespan="on",
+            log_level=logging.WARNING,
+            access_log=False,  # it would write tokens down
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        super().__init__(config)
+        self._services = services
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        # What is cut off from here on is cut off on purpose.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._services.end_streams)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise UsageError(f"--host {host}: is no address ({error.strerror or error})") from error
+    try:
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except OSError as error:
+        raise UsageError(
+            f"--port {port}: cannot be had on {host} ({error.strerror or error}); is another vtg serve running? "
+            "Give --port another number, or 0 for any"
+        ) from error
+
+
+def _scan(services: Services, paths: Sequence[Path]) -> None:
+    """Look at every video; those found so far are on offer meanwhile."""
+    try:
+        for path in paths:
+            try:
+                services.library.add_served(path)
+            except (VideoError, OSError) as error:
+                if services.stopping:
+                    return
+                reason = error.reason if isinstance(error, VideoError) else error.strerror
+                note(f"{path}: left out: {reason}")
+            else:
+                detail(f"{path}: on offer")
+    finally:
+        services.scanned.set()
+
+
+def _announce(settings: Settings, token: str | None, port: int, services: Services) -> None:
+    address = page_address(settings.host, port, token)
+    count = len(services.library.videos())
+    more = "" if services.scanned.is_set() else " so far"
+    out().print(f"{count} video{'' if count == 1 else 's'}{more} at {address}", soft_wrap=True, markup=False)
+    sys.stdout.flush()
+    if not verbosity.quiet:
+        note("Ctrl-C stops it")
+    if not is_loopback(settings.host):
+        note(
+            "the connection is not encrypted; where others share the network, put a proxy with TLS in front "
+            "(docs/serve.md)"
+        )
+    if settings.open_browser:
+        import webbrowser
+
+        with suppress(webbrowser.Error):
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
