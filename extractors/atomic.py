@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,23 @@ from typing import BinaryIO
 
 _STEM_LENGTH = 40  # keeps the temporary name under 255 bytes beside targets that are near it
 
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "the file system, or `ulimit -f`, allows no larger file",
+    errno.EROFS: "name another folder",
+    errno.EACCES: "name another folder, or change its permissions",
+    errno.EIO: "is its drive still there?",
+    errno.ENODEV: "is its drive still there?",
+}
+
+
+def write_failure(error: OSError) -> str:
+    """Why a file could not be written, and what to do about it, without its name."""
+    if error.errno in _ADVICE:
+        return f"{os.strerror(error.errno)}: {_ADVICE[error.errno]}"
+    return error.strerror or str(error)
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
@@ -21,6 +40,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     The bytes go to a temporary file of the same folder, reach the disk, and then take the name in one step:
     a reader sees the old file or the new one, never a part. On any error, an interrupt included, the
     temporary file is removed; only a killed process leaves one behind, for `remove_leftovers` to find.
+    A link is followed, and what is no file (`/dev/stdout`, a pipe) is written to directly, not replaced.
 
     Args:
         path: the file to write; its folder is made if missing.
@@ -29,9 +49,26 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         The open temporary file.
 
     Raises:
-        OSError: if the folder or the file cannot be written.
+        OSError: if the folder or the file cannot be written; its `strerror` says what to do.
     """
     path = Path(path)
+    try:
+        if _is_special(path):
+            with path.open("wb") as file:
+                yield file
+            return
+        if path.is_symlink():
+            path = Path(os.path.realpath(path))
+        with _replacing(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno in _ADVICE:
+            error.strerror = write_failure(error)
+        raise
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:_STEM_LENGTH]}.{secrets.token_hex(6)}.tmp")
     try:
@@ -44,6 +81,15 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is something other than a file or a folder: a device or a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def remove_leftovers(folder: Path, target: str | None = None, *, older_than_s: float = 0.0) -> int:

@@ -15,14 +15,13 @@ Reading needs numpy alone: a query whose features are at hand starts without tor
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +31,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.atomic import atomic_write, remove_leftovers
+from extractors.atomic import atomic_write, remove_leftovers, write_failure
 from extractors.base import FeatureSpec, TextFeatures
 from extractors.errors import CacheError, VideoError
 from extractors.home import vtg_home
 from extractors.identity import file_identity
-from extractors.sealed import seal, unseal
+from extractors.sealed import has_our_format, seal, unseal
 from extractors.video import VideoInfo
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
 _LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
 _FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
+_ELSEWHERE = "--cache or VTG_CACHE may name another folder for the cache"
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,15 @@ class SpecUsage:
         spec: the recipe; None if its description is gone.
         files: number of entries.
         size_bytes: what they occupy.
+        outdated: how many of the entries are damaged or of another version's layout: they count as missing, and
+            are replaced when their features are next needed.
     """
 
     folder: str
     spec: FeatureSpec | None
     files: int
     size_bytes: int
+    outdated: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class CacheInfo:
         """What they occupy."""
         return sum(usage.size_bytes for usage in self.specs)
 
+    @property
+    def outdated(self) -> int:
+        """Number of entries that count as missing."""
+        return sum(usage.outdated for usage in self.specs)
+
 
 @dataclass(frozen=True)
 class Cleared:
@@ -107,15 +115,18 @@ class Cleared:
 
 
 class Claim:
-    """The right to extract one video, held by one process at most, until `release` or the process's end."""
+    """The right to extract one video, held by one process at most, until `release` or the process's end.
 
-    def __init__(self, lock: BaseFileLock, path: Path) -> None:
+    Where the cache cannot be written there is no lock, and nobody to be kept out.
+    """
+
+    def __init__(self, lock: BaseFileLock | None, path: Path) -> None:
         self._lock = lock
         self._path = path
 
     def release(self) -> None:
         """Give the right back; does nothing the second time."""
-        if self._lock.is_locked:
+        if self._lock is not None and self._lock.is_locked:
             # Unlinked while held: whoever opened this file meanwhile finds it gone once it has the lock.
             with suppress(OSError):
                 self._path.unlink()
@@ -144,7 +155,10 @@ def video_identity(path: str | Path) -> str:
     """What the features of a video are filed under: `file_identity`, with VideoError if it cannot be read."""
     try:
         # Opening a pipe would wait for its writer for ever, and a device need not have an end.
-        if not stat.S_ISREG(Path(path).stat().st_mode):
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
+            raise VideoError(path, "is a folder that cannot be looked into; change its permissions")
+        if not stat.S_ISREG(mode):
             raise VideoError(path, "is not a file but a folder, a pipe or a device")
         return file_identity(path)
     except OSError as error:
@@ -156,10 +170,16 @@ class FeatureCache:
 
     Args:
         root: the folder; `default_root()` if not given. It is made when something is first stored.
+        on_write_error: called with the first error where something cannot be kept, which is then not raised: for
+            callers that want the features more than they want them kept.
     """
 
-    def __init__(self, root: str | Path | None = None) -> None:
+    def __init__(
+        self, root: str | Path | None = None, *, on_write_error: Callable[[CacheError], None] | None = None
+    ) -> None:
         self.root = default_root() if root is None else Path(root)
+        self._on_write_error = on_write_error
+        self._told = False
 
     def load_video(
         self, path: str | Path, spec: FeatureSpec, *, identity: str | None = None
@@ -307,7 +327,10 @@ class FeatureCache:
                     f"{target} holds features of another video or recipe than {path}; "
                     "rename the video or export to another folder"
                 )
-            with _writing(target, "another folder to export to"), atomic_write(target) as file:
+            with (
+                _writing(target, "the features are in the cache, and the same command goes on"),
+                atomic_write(target) as file,
+            ):
                 file.write(data or b"")
             written.append(target)
         return written
@@ -316,9 +339,11 @@ class FeatureCache:
         """Count what is in the cache; raises CacheError if it cannot be read."""
         usages = []
         for folder in self._spec_folders():
-            sizes = [size for _, size, _ in _entries(folder)]
-            if sizes:
-                usages.append(SpecUsage(folder.name, _read_spec(folder), len(sizes), sum(sizes)))
+            entries = list(_entries(folder))
+            if entries:
+                size_bytes = sum(size for _, size, _ in entries)
+                outdated = sum(not has_our_format(path) for path, _, _ in entries)
+                usages.append(SpecUsage(folder.name, _read_spec(folder), len(entries), size_bytes, outdated))
         return CacheInfo(self.root, tuple(usages))
 
     def clear(self, spec: FeatureSpec | str | None = None, *, older_than_s: float = 0.0) -> Cleared:
@@ -361,19 +386,30 @@ class FeatureCache:
         Raises:
             CacheError: if the cache cannot be written.
         """
+        try:
+            return self._claim(identity)
+        except CacheError as error:
+            self._pass_over(error)
+            return Claim(None, Path())
+
+    def _claim(self, identity: str) -> Claim | None:
         from filelock import FileLock, Timeout
 
         path = self._claims_folder / f"{identity}.lock"
         lock = FileLock(path, thread_local=False)
-        with _writing(path):
+        with _writing(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
+            was_held = path.exists()
             try:
                 lock.acquire(blocking=False)
             except Timeout:
                 return None
-        for folder in self._spec_folders():
-            for kind in folder.glob("*_features"):
-                remove_leftovers(kind, f"{identity}.npz")
+        # Whoever gives a claim back removes its file. Only after a kill are there leftovers to look for, and
+        # looking takes as long as there are entries.
+        if was_held:
+            for folder in self._spec_folders():
+                for kind in folder.glob("*_features"):
+                    remove_leftovers(kind, f"{identity}.npz")
         return Claim(lock, path)
 
     def sweep(self) -> None:
@@ -384,8 +420,16 @@ class FeatureCache:
         for lock in self._claims_folder.glob("*.lock"):
             # A cache that cannot be written keeps its litter, and can still be read.
             with suppress(CacheError):
-                if claim := self.try_claim(lock.stem):
+                if claim := self._claim(lock.stem):
                     claim.release()
+
+    def _pass_over(self, error: CacheError) -> None:
+        """Raise an error of writing, or tell of it once, as this cache was made to."""
+        if self._on_write_error is None:
+            raise error
+        if not self._told:
+            self._told = True
+            self._on_write_error(error)
 
     @property
     def _claims_folder(self) -> Path:
@@ -432,12 +476,15 @@ class FeatureCache:
             if not np.isfinite(half).all():
                 raise ValueError(f"'{spec.name}' {key} hold values that are not finite in half precision")
         description = self._spec_folder(spec) / "spec.json"
-        with _writing(entry):
-            with atomic_write(entry) as file:
-                seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
-            if not description.exists():
-                with atomic_write(description) as file:
-                    file.write(json.dumps(spec.to_json(), indent=2).encode())
+        try:
+            with _writing(entry):
+                with atomic_write(entry) as file:
+                    seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
+                if not description.exists():
+                    with atomic_write(description) as file:
+                        file.write(json.dumps(spec.to_json(), indent=2).encode())
+        except CacheError as error:
+            self._pass_over(error)
         return {key: half.astype(np.float32) for key, half in halves.items()}
 
 
@@ -451,9 +498,7 @@ def _read_bytes(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CacheError(
-            f"cannot read {path}: {error.strerror}; try VTG_CACHE set to another folder"
-        ) from error
+        raise CacheError(f"cannot read {path} ({error.strerror}); {_ELSEWHERE}") from error
 
 
 def _unsealed(
@@ -470,13 +515,11 @@ def _unsealed(
 
 
 @contextmanager
-def _writing(path: Path, elsewhere: str = "VTG_CACHE set to another folder") -> Iterator[None]:
+def _writing(path: Path, advice: str = _ELSEWHERE) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = f"free some space, or try {elsewhere}" if full else f"try {elsewhere}"
-        raise CacheError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+        raise CacheError(f"cannot write {path} ({write_failure(error)}); {advice}") from error
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
@@ -490,7 +533,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
 def _read_spec(folder: Path) -> FeatureSpec | None:
     try:
         return FeatureSpec.from_json(json.loads((folder / "spec.json").read_bytes()))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -1,12 +1,13 @@
 """Video in, stretches of it out: exact, by encoding anew, or at key frames, by copying what the file holds.
 
 Every frame keeps the time it had, so a variable frame rate stays one; sound starts at the very sample that belongs to
-the first frame. FFmpeg's libraries inside PyAV do the work, its program is not needed.
+the first frame. Stretches of several videos are joined as well, whatever their sizes and frame rates. FFmpeg's
+libraries inside PyAV do the work, its program is not needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.atomic import atomic_write
+from extractors.clip_file import Fitted, Look, Picture, Sound, keeps_deep_colour
 from extractors.errors import UsageError, VideoError, VtgError
 from extractors.timeline import open_container, read_timeline
 
@@ -32,22 +34,17 @@ CONTAINERS = {
 """Endings of the files that can be written, and FFmpeg's names of their formats; AVI keeps no times for sound."""
 
 ENCODED_CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv")
-"""Endings of the files that can hold what is encoded anew: H.264 and AAC."""
+"""Endings of the files that can hold what is encoded anew: H.264 or HEVC, and AAC."""
 
 _TIE_S = 0.00051  # times are written to the millisecond: what is less than that off a frame means the frame
 _PREROLL_S = (
     1.0  # sound that lies before its picture in the file, and what decoders of sound need to get going
 )
 _STRAGGLERS_S = 10.0  # how far picture is read beyond the end of a stretch for sound that lies behind it
-_JITTER_S = 0.02  # sound whose timestamps are off by less is taken to go on without a break
-# Without B-frames the file needs no edit list for its picture, and every reader finds the same lengths in it.
-_VIDEO_CODEC, _VIDEO_OPTIONS = "libx264", {"crf": "18", "preset": "fast", "bf": "0"}
 _DECODING_LEAD_S = (
     0.1  # given to frames that are decoded in another order than shown, where the file does not say
 )
-_AUDIO_BITS_PER_CHANNEL = 96_000
-_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+_JOINED_TICK_S = Fraction(1, 120_000)  # frames of all usual rates last whole numbers of these
 
 Span = tuple[float, float]
 
@@ -80,8 +77,12 @@ class VideoCutter:
     def __init__(self, source: str | Path) -> None:
         self._path = Path(source)
         self._timeline = timeline = read_timeline(self._path)
-        with open_container(self._path) as (_, stream):
+        with open_container(self._path) as (container, stream):
             tick = stream.time_base
+            self._look = Look.of(stream, timeline.fps, _rotation(self._path))
+            sound = container.streams.best("audio")
+            known = sound is not None and sound in _decodable(container)
+            self._sound = (sound.index, sound.codec_context) if known else None
         if timeline.trustworthy and tick:
             self._tick_s = Fraction(tick)
         else:
@@ -94,6 +95,18 @@ class VideoCutter:
         self._ticks: NDArray[np.int64] = (
             np.rint(timeline.timestamps_s / float(self._tick_s)).astype(np.int64) + self._start
         )
+
+    @property
+    def look(self) -> Look:
+        """How the picture of the video is stored, as far as cuts that are encoded keep it."""
+        return self._look
+
+    @property
+    def loss(self) -> str:
+        """What a cut that is encoded loses of the picture here, in words; empty if it is nothing to speak of."""
+        if self._look.bits > 8 and not keeps_deep_colour():
+            return f"{self._path}: has colours of more than 8 bits; cuts have 8, as this PyAV has no HEVC encoder"
+        return ""
 
     def cut(self, target: str | Path, spans: Sequence[Span]) -> tuple[Span, ...]:
         """Write stretches of the video to a file, one after another in the order given, encoded anew.
@@ -118,8 +131,8 @@ class VideoCutter:
             raise UsageError(f"{self._path}: there is no stretch to cut out")
         target = Path(target)
         stretches = [self._stretch(span) for span in spans]
-        self._check_target(target, ENCODED_CONTAINERS)
-        with self._writing(target) as output:
+        _check_target(target, ENCODED_CONTAINERS, self._path)
+        with _writing(target, self._path) as output:
             self._encode(output, stretches)
         return tuple(self._seconds(stretch) for stretch in stretches)
 
@@ -137,40 +150,15 @@ class VideoCutter:
         """
         target = Path(target)
         wanted = self._stretch(span)
-        self._check_target(target, tuple(CONTAINERS))
+        _check_target(target, tuple(CONTAINERS), self._path)
         if not self._timeline.trustworthy:
             raise VideoError(self._path, "its frames have no times to cut them at; cut without copying")
         keys = self._timeline.key_frames
         first = int(keys[max(int(np.searchsorted(keys, wanted.first, side="right")) - 1, 0)])
         stretch = replace(wanted, first=first, start=int(self._ticks[first]))
-        with self._writing(target) as output:
+        with _writing(target, self._path) as output:
             end = self._copy(output, stretch)
         return self._seconds(replace(stretch, end=end))
-
-    @contextmanager
-    def _writing(self, target: Path) -> Iterator[Any]:
-        import av
-
-        try:
-            with atomic_write(target) as file, ExitStack() as stack:
-                output = av.open(file, "w", format=CONTAINERS[target.suffix.lower()])
-                stack.callback(_close, output)
-                yield output
-                stack.pop_all()
-                output.close()
-        except av.error.FFmpegError as error:
-            raise VideoError(self._path, f"cannot be cut into {target} ({error.strerror})") from error
-        except OSError as error:
-            raise VtgError(f"{target}: cannot be written ({error.strerror or error})") from error
-
-    def _check_target(self, target: Path, endings: Sequence[str]) -> None:
-        if target.suffix.lower() not in endings:
-            raise UsageError(
-                f"{target}: cannot be written as a video; its name has to end in {', '.join(endings)}"
-            )
-        with suppress(OSError):
-            if target.samefile(self._path):
-                raise UsageError(f"{target}: is the video that is cut; give the clip another name")
 
     def _stretch(self, span: Span) -> _Stretch:
         if not (0 <= span[0] < span[1] and span[0] < self._timeline.end_s):
@@ -199,26 +187,31 @@ class VideoCutter:
     # Encoding anew.
 
     def _encode(self, output: Any, stretches: Sequence[_Stretch]) -> None:
-        with open_container(self._path) as (container, stream):
-            picture = _Picture(output, stream, self._tick_s, self._timeline.fps, _rotation(self._path))
-            sounds = {sound.index: _Sound(output, sound) for sound in _decodable(container)}
-        at = 0
+        picture = Picture(output, self._look, self._tick_s)
+        with open_container(self._path) as (container, _):
+            sounds = {
+                sound.index: Sound(
+                    output,
+                    rate=sound.codec_context.sample_rate,
+                    channels=sound.codec_context.channels,
+                    language=sound.language,
+                )
+                for sound in _decodable(container)
+            }
+        at_s = Fraction(0)
         for stretch in stretches:
-            self._encode_stretch(stretch, at, picture, sounds)
-            at += stretch.end - stretch.start
+            at_s = self._encode_stretch(stretch, at_s, picture, sounds)
         picture.finish()
         for sound in sounds.values():
             sound.finish()
 
     def _encode_stretch(
-        self, stretch: _Stretch, at: int, picture: _Picture, sounds: dict[int, _Sound]
-    ) -> None:
+        self, stretch: _Stretch, at_s: Fraction, picture: Picture | Fitted, sounds: Mapping[int, Sound]
+    ) -> Fraction:
+        """Encode a stretch from a second of the file on, its sounds by their indices here; returns where it ends."""
+        end_s = at_s + (stretch.end - stretch.start) * self._tick_s
         for sound in sounds.values():
-            sound.begin(
-                stretch.start * self._tick_s + self._clock_s,
-                at * self._tick_s,
-                (at + stretch.end - stretch.start) * self._tick_s,
-            )
+            sound.begin(stretch.start * self._tick_s + self._clock_s, at_s, end_s)
         shown = 0
         with ExitStack() as stack:
             container, stream = self._open_before(stack, stretch)
@@ -227,16 +220,17 @@ class VideoCutter:
                     shown += 1
                     # What is on show at the start has been so since before it, or stands in for a damaged frame.
                     since_start = 0 if shown == 1 else tick - stretch.start
-                    picture.add(frame, at + since_start, self._step(tick))
+                    picture.add(frame, at_s + since_start * self._tick_s, self._step(tick) * self._tick_s)
                 else:
                     sounds[kind].add(frame)
         if not shown:
-            start_s, end_s = self._seconds(stretch)
+            first_s, last_s = self._seconds(stretch)
             raise VideoError(
-                self._path, f"none of its frames from {start_s:.3f} s to {end_s:.3f} s can be decoded"
+                self._path, f"none of its frames from {first_s:.3f} s to {last_s:.3f} s can be decoded"
             )
         for sound in sounds.values():
             sound.end()
+        return end_s
 
     def _step(self, tick: int) -> int:
         """How long the frame that appears at a tick stays on show."""
@@ -364,137 +358,83 @@ class VideoCutter:
         return copied
 
 
-class _Picture:
-    """The video stream of a file that is encoded anew: H.264, 8 bits, turned as the source is."""
+@dataclass(frozen=True)
+class Joined:
+    """What a file came to hold that was joined from several videos.
 
-    def __init__(self, output: Any, source: Any, tick_s: Fraction, fps: float, rotation: int) -> None:
-        context = source.codec_context
-        self._output = output
-        self._tick_s = tick_s
-        self._steps: dict[int, int] = {}
-        rate = Fraction(fps).limit_denominator(1001)
-        try:
-            self._stream = output.add_stream(_VIDEO_CODEC, rate=rate, options=_VIDEO_OPTIONS)
-        except ValueError as error:
-            raise VtgError(
-                f"this PyAV has no H.264 encoder ({_VIDEO_CODEC}) to cut with; install its authors' own build, or copy "
-                "instead of cutting"
-            ) from error
-        # H.264 with 4:2:0 colour has no odd sizes.
-        self._stream.width = max(context.width // 2 * 2, 2)
-        self._stream.height = max(context.height // 2 * 2, 2)
-        stored = context.pix_fmt or ""
-        self._stream.pix_fmt = "yuvj420p" if stored.startswith("yuvj") else "yuv420p"
-        encoder = self._stream.codec_context
-        encoder.time_base = tick_s
-        if source.sample_aspect_ratio:
-            encoder.sample_aspect_ratio = source.sample_aspect_ratio
-        if stored.startswith(("yuv", "nv", "p0")):
-            for tag in ("color_range", "color_primaries", "color_trc", "colorspace"):
-                setattr(encoder, tag, getattr(context, tag))
-        if rotation:
-            self._stream.set_display_rotation(rotation)
+    Attributes:
+        spans: start and end in seconds of each stretch, in its own video.
+        note: what is not as in the videos, in words; empty if nothing is.
+    """
 
-    def add(self, frame: Any, tick: int, step: int) -> None:
-        """Encode a frame that appears at a tick of the file and stays for a step."""
-        from av.video.frame import PictureType
+    spans: tuple[Span, ...]
+    note: str = ""
 
-        frame = frame.reformat(
-            width=self._stream.width, height=self._stream.height, format=self._stream.pix_fmt
-        )
-        frame.pts, frame.time_base = tick, self._tick_s
-        frame.pict_type = PictureType.NONE  # which frames are key frames is the encoder's affair
-        self._steps[tick] = step
-        self._mux(self._stream.encode(frame))
-
-    def finish(self) -> None:
-        """Write what the encoder still holds."""
-        self._mux(self._stream.encode(None))
-
-    def _mux(self, packets: Sequence[Any]) -> None:
-        for packet in packets:
-            # The last frame's length is in no other place, and others' are guesses at a variable frame rate.
-            tick = round(packet.pts * packet.time_base / self._tick_s)
-            packet.duration = round(self._steps.pop(tick, 1) * self._tick_s / packet.time_base)
-            self._output.mux(packet)
+    @property
+    def length_s(self) -> float:
+        """Seconds of it all."""
+        return sum(end_s - start_s for start_s, end_s in self.spans)
 
 
-class _Sound:
-    """An audio stream of a file that is encoded anew: AAC, without a gap, as long as the picture to the sample."""
+def join(target: str | Path, parts: Sequence[tuple[str | Path, Span]]) -> Joined:
+    """Write stretches of any number of videos to one file, one after another in the order given, encoded anew.
 
-    def __init__(self, output: Any, source: Any) -> None:
-        context = source.codec_context
-        self._output = output
-        self._rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48_000
-        layout = _LAYOUTS.get(context.channels, "stereo")
-        self._stream = output.add_stream("aac", rate=self._rate, layout=layout)
-        self._channels = self._stream.codec_context.channels
-        self._stream.codec_context.bit_rate = _AUDIO_BITS_PER_CHANNEL * self._channels
-        if source.language:
-            self._stream.metadata["language"] = source.language
-        self._layout = layout
-        self._resampler: Any = None
-        self._start_s = Fraction(0)  # of the stretch, on the source's clock
-        self._begin = self._end = self._written = 0  # samples of the file
-        self._next: int | None = None  # sample of the file that the next of the source's is
+    Of one video, the file has all that `VideoCutter.cut` keeps. Of several, it has the size of the largest, upright and
+    with square pixels; others are made as large as fits, with black beside them where their shape is another. Frames
+    keep their times, whatever the rates; sound is the main one of each, silence where there is none.
 
-    def begin(self, start_s: Fraction, file_start_s: Fraction, file_end_s: Fraction) -> None:
-        """Take sound from the source's second `start_s` on, for a stretch of the file."""
-        self._resampler = self._new_resampler()
-        self._start_s = start_s
-        self._begin, self._end = round(file_start_s * self._rate), round(file_end_s * self._rate)
-        self._next = None
+    Args:
+        target: the file, which appears whole or not at all; its ending says the format.
+        parts: videos, and start and end in seconds from the start of each.
 
-    def add(self, frame: Any) -> None:
-        """Add a decoded frame of the source; what lies outside of the stretch is left out."""
-        try:
-            parts = self._resampler.resample(frame)
-        except ValueError:  # the source goes on in another rate or layout
-            self._resampler = self._new_resampler()
-            parts = self._resampler.resample(frame)
-        for part in parts:
-            self._add(part)
+    Raises:
+        UsageError, VideoError, VtgError: as `VideoCutter.cut`.
+    """
+    target = Path(target)
+    if not parts:
+        raise UsageError(f"{target}: there is no stretch to join")
+    cutters: dict[str, VideoCutter] = {}
+    for path, _ in parts:
+        if str(path) not in cutters:
+            cutters[str(path)] = VideoCutter(path)
+    if len(cutters) == 1:
+        (cutter,) = cutters.values()
+        return Joined(cutter.cut(target, [span for _, span in parts]), cutter.loss)
+    stretches = [(cutters[str(path)], cutters[str(path)]._stretch(span)) for path, span in parts]
+    for cutter in cutters.values():
+        _check_target(target, ENCODED_CONTAINERS, cutter._path)
+    with _writing(target, stretches[0][0]._path) as output:
+        _encode_parts(output, stretches, list(cutters.values()))
+    looks = [cutter.look for cutter in cutters.values()]
+    note = next((cutter.loss for cutter in cutters.values() if cutter.loss), "")
+    if len({look.is_hdr for look in looks}) > 1:
+        note = f"{target}: joins HDR and other videos, whose colours are not fitted to one another"
+    return Joined(tuple(cutter._seconds(stretch) for cutter, stretch in stretches), note)
 
-    def end(self) -> None:
-        """Fill the stretch up with silence if the source has no more sound."""
-        if self._next is not None:
-            for part in self._resampler.resample(None):
-                if part is not None:
-                    self._add(part)
-        self._fill(self._end)
 
-    def finish(self) -> None:
-        """Write what the encoder still holds."""
-        self._output.mux(self._stream.encode(None))
-
-    def _new_resampler(self) -> Any:
-        from av.audio.resampler import AudioResampler
-
-        return AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
-
-    def _add(self, part: Any) -> None:
-        samples = part.to_ndarray()  # (channels, n)
-        at = self._begin + round((part.pts * part.time_base - self._start_s) * self._rate)
-        if self._next is not None and abs(at - self._next) < _JITTER_S * self._rate:
-            at = self._next
-        self._next = at + samples.shape[1]
-        samples = samples[:, max(self._written - at, 0) : max(self._end - at, 0)]
-        if samples.shape[1]:
-            self._fill(max(at, self._written))
-            self._write(samples)
-
-    def _fill(self, until: int) -> None:
-        while self._written < until:
-            self._write(np.zeros((self._channels, min(until - self._written, self._rate)), np.float32))
-
-    def _write(self, samples: NDArray[np.float32]) -> None:
-        from av import AudioFrame
-
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
-        frame.sample_rate = self._rate
-        frame.pts, frame.time_base = self._written, Fraction(1, self._rate)
-        self._written += samples.shape[1]
-        self._output.mux(self._stream.encode(frame))
+def _encode_parts(
+    output: Any, stretches: Sequence[tuple[VideoCutter, _Stretch]], cutters: Sequence[VideoCutter]
+) -> None:
+    look = Look.for_all([cutter.look for cutter in cutters])
+    picture = Picture(output, look, _JOINED_TICK_S)
+    fitted = {cutter: Fitted(picture, look, cutter.look) for cutter in cutters}
+    contexts = [cutter._sound[1] for cutter in cutters if cutter._sound]
+    sound = None
+    if contexts:
+        rates = {context.sample_rate for context in contexts}
+        channels = max(context.channels for context in contexts)
+        sound = Sound(output, channels=channels, **({"rate": rates.pop()} if len(rates) == 1 else {}))
+    at_s = Fraction(0)
+    for cutter, stretch in stretches:
+        sounds = {cutter._sound[0]: sound} if sound and cutter._sound else {}
+        end_s = cutter._encode_stretch(stretch, at_s, fitted[cutter], sounds)
+        if sound and not sounds:
+            sound.begin(Fraction(0), at_s, end_s)
+            sound.end()
+        at_s = end_s
+    picture.finish()
+    if sound:
+        sound.finish()
 
 
 class _Copied:
@@ -526,6 +466,34 @@ class _Copied:
         self._latest = packet.dts
         packet.stream = self._stream
         output.mux(packet)
+
+
+@contextmanager
+def _writing(target: Path, source: Path) -> Iterator[Any]:
+    """A container to write to, which becomes the target if all goes well; errors name the source."""
+    import av
+
+    try:
+        with atomic_write(target) as file, ExitStack() as stack:
+            output = av.open(file, "w", format=CONTAINERS[target.suffix.lower()])
+            stack.callback(_close, output)
+            yield output
+            stack.pop_all()
+            output.close()
+    except av.error.FFmpegError as error:
+        raise VideoError(source, f"cannot be cut into {target} ({error.strerror})") from error
+    except OSError as error:
+        raise VtgError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def _check_target(target: Path, endings: Sequence[str], source: Path) -> None:
+    if target.suffix.lower() not in endings:
+        raise UsageError(
+            f"{target}: cannot be written as a video; its name has to end in {', '.join(endings)}"
+        )
+    with suppress(OSError):
+        if target.samefile(source):
+            raise UsageError(f"{target}: is the video that is cut; give the clip another name")
 
 
 def _decodable(container: Any) -> list[Any]:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -61,6 +62,15 @@ def unseal(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, Any]]
     ):  # zip, zlib, npy and JSON each raise their own kinds on foreign bytes; all mean the same
         return None
     return (arrays, record) if sound else None
+
+
+def has_our_format(path: Path) -> bool:
+    """Whether a file says that it is of the layout `seal` writes; whether it is sound, only `unseal` finds out."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return bool(json.loads(str(stored[_RECORD]))["format"] == _FORMAT)
+    except Exception:  # foreign bytes fail in as many ways as there
+        return False
 
 
 def _checksum(arrays: Mapping[str, NDArray[np.float16]], record: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, VtgError
-from vtg_cli.console import err, verbosity
+from vtg_cli.console import err, note, verbosity
 
 if TYPE_CHECKING:
     from extractors.cutting import Span
@@ -45,12 +45,18 @@ def check_request(
 
 
 def cut_clips(
-    results: Sequence[GroundingResult], folder: Path, *, padding_s: float = 0.0, copy: bool = False
+    results: Sequence[GroundingResult],
+    folder: Path,
+    *,
+    stem: str | None = None,
+    padding_s: float = 0.0,
+    copy: bool = False,
 ) -> list[Path]:
     """Cut every moment of results for one video into a file of its own: VIDEO_QUERY_RANK.mp4.
 
     Args:
         folder: where to; made if missing.
+        stem: what the files' names begin with; the video's own name if None.
         padding_s: seconds added on either side, as far as the video goes.
         copy: cut at key frames and copy, into the source's own format; else exactly, encoded anew.
 
@@ -70,22 +76,25 @@ def cut_clips(
         suffix = video.suffix.lower() if video.suffix.lower() in CONTAINERS else _COPY_SUFFIX
     written: list[Path] = []
     with _working("cutting clips"):
-        for result, name in zip(results, _clip_names(results), strict=True):
+        for result, query in zip(results, _query_names(results), strict=True):
             for rank, moment in enumerate(result.moments, start=1):
-                target = folder / f"{name}_{rank:02d}{suffix}"
+                target = folder / f"{stem or video.stem}_{query}_{rank:02d}{suffix}"
                 span = _padded(moment, padding_s, result.duration_s)
                 if copy:
                     cutter.copy(target, span)
                 else:
                     cutter.cut(target, [span])
                 written.append(target)
+    if cutter.loss and not copy:
+        note(cutter.loss)
     return written
 
 
 def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s: float = 0.0) -> float:
-    """Join the moments of results for one video into one file, in order of time; where they overlap, once.
+    """Join the moments of results into one file: video by video, in order of time, and where they overlap, once.
 
     Args:
+        results: for one video or several, which come in the order of their first results.
         target: the file; its ending says the format.
         padding_s: seconds added on either side of each, as far as the video goes.
 
@@ -93,26 +102,31 @@ def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s:
         its length in seconds.
 
     Raises:
-        VideoError: if the video cannot be decoded.
+        VideoError: if a video cannot be decoded.
         VtgError: if there are no moments, or the file cannot be written.
     """
-    from extractors.cutting import VideoCutter
+    from extractors.cutting import join
 
-    spans = _merged([_padded(m, padding_s, result.duration_s) for result in results for m in result.moments])
-    if not spans:
+    spans: dict[str, list[Span]] = {}
+    for result in results:
+        padded = [_padded(moment, padding_s, result.duration_s) for moment in result.moments]
+        spans.setdefault(result.video, []).extend(padded)
+    parts = [(Path(video), span) for video, wanted in spans.items() for span in _merged(wanted)]
+    if not parts:
         raise VtgError(f"{target}: not written, as no moment scores as high as --threshold")
     with _working("joining moments"):
-        held = VideoCutter(results[0].video).cut(target, spans)
-    return sum(end_s - start_s for start_s, end_s in held)
+        joined = join(target, parts)
+    if joined.note:
+        note(joined.note)
+    return joined.length_s
 
 
-def _clip_names(results: Sequence[GroundingResult]) -> list[str]:
-    """A name a query, none twice."""
+def _query_names(results: Sequence[GroundingResult]) -> list[str]:
+    """What the names of clips say of each query, the same for no two."""
     names: list[str] = []
     for number, result in enumerate(results, start=1):
         words = "".join(c if c.isalnum() else " " for c in result.query.lower()).split()
-        query = "-".join(words)[:_NAME_LENGTH].strip("-") or f"query{number}"
-        name = f"{Path(result.video).stem}_{query}"
+        name = "-".join(words)[:_NAME_LENGTH].strip("-") or f"query{number}"
         names.append(f"{name}-{number}" if name in names else name)
     return names
 
@@ -138,5 +152,6 @@ def _working(text: str) -> Iterator[None]:
     if verbosity.quiet or not console.is_terminal:
         yield
         return
-    with console.status(text):
+    # The usual one is made of dots of braille.
+    with console.status(text, spinner="dots" if console.encoding.startswith("utf") else "line"):
         yield

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,11 +24,59 @@ class Verbosity:
 verbosity = Verbosity()
 
 
-def out() -> Console:
-    """Where answers go."""
-    from rich.console import Console
+@dataclass
+class Reader:
+    """Who reads standard output: `left` once it is a pipe that nobody reads any more."""
 
-    return Console(highlight=False)
+    left: bool = False
+
+
+reader = Reader()
+
+
+def out() -> Console:
+    """Where answers go; once their reader has left, as `head` does, nowhere, and the command goes on."""
+    import shutil
+
+    from rich.console import Console, ConsoleDimensions
+
+    class Answers(Console):
+        def on_broken_pipe(self) -> None:
+            _drop_answers()
+
+    console = Answers(highlight=False)
+    if console.is_dumb_terminal:
+        # Otherwise it is taken for one of 80 columns, whatever it has.
+        console.size = ConsoleDimensions(*shutil.get_terminal_size())
+    return console
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Writes to standard output: a reader who leaves early is no fault, and the command goes on.
+
+    Raises:
+        VtgError: if it is closed, or cannot be written for another reason, such as a full disk.
+    """
+    from extractors.errors import VtgError
+
+    if sys.stdout is None:
+        raise VtgError("standard output is closed; write to a file with -o instead")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_answers()
+    except OSError as error:
+        _drop_answers()
+        raise VtgError(f"standard output cannot be written ({error.strerror or error})") from error
+
+
+def _drop_answers() -> None:
+    """Send the rest of standard output, what is buffered included, nowhere."""
+    reader.left = True
+    with suppress(OSError, ValueError):  # not a file of the system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def err() -> Console:
@@ -37,19 +88,26 @@ def err() -> Console:
 
 def error_line(message: str) -> None:
     """Say what went wrong; names of files are printed as they are, control characters made visible."""
-    print(f"vtg: {printable(message)}", file=sys.stderr)
+    _say(f"vtg: {printable(message)}")
 
 
 def note(message: str) -> None:
     """Say something the user should know, unless `--quiet`."""
     if not verbosity.quiet:
-        print(f"note: {printable(message)}", file=sys.stderr)
+        _say(f"note: {printable(message)}")
 
 
 def detail(message: str) -> None:
     """Say what a step does, if `--verbose`."""
     if verbosity.verbose and not verbosity.quiet:
-        print(printable(message), file=sys.stderr)
+        _say(printable(message))
+
+
+def _say(line: str) -> None:
+    # Where standard error is closed or nobody reads it, there is nobody to tell; print would turn to standard output.
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(line, file=sys.stderr)
 
 
 def printable(text: str) -> str:

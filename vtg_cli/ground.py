@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from extractors.errors import UsageError
-from vtg_cli.console import detail, note, out
+from extractors.errors import UsageError, VtgError
+from vtg_cli.console import detail, note
 from vtg_cli.options import (
     Cache,
     Device,
@@ -26,16 +24,22 @@ from vtg_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from model.moments import GroundingResult
-    from vtg_cli.writers import Format
+    from extractors.pipeline import Event
+    from model import Grounder
+
+_Kind = TypeVar("_Kind", bound="Grounder")
 
 
 def ground(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.", show_default=False)],
+    # Text, and not required: with --watch there is no video, and the first argument is a query, to be kept as it is.
+    video: Annotated[
+        str | None,
+        typer.Argument(metavar="VIDEO", help="A video file; left out with --watch.", show_default=False),
+    ] = None,
     queries: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="QUERY", help="What to look for, one or more sentences.", show_default=False),
-    ],
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Moments a query at most.")] = 5,
     threshold: Annotated[float, typer.Option(help="Leave out moments that score less.")] = 0.0,
     model: Annotated[
@@ -120,6 +124,28 @@ def ground(
             rich_help_panel="Results",
         ),
     ] = False,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Answer for every video of a folder, and for each that arrives there, until Ctrl-C.",
+            show_default=False,
+            rich_help_panel="Watching",
+        ),
+    ] = None,
+    new_only: Annotated[
+        bool,
+        typer.Option("--new-only", help="Leave out what is there already.", rich_help_panel="Watching"),
+    ] = False,
+    settle: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            help="A file that stays as it is for so long is whole.",
+            rich_help_panel="Watching",
+        ),
+    ] = 2.0,
     features: Features = "auto",
     fps: Fps = None,
     device: Device = "auto",
@@ -147,135 +173,88 @@ def ground(
       vtg ground video.mp4 "a goal" --clips goals/ --supercut goals.mp4
 
       vtg ground video.mp4 "a goal" "a red card" --html match.html --plot match.png
+
+      vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
     del quiet, verbose
-    from vtg_cli.clips import check_request
+    from vtg_cli.delivery import Delivery, choose_outputs
 
-    outputs = _outputs(video, output or [], formats or [], json=json)
-    check_request(video, clips, supercut, padding_s=padding, copy=copy)
-    _check_pictures(video, plot, html, embed=embed)
+    delivery = Delivery(
+        outputs=choose_outputs(
+            output or [], formats or [], json=("jsonl" if watch else "json") if json else None
+        ),
+        clips=clips,
+        supercut=supercut,
+        padding_s=padding,
+        copy=copy,
+        plot=plot,
+        html=html,
+        embed=embed,
+    )
+    sentences = list(queries or [])
+    if watch is not None:
+        from vtg_cli.ground_watch import check_watch
 
+        sentences = sentences if video is None else [video, *sentences]
+        check_watch(watch, sentences, delivery)
+    elif video is None or not sentences:
+        raise UsageError('name a video and say what to look for: vtg ground video.mp4 "man opens fridge"')
+    elif new_only:
+        raise UsageError("--new-only: says what --watch leaves out, and there is no --watch")
+    else:
+        delivery.check(Path(video))
+
+    from extractors.cache import FeatureCache
     from model import Grounder
     from vtg_cli.progress import DownloadProgress, ExtractionProgress
 
-    with ExtractionProgress(report_failures=False) as on_event, DownloadProgress("weights") as on_download:
-        grounder = Grounder.load(
+    def load(kind: type[_Kind], on_event: Callable[[Event], None], on_download: DownloadProgress) -> _Kind:
+        grounder = kind.load(
             model,
             features=features,
             fps=fps,
             device=device,
             precision=precision,
             weights=weights_by_feature(weights),
-            cache=cache,
+            cache=FeatureCache(cache, on_write_error=_note_not_kept),
             offline=offline,
             on_event=on_event,
             on_download=on_download,
         )
-        results = grounder.ground(video, queries, top_k=top_k, threshold=threshold)
+        assert isinstance(grounder, kind), "load makes one of the class it is called on"
+        return grounder
 
+    if watch is not None:
+        from vtg_cli.ground_watch import FolderWatch, Relay
+        from vtg_cli.isolated import IsolatedGrounder
+
+        folder_watch = FolderWatch(
+            watch,
+            sentences,
+            delivery,
+            top_k=top_k,
+            threshold=threshold,
+            settle_s=settle,
+            new_only=new_only,
+        )
+        relay = Relay()
+        with DownloadProgress("weights") as on_download:
+            isolated = load(IsolatedGrounder, relay, on_download)
+            for sentence in isolated.notes:
+                note(sentence)
+            if not folder_watch.run(isolated, relay):
+                raise typer.Exit(1)
+        return
+
+    assert video is not None, "checked above"
+    with ExtractionProgress(report_failures=False) as on_event, DownloadProgress("weights") as on_download:
+        grounder = load(Grounder, on_event, on_download)
+        results = grounder.ground(Path(video), sentences, top_k=top_k, threshold=threshold)
     for sentence in grounder.notes:
         note(sentence)
-    if not any(name == "-" for name, _ in outputs):
-        _show(results)
-    _deliver(results, outputs, clips, supercut, padding_s=padding, copy=copy)
-    _picture(results, plot, html, embed=embed)
+    delivery.deliver(results)
     detail(f"{len(results)} queries answered")
 
 
-def _outputs(
-    video: Path, names: Sequence[str], formats: Sequence[str], *, json: bool
-) -> list[tuple[str, Format]]:
-    """What is written where, decided before anything is looked for."""
-    from vtg_cli.writers import STDOUT, assign_formats
-
-    if formats and not names:
-        raise UsageError(
-            "--format: says how an --output is written, and there is none; for the terminal, add -o -"
-        )
-    outputs = list(zip(names, assign_formats(names, formats), strict=True))
-    if json:
-        outputs += zip([STDOUT], assign_formats([STDOUT], ["json"]), strict=True)
-    if [name for name, _ in outputs].count(STDOUT) > 1:
-        raise UsageError("only one answer can go to standard output; give --json or -o - once")
-    for name in names:
-        if name != STDOUT and Path(name).resolve() == video.resolve():
-            raise UsageError(f"--output {name}: is the video itself; give the answers another name")
-    return outputs
-
-
-def _check_pictures(video: Path, plot: Path | None, html: Path | None, *, embed: bool) -> None:
-    """Refuse pictures and pages that could not be written, before anything is looked for."""
-    from vtg_cli.plot import check_plot
-    from vtg_cli.writers.html_report import check_report
-
-    if embed and html is None:
-        raise UsageError("--embed: puts the video into the --html, and there is no --html")
-    if plot is not None:
-        check_plot(plot)
-    if html is not None:
-        check_report(html, video, embed=embed)
-
-
-def _deliver(
-    results: Sequence[GroundingResult],
-    outputs: Sequence[tuple[str, Format]],
-    clips: Path | None,
-    supercut: Path | None,
-    *,
-    padding_s: float,
-    copy: bool,
-) -> None:
-    """Write what was asked for, and say so on standard error."""
-    from vtg_cli.clips import cut_clips, join_moments
-    from vtg_cli.timecode import span
-    from vtg_cli.writers import STDOUT, write_output
-
-    for name, form in outputs:
-        write_output(results, name, form)
-        if name != STDOUT:
-            detail(f"{name}: written as {form.name}")
-    if clips is not None:
-        written = cut_clips(results, clips, padding_s=padding_s, copy=copy)
-        note(f"{clips}: {len(written)} clip{'' if len(written) == 1 else 's'}")
-    if supercut is not None:
-        note(f"{supercut}: {span(join_moments(results, supercut, padding_s=padding_s))}")
-
-
-def _picture(
-    results: Sequence[GroundingResult], plot: Path | None, html: Path | None, *, embed: bool
-) -> None:
-    """Draw what was asked for, and say so on standard error."""
-    from vtg_cli.plot import write_plot
-    from vtg_cli.writers.html_report import write_report
-
-    if plot is not None:
-        write_plot(results, plot)
-        note(f"{plot}: drawn")
-    if html is not None:
-        write_report(results, html, embed=embed)
-        note(f"{html}: written; open it in a browser")
-
-
-def _show(results: Sequence[GroundingResult]) -> None:
-    """Tables and curves on the terminal."""
-    from rich.markup import escape
-
-    from model.zeroshot import NAME as ZERO_SHOT
-    from model.zeroshot import is_clear_match
-    from vtg_cli.console import printable
-    from vtg_cli.render import glyphs_for, render_result
-    from vtg_cli.timecode import timecode
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Queries and names of files may hold letters that the terminal's encoding lacks.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    console = out()
-    glyphs = glyphs_for(console.encoding)
-    first = results[0]
-    console.print(
-        f"[bold]{escape(printable(first.video))}[/] {glyphs.separator} {timecode(first.duration_s)} {glyphs.separator} "
-        f"{first.model} on {' + '.join(first.features)} features\n"
-    )
-    for result in results:
-        clear = result.model != ZERO_SHOT or not result.moments or is_clear_match(result.moments[0].score)
-        console.print(render_result(result, width=console.width, clear_match=clear, glyphs=glyphs))
+def _note_not_kept(error: VtgError) -> None:
+    note(f"the features are not kept, and are made again for the next query: {error}")

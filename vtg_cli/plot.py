@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractors.errors import UsageError, VtgError
+from vtg_cli.console import note
 from vtg_cli.curve import COLOURS, evenly_spaced, lanes, score_range, time_ticks
 from vtg_cli.timecode import timecode
 from vtg_cli.writers import one_line
@@ -32,8 +34,24 @@ _STRIP_IN = 1.0  # at most
 _DPI = 150
 _MOST_PIXELS = 60_000  # matplotlib refuses pictures of 2^16 a side
 _TITLE_LENGTH = 100  # characters that fit above a panel
-# The fonts of matplotlib lack Chinese, Japanese and Korean; the first of these that is installed helps out.
-_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "SimHei")
+_REGULAR = 400
+_PLACEHOLDER = "Last Resort"  # fonts that have every letter, as a box
+_FONT = "DejaVu Sans"  # matplotlib's own, which is always there
+# The first to be asked for letters that it lacks; those of a writing system look like one another in them.
+_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "SimHei",
+    "Malgun Gothic",
+    "Noto Sans",
+    "Noto Emoji",
+    "Segoe UI Emoji",
+    "Segoe UI Symbol",
+    "Symbola",
+)
 
 
 def check_plot(path: Path) -> None:
@@ -66,11 +84,16 @@ def write_plot(results: Sequence[GroundingResult], path: Path) -> None:
 
     instants_s = evenly_spaced(results[0].duration_s, THUMBNAILS)
     thumbnails = read_thumbnails(results[0].video, instants_s, height=150)
-    with _drawing():
+    kind = path.suffix.lower().removeprefix(".")
+    fonts, missing = _fonts_for("".join([_head(results[0]), *map(_title, results)]))
+    if missing and kind == "png":  # the letters of an SVG are drawn by who shows it
+        note(
+            f"{path}: no font that is installed has {missing}; there are boxes instead. Noto Sans CJK and Noto Emoji do"
+        )
+    with _drawing(fonts):
         figure = _draw(results, instants_s, thumbnails)
         try:
             with atomic_write(path) as file:
-                kind = path.suffix.lower().removeprefix(".")
                 # Without its date the same results give the same file.
                 dpi = min(_DPI, _MOST_PIXELS / figure.get_figheight())
                 figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
@@ -79,19 +102,16 @@ def write_plot(results: Sequence[GroundingResult], path: Path) -> None:
 
 
 @contextmanager
-def _drawing() -> Iterator[None]:
+def _drawing(fonts: Sequence[str]) -> Iterator[None]:
     """Matplotlib's own defaults, whatever the user has set, and nothing of it on standard error."""
-    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # it tells of caches that it builds
     import matplotlib
-    from matplotlib import font_manager
 
-    installed = set(font_manager.get_font_names())
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that no font has
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
-                "font.family": ["DejaVu Sans", *[name for name in _FONTS if name in installed][:1]],
+                "font.family": list(fonts),
                 "font.size": 9,
                 "svg.fonttype": "none",
                 "svg.hashsalt": "vtg",
@@ -101,6 +121,64 @@ def _drawing() -> Iterator[None]:
             }
         )
         yield
+
+
+def _fonts_for(text: str) -> tuple[list[str], str]:
+    """Names of fonts that have the letters of a text between them, and the letters that none has."""
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # it tells of caches that it builds
+    from matplotlib import font_manager
+
+    # Characters that change others, or show nothing, need no shape of their own.
+    missing = {letter for letter in text if unicodedata.category(letter) not in ("Zs", "Cf", "Mn", "Cc")}
+    missing -= _letters(font_manager.findfont(_FONT))
+    fonts = [_FONT]
+    if not missing:
+        return fonts, ""
+    # Matplotlib remembers its list of fonts for ever, whatever is installed later.
+    listed = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for file in font_manager.findSystemFonts():
+        if file not in listed:
+            with suppress(OSError, RuntimeError):  # not a font it can read
+                font_manager.fontManager.addfont(file)
+    files: dict[str, str] = {}
+    for entry in font_manager.fontManager.ttflist:
+        usable = entry.style == "normal" and not entry.name.startswith(_PLACEHOLDER)
+        if usable and (entry.weight == _REGULAR or entry.name not in files):
+            files[entry.name] = entry.fname
+    known = [name for name in _FONTS if name in files]
+    for name in [*known, *sorted(files.keys() - set(known))]:
+        found = missing & _letters(files[name])
+        if found:
+            fonts.append(name)
+            missing -= found
+        if not missing:
+            break
+    return fonts, "".join(sorted(missing))
+
+
+def _letters(file: str) -> set[str]:
+    """What a font can draw; nothing if it holds pictures only, as most with coloured emoji do."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(file)
+        if not font.scalable:
+            return set()
+        return set(map(chr, font.get_charmap()))
+    except (OSError, RuntimeError):
+        return set()
+
+
+def _head(result: GroundingResult) -> str:
+    """What stands above the picture."""
+    name = Path(one_line(result.video)).name
+    return f"{name} · {timecode(result.duration_s)} · {result.model} on {' + '.join(result.features)}"
+
+
+def _title(result: GroundingResult) -> str:
+    """What stands above a panel."""
+    title = one_line(result.query)
+    return title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1] + "…"
 
 
 def _draw(
@@ -119,13 +197,8 @@ def _draw(
     # An object of its own, not pyplot: nothing opens a window or stays in memory.
     figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
     first = results[0]
-    head = (
-        f"{Path(one_line(first.video)).name} · {timecode(first.duration_s)} · {first.model} on "
-        + " + ".join(first.features)
-    )
-    figure.text(
-        _LEFT_IN / _WIDTH_IN, 1 - 0.3 / height_in, head, color="#444444", parse_math=False, va="baseline"
-    )
+    place = (_LEFT_IN / _WIDTH_IN, 1 - 0.3 / height_in)
+    figure.text(*place, _head(first), color="#444444", parse_math=False, va="baseline")
 
     def axes(top_in: float, panel_in: float, **options: Any) -> Any:
         box = (_LEFT_IN, height_in - top_in - panel_in, across_in, panel_in)
@@ -159,11 +232,8 @@ def _panel(axes: Any, result: GroundingResult, number: int, rows: Sequence[int],
     margin = 0.02 * (high - low or 1)
     axes.set_ylim(low, high + margin)
     axes.patch.set_gid(f"axes-{number}")
-    title = one_line(result.query)
-    if len(title) > _TITLE_LENGTH:
-        title = title[: _TITLE_LENGTH - 1] + "…"
     pad = 21 + 72 * _LANE_IN * max(rows, default=0)  # points
-    axes.set_title(title, loc="left", fontweight="bold", color="black", pad=pad, parse_math=False)
+    axes.set_title(_title(result), loc="left", fontweight="bold", color="black", pad=pad, parse_math=False)
     if scores:
         edges_s = [k * length_s for k in range(len(scores) + 1)]
         axes.stairs(scores, edges_s, baseline=low, fill=True, color=colour, alpha=0.35, linewidth=0)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -34,3 +38,51 @@ def clean_environment(home: Path) -> dict[str, str]:
         "VTG_OFFLINE": "1",
         "COLUMNS": "100",
     }
+
+
+class Watching:
+    """`vtg ground --watch` in a process of its own, with what it says."""
+
+    def __init__(self, *arguments: str | Path, home: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "vtg_cli.main", "ground", *map(str, arguments)],
+            env=clean_environment(home) | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.said: dict[str, list[str]] = {"out": [], "err": []}
+        self._threads = [
+            threading.Thread(target=self._read, args=(name, stream), daemon=True)
+            for name, stream in (("out", self._process.stdout), ("err", self._process.stderr))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, name: str, stream: Iterator[str]) -> None:
+        for line in stream:
+            self.said[name].append(line.rstrip("\n"))
+
+    def __enter__(self) -> Watching:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def wait_for(self, stream: str, text: str, *, times: int = 1, at_most_s: float = 90) -> None:
+        """Wait until so many lines hold a text."""
+        end_s = time.monotonic() + at_most_s
+        while sum(text in line for line in self.said[stream]) < times:
+            assert time.monotonic() < end_s, self.said
+            assert self._process.poll() is None, self.said
+            time.sleep(0.05)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal to it and its children, as a terminal does; returns the exit code."""
+        os.killpg(self._process.pid, number)
+        code = self._process.wait(timeout=60)
+        for thread in self._threads:
+            thread.join(timeout=10)
+        return code

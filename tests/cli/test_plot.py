@@ -90,6 +90,49 @@ def test_png_grows_with_queries_and_has_their_colours(video, tmp_path):
     assert sizes[0][1] < sizes[1][1]
 
 
+def has_letters(text: str) -> bool:
+    from matplotlib import font_manager, ft2font
+
+    return any(
+        set(map(ord, text)) <= set(ft2font.FT2Font(file).get_charmap())
+        for file in font_manager.findSystemFonts()
+        if "CJK" in file
+    )
+
+
+def test_letters_that_matplotlib_lacks_are_drawn_by_fonts_that_have_them(
+    video, tmp_path, monkeypatch, capsys
+):
+    from matplotlib import font_manager
+
+    if not has_letters("猫犬"):
+        pytest.skip("no font with Chinese letters is installed")
+    # As the list is that matplotlib made, and keeps, before such a font was installed.
+    entries = [entry for entry in font_manager.fontManager.ttflist if "CJK" not in entry.name]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", entries)
+    pictures = []
+    for query in ("猫", "犬", "猫犬 日本 한국어"):
+        write_plot([answer(video, query)], tmp_path / "a.png")
+        with Image.open(tmp_path / "a.png") as picture:
+            pictures.append(np.asarray(picture))
+    assert (pictures[0] != pictures[1]).any()  # boxes are all the same
+    assert capsys.readouterr().err == ""
+
+
+def test_letters_that_no_font_has_are_told(video, tmp_path, monkeypatch, capsys):
+    from matplotlib import font_manager
+
+    own = [entry for entry in font_manager.fontManager.ttflist if "mpl-data" in entry.fname]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)  # a system without any
+    write_plot([answer(video, "a cat 猫")], tmp_path / "a.png")
+    told = capsys.readouterr().err
+    assert "no font that is installed has 猫" in told
+    assert len(told.splitlines()) == 1
+    write_plot([answer(video, "a cat 猫")], tmp_path / "a.svg")  # its letters are drawn elsewhere
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("moments", "scores"),
     [((), (0.1, 0.2, 0.3, 0.4)), (MOMENTS, ()), (MOMENTS, (-3.0, 5.0)), (MOMENTS, (2.0,) * 4)],

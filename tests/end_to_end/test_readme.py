@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import EXAMPLES, clean_environment, vtg
+from tests.cli.running import EXAMPLES, Watching, clean_environment, vtg
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -43,6 +43,12 @@ def folder(tmp_path_factory) -> Path:
 def test_command_of_the_readme(command, folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert command[0] == "vtg"
+    if "--watch" in command:
+        # It goes on until it is told to end.
+        with Watching(*command[2:], home=folder) as watching:
+            watching.wait_for("out", "one.mp4")
+            assert watching.end() == 0
+        return
     done = vtg(*command[1:], home=folder)
     if command[1:3] == ["weights", "pull"]:
         # There is no network in tests: the name is known, and the way out is told.

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from extractors.cutting import VideoCutter
+from extractors.cutting import VideoCutter, join
 from extractors.errors import UsageError, VideoError
 from extractors.video import probe
 from tests.extractors.rendering import render
@@ -115,7 +115,10 @@ def look(path: Path) -> Seen:
     frames = np.stack([frame.to_ndarray(format="rgb24") for frame in shown])
     times_s = np.array([frame.time for frame in shown]) - start_s
     samples, audio_start_s = _sound(path)
-    bright = frames[:, :, :].mean(axis=(1, 2, 3)) > 150
+    height, width = frames.shape[1:3]
+    # The middle: there may be black beside it.
+    middle = frames[:, height // 3 : -height // 3, width // 3 : -width // 3]
+    bright = middle.mean(axis=(1, 2, 3)) > 150
     flashes = [times_s[i] for i in range(len(bright)) if bright[i] and (i == 0 or not bright[i - 1])]
     beeps_s: list[float] = []
     if samples is not None:
@@ -275,11 +278,14 @@ def test_a_silent_video_gives_a_silent_clip(tmp_path):
     assert len(look(tmp_path / "clip.mp4").frames) == 30
 
 
+DEEP = {"codec": "libx265", "pixel_format": "yuv420p10le", "options": {"x265-params": "log-level=none"}}
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"size": (161, 121), "pixel_format": "yuv444p"},
-        {"codec": "libx265", "pixel_format": "yuv420p10le", "options": {"x265-params": "log-level=none"}},
+        DEEP,
         {"codec": "mjpeg", "pixel_format": "yuvj420p"},
     ],
     ids=["odd-444", "10-bit", "full-range"],
@@ -292,16 +298,40 @@ def test_other_pixels_look_the_same(tmp_path, options):
     assert psnr(clip.frames[0], source.frames[6][:height, :width]) > 28
 
 
-def test_pixel_shape_and_colour_tags_stay(tmp_path):
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_colours_of_ten_bits_stay(tmp_path, suffix):
+    path = signal_video(tmp_path / "v.mkv", **DEEP)
+    cutter, target, span = VideoCutter(path), tmp_path / f"clip{suffix}", (0.8, 2.9)
+    cutter.cut(target, [span])
+    check_exact(look(path), look(target), span, 1 / 30)
+    assert cutter.loss == ""
+    with av.open(str(target)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("hevc", "yuv420p10le")
+        assert suffix == ".mkv" or stream.codec_context.codec_tag == "hvc1"
+
+
+def test_it_is_said_when_colours_lose_bits(tmp_path, monkeypatch):
+    path = signal_video(tmp_path / "v.mkv", length_s=1, **DEEP)
+    monkeypatch.setattr("extractors.clip_file._DEEP_CODEC", "none")  # a PyAV built without it
+    cutter = VideoCutter(path)
+    cutter.cut(tmp_path / "clip.mp4", [(0.2, 0.8)])
+    assert "8, as this PyAV has no HEVC encoder" in cutter.loss
+    assert look(tmp_path / "clip.mp4").codecs == ["h264", "aac"]
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("libx264", "yuv420p"), ("libx265", "yuv420p10le")])
+def test_pixel_shape_and_colour_tags_stay(tmp_path, codec, pixels):
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        stream = container.add_stream(codec, rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, pixels
         context = stream.codec_context
         context.sample_aspect_ratio = Fraction(4, 3)
         context.color_range, context.color_primaries, context.color_trc, context.colorspace = 1, 9, 16, 9
         for _ in range(30):
-            container.mux(stream.encode(av.VideoFrame(160, 120, "yuv420p")))
+            container.mux(stream.encode(av.VideoFrame(160, 120, pixels)))
         container.mux(stream.encode(None))
     VideoCutter(path).cut(tmp_path / "clip.mp4", [(0.2, 0.8)])
     with av.open(str(tmp_path / "clip.mp4")) as container:
@@ -339,6 +369,116 @@ def test_a_copy_starts_at_the_key_frame_before(tmp_path, suffix, options):
         expected = [flash_s - held[0] for flash_s in source.flashes_s if held[0] <= flash_s < held[1]]
         assert clip.flashes_s == pytest.approx(expected, abs=0.002)
         assert clip.beeps_s == pytest.approx(clip.flashes_s, abs=SYNC_S)
+
+
+@pytest.mark.parametrize("fps", [*FRAME_RATES, None], ids=str)
+def test_a_copy_holds_the_frames_and_the_sound_of_its_span(tmp_path, fps):
+    timing = {"times_s": VFR} if fps is None else {"fps": fps}
+    path = signal_video(tmp_path / "v.mp4", gop=12, **timing)
+    source, frame_s = look(path), 1 / 10 if fps is None else 1 / float(fps)
+    with av.open(str(path)) as container:
+        keys_s = [
+            float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.is_keyframe
+        ]
+    for number, span in enumerate(((0.7, 1.6), (2.2, 3.4))):
+        held = VideoCutter(path).copy(tmp_path / f"copy{number}.mp4", span)
+        clip = look(tmp_path / f"copy{number}.mp4")
+        # It starts at the last key frame at or before its span, and has what comes up to its end.
+        assert held[0] == pytest.approx(max(key_s for key_s in keys_s if key_s <= span[0] + 1e-3), abs=1e-3)
+        assert span[1] - frame_s - 1e-3 <= held[1] <= span[1] + 4 * frame_s
+        assert clip.length_s == pytest.approx(held[1] - held[0], abs=frame_s + 0.025)  # a block of sound
+        first = on_show(source, held[0])
+        assert psnr(clip.frames[0], source.frames[first]) > 50
+        expected = [flash_s - held[0] for flash_s in source.flashes_s if held[0] <= flash_s < held[1]]
+        assert clip.flashes_s == pytest.approx(expected, abs=0.002)
+        assert clip.beeps_s == pytest.approx(clip.flashes_s, abs=SYNC_S)
+
+
+# Several videos.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_videos_of_all_sizes_and_rates_are_joined(tmp_path, suffix):
+    options = [
+        {"fps": Fraction(30000, 1001), "size": (160, 120)},
+        {"fps": Fraction(24000, 1001), "size": (320, 180), "layout": "mono", "rate": 22050},
+        {"fps": 60, "size": (160, 120), "rotation": 90, "audio_codec": "libmp3lame", "rate": 44100},
+        {"times_s": VFR, "size": (120, 160)},
+        {"fps": 25, "size": (322, 182), **DEEP},
+    ]
+    paths = [signal_video(tmp_path / f"v{k}.mkv", **one) for k, one in enumerate(options)]
+    silent = render(tmp_path / "silent.mp4", frames=50, fps=25, width=160, height=120)
+    parts = [(path, (0.7, 1.9)) for path in paths]
+    parts.insert(2, (silent, (0.5, 1.5)))
+    parts.append((paths[0], (2.2, 3.1)))
+    joined = join(tmp_path / f"all{suffix}", parts)
+    clip = look(tmp_path / f"all{suffix}")
+    assert clip.frames.shape[1:3] == (182, 322)  # the largest
+    assert clip.rotation == 0
+    assert clip.audio_tracks == 1
+    assert clip.codecs == ["hevc", "aac"]
+    # Matroska counts the last block of sound in full.
+    assert clip.length_s == pytest.approx(joined.length_s, abs=3e-3 if suffix == ".mp4" else 0.025)
+    assert joined.note == ""
+    expected, at_s = [], 0.0
+    for (path, span), held in zip(parts, joined.spans, strict=True):
+        assert held == pytest.approx(span, abs=1 / 10)
+        if path != silent:
+            expected += [at_s + event_s - held[0] for event_s in EVENTS_S if held[0] <= event_s < held[1]]
+        at_s += held[1] - held[0]
+    assert len(expected) == 6
+    assert clip.beeps_s == pytest.approx(expected, abs=0.003)
+    assert clip.flashes_s == pytest.approx(expected, abs=1 / 10)
+    assert clip.flashes_s == pytest.approx(clip.beeps_s, abs=SYNC_S)
+    # Portraits stand upright, and whole, between black.
+    upright = clip.frames[on_show(clip, 1.2 * 2 + 1.0 + 0.1)]
+    assert upright[:, :80].mean() < 5
+    assert upright[:, -80:].mean() < 5
+    assert upright[:, 140:180].mean() > 30
+
+
+def test_frames_that_are_joined_look_the_same(tmp_path):
+    large = signal_video(tmp_path / "large.mp4", size=(320, 240))
+    small = signal_video(tmp_path / "small.mp4", size=(160, 120), fps=25)
+    joined = join(tmp_path / "all.mp4", [(large, (0.5, 1.2)), (small, (1.5, 2.0))])
+    clip, first_s = look(tmp_path / "all.mp4"), joined.spans[0][1] - joined.spans[0][0]
+    assert psnr(clip.frames[0], look(large).frames[on_show(look(large), 0.5)]) > 30
+    second = clip.frames[on_show(clip, first_s + 2e-3)]
+    # Made twice as large, so every second pixel of it is about one of the source's.
+    assert psnr(second[::2, ::2], look(small).frames[on_show(look(small), 1.5)]) > 25
+
+
+def test_stretches_of_one_video_keep_all_that_a_cut_keeps(tmp_path):
+    path = signal_video(tmp_path / "v.mkv", tracks=2, length_s=2, rotation=90)
+    joined = join(tmp_path / "all.mp4", [(path, (0.2, 0.6)), (path, (1.0, 1.5))])
+    clip = look(tmp_path / "all.mp4")
+    assert (clip.audio_tracks, clip.rotation) == (2, look(path).rotation)
+    assert clip.length_s == pytest.approx(joined.length_s, abs=2e-3)
+
+
+def test_colours_that_do_not_go_together_are_told(tmp_path):
+    plain, bright = signal_video(tmp_path / "a.mp4", length_s=1), tmp_path / "b.mp4"
+    with av.open(str(bright), "w") as container:
+        stream = container.add_stream("libx265", rate=30, options=DEEP["options"])
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p10le"
+        stream.codec_context.color_trc = 18  # HLG
+        for _ in range(30):
+            container.mux(stream.encode(av.VideoFrame(160, 120, "yuv420p10le")))
+        container.mux(stream.encode(None))
+    assert "HDR" in join(tmp_path / "all.mp4", [(plain, (0.2, 0.6)), (bright, (0.2, 0.6))]).note
+
+
+def test_what_cannot_be_joined_is_refused(tmp_path):
+    path = signal_video(tmp_path / "v.mp4", length_s=1)
+    (tmp_path / "notes.mp4").write_text("these are notes")
+    with pytest.raises(UsageError, match="no stretch"):
+        join(tmp_path / "all.mp4", [])
+    with pytest.raises(UsageError, match="is the video that is cut"):
+        join(path, [(path, (0, 1)), (signal_video(tmp_path / "w.mp4", length_s=1), (0, 1))])
+    with pytest.raises(VideoError, match=r"notes\.mp4"):
+        join(tmp_path / "all.mp4", [(path, (0, 1)), (tmp_path / "notes.mp4", (0, 1))])
+    assert not (tmp_path / "all.mp4").exists()
 
 
 def test_frames_without_times_are_counted(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, VtgError
+from vtg_cli.console import answering
 
 if TYPE_CHECKING:
     from model.moments import GroundingResult
@@ -46,6 +47,11 @@ FORMATS = (
     Format("text", "plain_text", ".txt"),
     Format("chapters", "chapters"),
 )
+
+APPENDED = ("jsonl", "csv")
+"""Names of the formats whose files can be written to their end, as answers come."""
+
+_HEADED = ("csv",)  # whose first line is a heading, once a file
 
 
 def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]:
@@ -90,19 +96,68 @@ def write_output(results: Sequence[GroundingResult], output: str, form: Format) 
     """
     from extractors.atomic import atomic_write
 
-    text = io.StringIO(newline="")
-    import_module(f"{__name__}.{form.module}").write(results, text)
-    # Names of files need not be text; what is not comes out as escapes, which JSON reads back as they were.
-    data = text.getvalue().encode("utf-8", "backslashreplace")
+    data = _rendered(results, form)
     if output == STDOUT:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        _print(data)
         return
     try:
         with atomic_write(output) as file:
             file.write(data)
     except OSError as error:
         raise VtgError(f"{output}: cannot be written ({error.strerror or error})") from error
+
+
+class Appender:
+    """Writes results as they come, after what a file holds already, or to standard output; each stands there at once.
+
+    Args:
+        output: the file, made with its folder if missing, or `-`.
+        form: a format of APPENDED.
+    """
+
+    def __init__(self, output: str, form: Format) -> None:
+        self._output = output
+        self._form = form
+        self._begun = False
+
+    def append(self, results: Sequence[GroundingResult]) -> None:
+        """Add results.
+
+        Raises:
+            VtgError: if the file cannot be written.
+        """
+        data = _rendered(results, self._form)
+        _, _, rows = data.partition(b"\n") if self._form.name in _HEADED else (b"", b"", data)
+        if self._output == STDOUT:
+            _print(rows if self._begun else data)
+            self._begun = True
+            return
+        path = Path(self._output)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab+") as file:
+                end = file.seek(0, io.SEEK_END)
+                if end:
+                    file.seek(-1, io.SEEK_END)
+                # A writer that was killed may have left half a line.
+                border = b"\n" if end and file.read(1) != b"\n" else b""
+                # In one piece, so that an interrupt leaves no half line.
+                file.write(border + (rows if end else data))
+        except OSError as error:
+            raise VtgError(f"{self._output}: cannot be written ({error.strerror or error})") from error
+
+
+def _rendered(results: Sequence[GroundingResult], form: Format) -> bytes:
+    text = io.StringIO(newline="")
+    import_module(f"{__name__}.{form.module}").write(results, text)
+    # Names of files need not be text; what is not comes out as escapes, which JSON reads back as they were.
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _print(data: bytes) -> None:
+    with answering():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def one_line(text: str) -> str:
