@@ -448,11 +448,13 @@ def test_a_kill_in_the_middle_of_writing_leaves_a_whole_entry(cache: FeatureCach
     code = """
 import sys
 import numpy as np
-from extractors.cache import FeatureCache
+from extractors.cache import FeatureCache, video_identity
 from tests.extractors.test_cache import SPEC, _info
 features = np.zeros((400_000, 4))
+cache = FeatureCache(sys.argv[1])
+claim = cache.try_claim(video_identity(sys.argv[2]))
 while True:
-    FeatureCache(sys.argv[1]).store_video(sys.argv[2], SPEC, features, _info(sys.argv[2]))
+    cache.store_video(sys.argv[2], SPEC, features, _info(sys.argv[2]))
     print("stored", flush=True)
 """
     interrupted = 0
@@ -509,6 +511,7 @@ def test_a_claim_clears_what_a_killed_writer_of_this_video_left(cache: FeatureCa
     entry = _store(cache, video)
     leftover = _video(entry.with_name(f".{entry.name}.0123456789ab.tmp"))
     other = _video(entry.with_name(f".{'f' * 32}.npz.0123456789ab.tmp"))
+    _video(cache.root / ".claims" / f"{file_identity(video)}.lock")
     claim = cache.try_claim(file_identity(video))
     assert claim is not None
     claim.release()
