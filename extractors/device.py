@@ -22,13 +22,13 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: if the name is unknown or this machine has no such device.
     """
+    kind, _, index = name.partition(":")
+    if kind not in {"auto", "cpu", "cuda", "mps"} or (index and (kind != "cuda" or not index.isdecimal())):
+        raise UsageError(f"unknown device '{name}'; known are {', '.join(DEVICES)}")
     import torch
 
-    kind, _, index = name.partition(":")
-    if kind == "auto" and not index:
+    if kind == "auto":
         return torch.device(_best_device())
-    if kind not in {"cpu", "cuda", "mps"} or (index and (kind != "cuda" or not index.isdecimal())):
-        raise UsageError(f"unknown device '{name}'; known are {', '.join(DEVICES)}")
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(index or 0) >= count:
@@ -39,13 +39,32 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def resolve_devices(names: str) -> tuple[str, ...]:
+    """Read a list of devices to work on at once.
+
+    Args:
+        names: with commas between; a number N stands for `cuda:N`. A device named twice is there twice.
+
+    Returns:
+        Their names, as `resolve_device` takes them, in order.
+
+    Raises:
+        UsageError: if a name is unknown or this machine has no such device.
+    """
+    wanted = [name.strip() for name in names.split(",")]
+    wanted = [f"cuda:{name}" if name.isascii() and name.isdecimal() else name for name in wanted]
+    # A list of CPUs is known to be right without torch, which takes seconds to load.
+    return tuple(name if name == "cpu" else str(resolve_device(name)) for name in wanted)
+
+
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Turn a precision's name into the number format an encoder computes in.
 
     Args:
-        name: `fp32`, `bf16`, `fp16`, or `auto`: fp16 on CUDA, as the published features were made;
-            bf16 on CPUs that multiply it in hardware, where it is about twice as fast (on AVX512-BF16) or more
-            (on AMX) and features keep a cosine of .9997 or more to those of fp32; else fp32.
+        name: `fp32`, `bf16`, `fp16`, or `auto`: fp16 on CUDA GPUs with tensor cores, where it has as many digits as the
+            published `clip` features were made with, eight times those of bf16; bf16 on CPUs that multiply it in
+            hardware, where it is about twice as fast (on AVX512-BF16) or more (on AMX) and features keep a cosine of
+            .9997 or more to those of fp32; else fp32.
         device: where it will run.
 
     Raises:
@@ -55,14 +74,28 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
     if name == "auto":
         if device.type == "cuda":
-            return torch.float16
+            return torch.float16 if has_tensor_cores(_capability(device)) else torch.float32
         return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bf16() else torch.float32
     known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if name not in known:
         raise UsageError(f"unknown precision '{name}'; known are {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
         raise UsageError("precision 'fp16' is for GPUs; on a CPU use fp32, bf16 or auto")
+    if name == "bf16" and device.type == "cuda" and not multiplies_bf16(_capability(device)):
+        raise UsageError(
+            f"precision 'bf16' is not for this GPU ({device}), which is too old; use fp16, fp32 or auto"
+        )
     return known[name]
+
+
+def has_tensor_cores(capability: tuple[int, int]) -> bool:
+    """Whether a CUDA GPU of a compute capability multiplies fp16 faster than fp32; some without are far slower."""
+    return capability >= (7, 0)
+
+
+def multiplies_bf16(capability: tuple[int, int]) -> bool:
+    """Whether a CUDA GPU of a compute capability has bf16 products in hardware."""
+    return capability >= (8, 0)
 
 
 def cpu_multiplies_bf16() -> bool:
@@ -71,6 +104,13 @@ def cpu_multiplies_bf16() -> bool:
 
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(device)
+    return major, minor
 
 
 def _best_device() -> str:

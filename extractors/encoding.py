@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
 from extractors.errors import VideoError
+from extractors.pending import OverlappingEncoder, PendingRows
 from extractors.prefetch import Opened
 from extractors.video import ClipChunk
+
+_ON_THEIR_WAY = 2  # batches an encoder may be at: one that is computed, one that is copied
 
 
 class Encoding:
@@ -108,9 +112,12 @@ class Batches:
                 yield
 
     def flush(self) -> Iterator[None]:
-        """Encode what waits, in batches that are not full; yields after each."""
+        """Encode what waits, in batches that are not full, and wait for all rows; yields after each."""
         for waiting in self._queues.values():
             if waiting.flush():
+                yield
+        for waiting in self._queues.values():
+            if waiting.collect(leave=0):
                 yield
 
     def drop(self, video: Encoding) -> None:
@@ -127,13 +134,33 @@ class _Part:
     clips: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A batch that is being encoded."""
+
+    parts: Sequence[_Part]
+    rows: PendingRows
+
+
+@dataclass(frozen=True)
+class _Done:
+    """Rows that are there; a `PendingRows`."""
+
+    array: NDArray[np.float32]
+    is_ready: bool = True
+
+    def rows(self) -> NDArray[np.float32]:
+        return self.array
+
+
 class _Queue:
-    """Clips on their way into one encoder."""
+    """Clips on their way into one encoder, and rows on their way out of it."""
 
     def __init__(self, encoder: VideoEncoder) -> None:
         self._encoder = encoder
         self._limit: int | None = None
         self._parts: list[_Part] = []
+        self._sent: deque[_Sent] = deque()
 
     @property
     def _batch_size(self) -> int:
@@ -162,24 +189,48 @@ class _Queue:
                 yield
 
     def flush(self) -> bool:
-        """Encode what is waiting, be it less than a batch; returns whether there was anything."""
+        """Encode what is waiting, be it less than a batch; returns whether there was anything.
+
+        Its rows may come later, in `collect`.
+        """
         if not self._parts:
             return False
         parts, self._parts = self._parts, []
-        clips = parts[0].clips if len(parts) == 1 else np.concatenate([part.clips for part in parts])
-        start = 0
-        rows = self._encode(clips, parts)
-        for part in parts:
-            end = start + len(part.clips)
-            part.video.waiting -= len(part.clips)
-            if part.video.error is None:
-                part.video.take(self._encoder, rows[start:end])
-            start = end
+        self._sent.append(_Sent(parts, self._send(parts)))
+        self.collect(leave=_ON_THEIR_WAY)
         return True
+
+    def collect(self, *, leave: int) -> bool:
+        """Hand out the rows that are there, and wait until only `leave` batches are not; returns whether any came."""
+        came = False
+        while self._sent and (len(self._sent) > leave or self._sent[0].rows.is_ready):
+            sent = self._sent.popleft()
+            rows = self._checked(sent.rows.rows(), sum(len(part.clips) for part in sent.parts))
+            start = 0
+            for part in sent.parts:
+                end = start + len(part.clips)
+                part.video.waiting -= len(part.clips)
+                if part.video.error is None:
+                    part.video.take(self._encoder, rows[start:end])
+                start = end
+            came = True
+        return came
 
     def drop(self, video: Encoding) -> None:
         video.waiting -= sum(len(part.clips) for part in self._parts if part.video is video)
         self._parts = [part for part in self._parts if part.video is not video]
+
+    def _send(self, parts: Sequence[_Part]) -> PendingRows:
+        """Begin to encode a batch, or encode it where the encoder knows no beginning."""
+        if isinstance(self._encoder, OverlappingEncoder):
+            try:
+                return self._encoder.submit([part.clips for part in parts])
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self.collect(leave=0)  # what is being encoded has memory that would be of use
+        clips = parts[0].clips if len(parts) == 1 else np.concatenate([part.clips for part in parts])
+        return _Done(self._encode(clips, parts))
 
     def _encode(self, clips: NDArray[np.uint8], parts: Sequence[_Part]) -> NDArray[np.float32]:
         """Encode a batch, in ever smaller ones while memory does not suffice."""
@@ -212,10 +263,12 @@ class _Queue:
                 reason = f"out of memory with a single clip in '{name}'; try device cpu"
                 raise VideoError("", reason) from error
             return None
-        if rows.shape != (len(clips), self._encoder.spec.dim):
-            raise ValueError(
-                f"encoder '{name}' gave {rows.shape} for {len(clips)} clips of {self._encoder.spec.dim}"
-            )
+        return self._checked(rows, len(clips))
+
+    def _checked(self, rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        spec = self._encoder.spec
+        if rows.shape != (count, spec.dim):
+            raise ValueError(f"encoder '{spec.name}' gave {rows.shape} for {count} clips of {spec.dim}")
         return rows
 
 

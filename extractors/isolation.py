@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from extractors.clips import Sampling
 from extractors.errors import VideoError
-from extractors.video import ClipChunk, Decoder, VideoInfo
+from extractors.video import CHUNK_S, ClipChunk, Decoder, VideoInfo
 
 STALL_S = 120.0
-"""Seconds without a sign of progress after which a video is given up: a chunk of 30 s of 4K video takes less."""
+"""Seconds without a sign of progress after which a video is given up: a chunk of 4K video takes far less."""
 
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_ARRAY_BYTES = 1 << 32
@@ -43,6 +43,7 @@ class DecodeProcess:
         self._stall_s = stall_s
         self._command = list(command) if command is not None else _worker_command()
         self._process: subprocess.Popen[bytes] | None = None
+        self._aborted = False
 
     def __enter__(self) -> DecodeProcess:
         return self
@@ -60,7 +61,7 @@ class DecodeProcess:
         path: str | Path,
         samplings: Sequence[Sampling],
         *,
-        chunk_s: float = 30.0,
+        chunk_s: float = CHUNK_S,
         first_chunk_s: float | None = None,
         decoder: Decoder = "auto",
     ) -> IsolatedReader:
@@ -83,7 +84,8 @@ class DecodeProcess:
             process.wait()
 
     def abort(self) -> None:
-        """End the child from another thread; the one that waits for it gets a VideoError."""
+        """End the child from another thread, for good; the one that waits for it gets a VideoError."""
+        self._aborted = True
         process = self._process
         if process is not None:
             process.kill()
@@ -95,12 +97,19 @@ class DecodeProcess:
         chunks_s: tuple[float, float | None],
         decoder: Decoder,
     ) -> None:
-        """Tell the child, started if need be, to decode a video."""
+        """Tell the child, started if need be, to decode a video.
+
+        Raises:
+            VideoError: after `abort`.
+        """
         if self._process is None or self._process.poll() is not None:
             self.stop()
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
+        if self._aborted:  # be it while the child was being started
+            self.stop()
+            raise VideoError(path, "not decoded, as the run was ended")
         line = {
             "path": str(path),
             "samplings": [sampling.__dict__ for sampling in samplings],

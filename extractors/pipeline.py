@@ -16,7 +16,7 @@ from extractors.cache import CachedFeatures, FeatureCache
 from extractors.encoding import Batches, Encoding
 from extractors.errors import UsageError, VideoError
 from extractors.prefetch import DecodeAhead, Ended, Failed, Found, Message, Opened, Waiting
-from extractors.video import Decoder, VideoInfo
+from extractors.video import CHUNK_S, Decoder, VideoInfo
 
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
@@ -123,7 +123,7 @@ def extract_features(
     *,
     overwrite: bool = False,
     on_event: Callable[[Event], None] | None = None,
-    chunk_s: float = 30.0,
+    chunk_s: float = CHUNK_S,
     decoder: Decoder = "auto",
     stall_s: float | None = None,
 ) -> ExtractionReport:
@@ -162,7 +162,7 @@ def extract_features(
     cache.sweep()
     emit = on_event or _ignore
     with closing(
-        _outcomes(
+        make_outcomes(
             videos,
             encoders,
             cache,
@@ -187,7 +187,7 @@ def encode_video(
     *,
     overwrite: bool = False,
     on_event: Callable[[Event], None] | None = None,
-    chunk_s: float = 30.0,
+    chunk_s: float = CHUNK_S,
     decoder: Decoder = "auto",
 ) -> dict[str, CachedFeatures]:
     """Features of one video, from the cache where they are there, made and stored where not.
@@ -205,7 +205,9 @@ def encode_video(
     """
     emit = on_event or _ignore
     with closing(
-        _outcomes([Path(path)], encoders, cache, emit, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder)
+        make_outcomes(
+            [Path(path)], encoders, cache, emit, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder
+        )
     ) as outcomes:
         outcome = next(outcomes)
     emit(outcome.result)
@@ -219,7 +221,8 @@ def collect_videos(paths: Sequence[str | Path]) -> list[Path]:
 
     Args:
         paths: files are taken as they are; folders are searched with their subfolders for files of
-            `VIDEO_SUFFIXES`, hidden ones left out; a pattern (`*`, `?`, `[...]`, `**`) stands for what it
+            `VIDEO_SUFFIXES`, hidden ones left out, and subfolders that cannot be searched are listed themselves; a
+            pattern (`*`, `?`, `[...]`, `**`) stands for what it
             matches.
 
     Returns:
@@ -255,7 +258,8 @@ def collect_videos(paths: Sequence[str | Path]) -> list[Path]:
 
 def _videos_in(folder: Path) -> Iterator[Path]:
     visited = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    closed: list[OSError] = []
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=closed.append):
         real = os.path.realpath(parent)
         if real in visited:  # a link back up the tree
             folders.clear()
@@ -263,6 +267,8 @@ def _videos_in(folder: Path) -> Iterator[Path]:
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(files) if _is_video_name(name))
+    # A folder that cannot be looked into may hold videos: it is listed, and fails as a video does.
+    yield from (Path(error.filename) for error in closed)
 
 
 def _videos_matching(pattern: str) -> Iterator[Path]:
@@ -280,7 +286,16 @@ def _is_video_name(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
+    """What became of a video, and its features where there are any.
+
+    Attributes:
+        index: its place in the list of videos.
+        result: the event that ends it.
+        features: by name; none if it failed.
+        error: why it failed.
+    """
+
     index: int
     result: VideoFinished
     features: Mapping[str, CachedFeatures]
@@ -291,7 +306,7 @@ def _ignore(event: Event) -> None:
     pass
 
 
-def _outcomes(
+def make_outcomes(
     paths: Sequence[Path],
     encoders: Sequence[VideoEncoder],
     cache: FeatureCache,
@@ -301,8 +316,12 @@ def _outcomes(
     chunk_s: float,
     decoder: Decoder,
     stall_s: float | None = None,
-) -> Generator[_Outcome, None, None]:
-    """What becomes of each video, as it comes out; closing the generator ends the decoding thread."""
+) -> Generator[Outcome, None, None]:
+    """What becomes of each video, as it comes out; closing the generator ends the decoding thread.
+
+    The events before a video's last go to `emit`. Paths are read one by one as the decoder is ready for them. Arguments
+    and errors are otherwise those of `extract_features`.
+    """
     names = [encoder.spec.name for encoder in encoders]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"give one encoder or more, each of another feature name, not [{', '.join(names)}]")
@@ -338,7 +357,7 @@ class _Work:
         self._settled: set[int] = set()
         self._start_s = time.perf_counter()
 
-    def handle(self, message: Message) -> Iterator[_Outcome]:
+    def handle(self, message: Message) -> Iterator[Outcome]:
         """Do what a message asks for; yields the videos that are thereby done with."""
         index, path = message.index, self._paths[message.index]
         if index in self._settled:
@@ -364,13 +383,13 @@ class _Work:
             yield from self._advance(batches)
             yield from self._completed()
 
-    def flush(self) -> Iterator[_Outcome]:
+    def flush(self) -> Iterator[Outcome]:
         """Complete the videos that wait for nothing but a batch to fill."""
         if any(video.ended for video in self._open.values()):
             yield from self._advance(self._batches.flush())
             yield from self._completed()
 
-    def _advance(self, batches: Iterator[None]) -> Iterator[_Outcome]:
+    def _advance(self, batches: Iterator[None]) -> Iterator[Outcome]:
         """Encode batches, and say how far each brought the open videos."""
         before = {index: video.done_s for index, video in self._open.items()}
         for _ in batches:
@@ -380,7 +399,7 @@ class _Work:
                     self._emit(VideoProgress(video.path, video.done_s, video.info.duration_s))
             yield from self._completed()
 
-    def _completed(self) -> Iterator[_Outcome]:
+    def _completed(self) -> Iterator[Outcome]:
         for index, video in list(self._open.items()):
             if not video.is_complete:
                 continue
@@ -398,7 +417,7 @@ class _Work:
         status: Status,
         features: Mapping[str, CachedFeatures],
         error: VideoError | None = None,
-    ) -> _Outcome:
+    ) -> Outcome:
         self._messages.settle(index)
         self._settled.add(index)
         video = self._open.pop(index, None)
@@ -412,4 +431,4 @@ class _Work:
             duration_s=infos[0].duration_s if infos else 0.0,
         )
         self._start_s = now_s
-        return _Outcome(index, result, features, error)
+        return Outcome(index, result, features, error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,9 @@ from extractors.clips import Sampling
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from extractors.pending import PendingRows
+    from extractors.transfer import OverlappedNetwork
 
 
 class TorchVideoEncoder(ABC):
@@ -82,18 +85,32 @@ class TorchVideoEncoder(ABC):
             WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
             UsageError: on the first call, if the device or precision is not there.
         """
-        import torch
-
-        expected = (self._frames, FRAME_SIZE, FRAME_SIZE, 3)
-        if clips.dtype != np.uint8 or clips.shape[1:] != expected:
-            raise ValueError(f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {expected})")
+        sent = [
+            self.submit([clips[first : first + self.batch_size]])
+            for first in range(0, len(clips), self.batch_size)
+        ]
         rows = np.empty((len(clips), self._spec.dim), np.float32)
-        for first in range(0, len(clips), self.batch_size):
-            batch = np.require(clips[first : first + self.batch_size], requirements=["C", "W"])
-            with torch.inference_mode():
-                features = self._network(torch.from_numpy(batch))
-            rows[first : first + len(batch)] = features.cpu().numpy()
+        for index, pending in enumerate(sent):
+            rows[index * self.batch_size : (index + 1) * self.batch_size] = pending.rows()
         return rows
+
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+        """Begin to encode a batch; on CUDA it is copied while the batches before it are computed.
+
+        Args:
+            parts: clips as for `encode`, to be put together; `batch_size` in all at most. They may be reused at once.
+
+        Returns:
+            Its rows; what has no CUDA has computed them by now.
+
+        Raises:
+            As `encode`.
+        """
+        expected = (self._frames, FRAME_SIZE, FRAME_SIZE, 3)
+        for clips in parts:
+            if clips.dtype != np.uint8 or clips.shape[1:] != expected:
+                raise ValueError(f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {expected})")
+        return self._network.submit(parts)
 
     @abstractmethod
     def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -106,7 +123,29 @@ class TorchVideoEncoder(ABC):
         return resolve_device(self._options.device)
 
     @cached_property
-    def _network(self) -> Callable[[Tensor], Tensor]:
+    def _network(self) -> OverlappedNetwork:
         from extractors.device import resolve_precision
+        from extractors.transfer import OverlappedNetwork
 
-        return self._build(self._device, resolve_precision(self._options.precision, self._device))
+        network = self._build(self._device, resolve_precision(self._options.precision, self._device))
+        return OverlappedNetwork(
+            choosing_kernels(network) if self._device.type == "cuda" else network,
+            self._device,
+            clip_shape=(self._frames, FRAME_SIZE, FRAME_SIZE, 3),
+            dim=self._spec.dim,
+            batch_size=self.batch_size,
+        )
+
+
+def choosing_kernels(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A network whose convolutions cuDNN times at the first batch of each size, to take the fastest kernels after that.
+
+    Products of fp32 are not cut to TF32, which keeps three digits: who asks for fp32 asks for the digits.
+    """
+    import torch
+
+    def run(clips: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            return network(clips)
+
+    return run

@@ -37,6 +37,7 @@ def info(
                 "spec": None if usage.spec is None else usage.spec.to_json(),
                 "files": usage.files,
                 "size_bytes": usage.size_bytes,
+                "outdated": usage.outdated,
             }
             for usage in held.specs
         ]
@@ -55,6 +56,11 @@ def info(
             clip = f"{usage.spec.clip_length_s:g} s" if usage.spec and usage.spec.clip_length_s else ""
             table.add_row(escape(usage.folder), clip, str(usage.files), _size(usage.size_bytes))
         out().print(table)
+    if held.outdated:
+        out().print(
+            f"{held.outdated} of the entries are damaged or of another version of vtg: they are not used, and are "
+            "made anew when they are needed."
+        )
 
 
 @app.command()

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtg_cli.console import note, out
+from extractors.errors import UsageError
+from vtg_cli.console import error_line, note, out
 from vtg_cli.options import (
     Cache,
     Device,
+    Devices,
     Features,
     Fps,
     Offline,
@@ -22,6 +24,7 @@ from vtg_cli.options import (
 )
 
 if TYPE_CHECKING:
+    from extractors.fleet import WorkerLost
     from extractors.pipeline import Event
 
 
@@ -55,6 +58,7 @@ def extract(
     features: Features = "auto",
     fps: Fps = None,
     device: Device = "auto",
+    devices: Devices = None,
     precision: Precision = "auto",
     weights: Weights = None,
     cache: Cache = None,
@@ -74,16 +78,23 @@ def extract(
       vtg extract "talks/*.mp4" --features clip,slowfast
 
       vtg extract videos/ --output features/ --report report.jsonl
+
+      vtg extract videos/ --devices 0,1
     """
     del quiet, verbose
     from extractors.base import EncoderOptions
     from extractors.cache import FeatureCache
+    from extractors.device import resolve_devices
+    from extractors.fleet import WorkerLost, extract_on_devices
     from extractors.pipeline import collect_videos, extract_features
     from model.resolution import plan_features
     from vtg_cli.progress import DownloadProgress, ExtractionProgress
     from vtg_cli.report_file import ReportFile
     from vtg_cli.timecode import span
 
+    if devices is not None and device != "auto":
+        raise UsageError("give --device or --devices, not both")
+    workers = None if devices is None else resolve_devices(devices)
     videos = collect_videos(paths)
     store = FeatureCache(cache)
     with ExtractionProgress(len(videos)) as on_event, DownloadProgress("weights") as on_download:
@@ -98,15 +109,29 @@ def extract(
         encoders = plan.video_encoders()
         for sentence in plan.notes:
             note(sentence)
-        with ReportFile(report) as write:
+        with ReportFile(report, videos) as write:
 
-            def listen(event: Event) -> None:
+            def listen(event: Event | WorkerLost) -> None:
+                if isinstance(event, WorkerLost):
+                    error_line(f"the process on {event.device} ended before its time: {event.reason}")
+                    return
                 on_event(event)
                 write(event)
 
-            done = extract_features(
-                videos, encoders, store, overwrite=overwrite, on_event=listen, stall_s=timeout
-            )
+            if workers is None:
+                done = extract_features(
+                    videos, encoders, store, overwrite=overwrite, on_event=listen, stall_s=timeout
+                )
+            else:
+                done = extract_on_devices(
+                    videos,
+                    workers,
+                    plan.options,
+                    store,
+                    overwrite=overwrite,
+                    on_event=listen,
+                    stall_s=timeout,
+                )
 
     names = " + ".join(encoder.spec.name for encoder in encoders)
     video_s = sum(result.duration_s for result in done.results if result.status == "extracted")

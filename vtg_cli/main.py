@@ -2,35 +2,121 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
+
+_INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 
 
 def main() -> None:
-    """Run the command line; exits with 0 (done), 1 (some inputs failed) or 2 (usage)."""
+    """Run the command line; exits with 0 (done), 1 (some inputs failed), 2 (usage) or 130 (interrupted)."""
+    interrupts = _Interrupts()
     # Read once, when torch is loaded: spinning OpenMP threads make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    try:
+        code = _run()
+    except BaseException:
+        # Libraries turn an interrupt that meets them half loaded into errors of all kinds.
+        if not interrupts.came:
+            raise
+        code = _interrupted()
+    if interrupts.came and code:  # whatever it was taken for on its way
+        code = code if code == _INTERRUPTED else _interrupted()
+    interrupts.end(code)
+    sys.exit(code)
 
+
+def _run() -> int:
+    """Run the command, and say in one line what went wrong; returns the exit code."""
     from extractors.errors import UsageError, VtgError
     from vtg_cli.app import app
     from vtg_cli.console import error_line
 
     try:
-        app(standalone_mode=True, prog_name="vtg")
+        code = 0
+        try:
+            app(standalone_mode=True, prog_name="vtg")
+        except SystemExit as end:
+            # Typer ends on its own when it meets an interrupt or a closed pipe, without a word.
+            for cause in (end.__context__, getattr(end.__context__, "__cause__", None)):
+                if isinstance(cause, (KeyboardInterrupt, BrokenPipeError)):
+                    raise cause from None
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         error_line(str(error))
-        sys.exit(2)
+        return 2
     except VtgError as error:
         error_line(str(error))
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
-        error_line("interrupted; what was finished is kept, and the same command goes on from there")
-        sys.exit(130)
+        return _interrupted()
     except BrokenPipeError:
         # The reader of our output has gone, as `head` does: nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _discard_output()
+        return 0
+    except OSError as error:
+        from extractors.atomic import write_failure
+
+        where = error.filename or "standard output"
+        error_line(f"{where}: {write_failure(error)}")
+        _discard_output()
+        return 1
+
+
+def _interrupted() -> int:
+    from vtg_cli.console import error_line
+
+    error_line("interrupted; what was finished is kept, and the same command goes on from there")
+    return _INTERRUPTED
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere, or Python complains about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Interrupts:
+    """Ctrl-C: the first one ends the command in order, the second at once.
+
+    Attributes:
+        came: whether there was one.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._code = _INTERRUPTED
+        atexit.register(self._leave)  # the first of all, so that it is the last to be called
+        # A command started in the background is not meant to be interrupted.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._handle)
+
+    def end(self, code: int) -> None:
+        """Let none disturb the end of the process, when all is done."""
+        self._code = code
+        if not self.came and signal.getsignal(signal.SIGINT) == self._handle:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _leave(self) -> None:
+        # Python would raise the signal against itself if the interrupt met an `exec`, and have no exit code.
+        if self.came:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(self._code)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.came:
+            os.write(2, b"vtg: interrupted again; stopped at once\n")
+            os._exit(_INTERRUPTED)
+        self.came = True
+        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -30,6 +30,15 @@ Fps = Annotated[
 Device = Annotated[
     str, typer.Option(help="Where encoders run: auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Features")
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Several devices at once, a process each: 0,1 or cuda:0,cuda:1 or cpu,cpu.",
+        show_default=False,
+        rich_help_panel="Features",
+    ),
+]
 Precision = Annotated[
     str, typer.Option(help="Precision of the encoders: auto, fp32, bf16 or fp16.", rich_help_panel="Features")
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from extractors.errors import VtgError
+from extractors.atomic import write_failure
+from extractors.errors import UsageError, VtgError
 
 if TYPE_CHECKING:
     from extractors.pipeline import Event
@@ -20,21 +23,25 @@ class ReportFile:
 
     Args:
         path: the file, written anew; None writes nothing.
+        videos: what must not be written over.
 
     Raises:
+        UsageError: if it is one of the videos.
         VtgError: if it cannot be written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, videos: Iterable[Path] = ()) -> None:
         self._path = path
         self._file: TextIO | None = None
+        if path is not None and path.exists() and any(_is_same(path, video) for video in videos):
+            raise UsageError(f"--report {path}: is one of the videos; give the report another name")
 
     def __enter__(self) -> ReportFile:
         if self._path is not None:
             try:
                 self._file = self._path.open("w", encoding="utf-8")
             except OSError as error:
-                raise VtgError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+                raise self._failure(error) from error
         return self
 
     def __exit__(
@@ -44,7 +51,9 @@ class ReportFile:
         traceback: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            # What could not be written has been told of, and would be tried again.
+            with suppress(OSError):
+                self._file.close()
 
     def __call__(self, event: Event) -> None:
         """Note a video that is done with; other events are passed over."""
@@ -64,4 +73,16 @@ class ReportFile:
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
         except OSError as error:
-            raise VtgError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> VtgError:
+        return VtgError(
+            f"{self._path}: the report cannot be written ({write_failure(error)}); what was extracted is kept, and "
+            "the same command goes on from there"
+        )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return path.samefile(other)
+    return False

@@ -1,0 +1,31 @@
+"""Encoders that take their next batch while they are at work on the one before: what they take, and what they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class PendingRows(Protocol):
+    """Rows of a batch that may still be on their way."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `rows` would return at once."""
+        ...
+
+    def rows(self) -> NDArray[np.float32]:
+        """(B, dim) rows, once they are there; can be asked for again."""
+        ...
+
+
+@runtime_checkable
+class OverlappingEncoder(Protocol):
+    """A `VideoEncoder` that takes its next batch while it is at work on the one before."""
+
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+        """Begin to encode a batch, given as arrays of clips to be put together, of `batch_size` clips at most."""
+        ...
