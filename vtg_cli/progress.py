@@ -72,7 +72,7 @@ class ExtractionProgress(Display):
         self._files: TaskID | None = None
         self._videos: dict[Path, TaskID] = {}
         self._finished_count = 0
-        self._done_s = 0.0
+        self._done_s: dict[Path, float] = {}  # of what is extracted, and of what is being extracted
         self._started = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -81,7 +81,8 @@ class ExtractionProgress(Display):
                 self._open(event)
             case VideoProgress() if self._progress is not None and event.path in self._videos:
                 elapsed = max(time.monotonic() - self._started, 1e-3)
-                speed = f"{(self._done_s + event.done_s) / elapsed:.1f} × real time"
+                self._done_s[event.path] = event.done_s
+                speed = f"{sum(self._done_s.values()) / elapsed:.1f} × real time"
                 self._progress.update(self._videos[event.path], completed=event.done_s, speed=speed)
             case VideoWaiting():
                 detail(f"{event.path}: another process is extracting it; waiting")
@@ -118,7 +119,7 @@ class ExtractionProgress(Display):
             if event.path in self._videos:
                 self._progress.remove_task(self._videos.pop(event.path))
         if event.status == "extracted":
-            self._done_s += event.duration_s
+            self._done_s[event.path] = event.duration_s
             detail(f"{event.path}: extracted in {span(event.seconds)}")
         elif event.status == "cached":
             detail(f"{event.path}: nothing missing")
