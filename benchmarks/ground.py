@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import onnxruntime  # noqa: F401 - so that importing it is no part of the first query
 import torch
 
-import extractors.clip_towers  # noqa: F401
+import extractors.clip_text  # noqa: F401
 from extractors.base import EncoderOptions
 from extractors.benchmark import machine, prepare_weights
 from extractors.cache import FeatureCache

@@ -53,7 +53,7 @@ _FLASHVTG = (
     "TrainedModel(read_model(Path({model!r})), name='', device=torch.device('cpu'))",
 )
 _CLIP_TEXT = (
-    "from extractors.clip_towers import TextTower",
+    "from extractors.clip_text import TextTower",
     "TextTower(Path({clip!r}), torch.device('cpu'), torch.float32)",
 )
 

@@ -34,7 +34,7 @@ def write_failure(error: OSError) -> str:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file for binary writing that appears under its name only when the block ends without an error.
 
     The bytes go to a temporary file of the same folder, reach the disk, and then take the name in one step:
@@ -44,6 +44,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
     Args:
         path: the file to write; its folder is made if missing.
+        durable: whether to wait until the bytes have reached the disk; without, a power cut may leave a file that is
+            empty or cut off, so only for what carries a checksum and is quickly made again.
 
     Yields:
         The open temporary file.
@@ -59,7 +61,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             return
         if path.is_symlink():
             path = Path(os.path.realpath(path))
-        with _replacing(path) as file:
+        with _replacing(path, durable) as file:
             yield file
     except OSError as error:
         if error.errno in _ADVICE:
@@ -68,14 +70,15 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def _replacing(path: Path, durable: bool) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:_STEM_LENGTH]}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -293,6 +293,7 @@ class FeatureCache:
             identity,
             {"last_hidden_state": text.tokens, "pooler_output": text.pooled},
             {"query": query},
+            durable=False,
         )
         return TextFeatures(arrays["last_hidden_state"], arrays["pooler_output"])
 
@@ -469,6 +470,8 @@ class FeatureCache:
         identity: str,
         arrays: Mapping[str, NDArray[np.floating[Any]]],
         origin: Mapping[str, Any],
+        *,
+        durable: bool = True,
     ) -> dict[str, NDArray[np.float32]]:
         with np.errstate(over="ignore"):  # what overflows is refused below, by name
             halves = {key: np.asarray(array).astype(np.float16) for key, array in arrays.items()}
@@ -478,7 +481,7 @@ class FeatureCache:
         description = self._spec_folder(spec) / "spec.json"
         try:
             with _writing(entry):
-                with atomic_write(entry) as file:
+                with atomic_write(entry, durable=durable) as file:
                     seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
                 if not description.exists():
                     with atomic_write(description) as file:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from extractors.clip_towers import TextTower
+    from extractors.clip_text import TextTower
 
 ARTEFACT = "clip-vit-b-32"
 DIM = 512
@@ -127,7 +127,7 @@ class ClipTextEncoder:
 
     @cached_property
     def _tower(self) -> TextTower:
-        from extractors.clip_towers import TextTower
+        from extractors.clip_text import TextTower
         from extractors.device import resolve_device, resolve_precision
 
         device = resolve_device(self._options.device)

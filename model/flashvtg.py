@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import TEF_DIM, ModelConfig
-from model.fusion import FeatureFusion
+from model.fusion import FeatureFusion, Video
 from model.highlight import HighlightHead
 from model.layering import BoundaryHead, TemporalFeatureLayering, level_points
 from model.refinement import AdaptiveScoreRefinement
@@ -108,12 +108,24 @@ class FlashVTG(nn.Module):
 
         Source: figure 2.
         """
-        self._require_channels(video, text)
-        batch = max(len(video), len(text))
-        video_mask, text_mask = video_mask.bool(), text_mask.bool()  # (B, L), (B, T)
+        return self.ground(self.embed(video, video_mask), text, text_mask, negatives=negatives)
 
-        query = self.fusion.encode_query(text, text_mask).expand(batch)  # words (B, T, D), dummies (B, N, D)
-        embedded = self.fusion.encode_video(video, video_mask).expand(batch)  # clips, positions (B, L, D)
+    def embed(self, video: Tensor, video_mask: Tensor) -> Video:
+        """The part of `forward` that knows the videos alone; arguments and errors as there."""
+        _require_channels("video", video, self.config.video_dim + TEF_DIM)
+        return self.fusion.encode_video(video, video_mask.bool())
+
+    def ground(
+        self, video: Video, text: Tensor, text_mask: Tensor, *, negatives: Tensor | None = None
+    ) -> FlashVTGOutput:
+        """The rest of `forward`; arguments and errors as there."""
+        _require_channels("text", text, self.config.text_dim)
+        batch = max(len(video.clips), len(text))
+
+        query = self.fusion.encode_query(text, text_mask.bool()).expand(
+            batch
+        )  # words (B, T, D), dummies (B, N, D)
+        embedded = video.expand(batch)  # clips, positions (B, L, D)
 
         both_videos, both_queries = embedded, query
         if negatives is not None:  # both passes in one
@@ -143,12 +155,10 @@ class FlashVTG(nn.Module):
             else NegativeOutput(negatives, saliency[batch:], engagement[batch:]),
         )
 
-    def _require_channels(self, video: Tensor, text: Tensor) -> None:
-        video_dim, text_dim = self.config.video_dim + TEF_DIM, self.config.text_dim
-        if video.shape[-1] != video_dim:
-            raise ValueError(
-                f"video has {video.shape[-1]} channels, the model reads {video_dim}: {self.config.video_dim} "
-                f"of features and {TEF_DIM} of the temporal endpoint feature (append_tef)"
-            )
-        if text.shape[-1] != text_dim:
-            raise ValueError(f"text has {text.shape[-1]} channels, the model reads {text_dim}")
+
+def _require_channels(what: str, rows: Tensor, dim: int) -> None:
+    if rows.shape[-1] != dim:
+        more = f": {dim - TEF_DIM} of features and {TEF_DIM} of the temporal endpoint feature (append_tef)"
+        raise ValueError(
+            f"{what} has {rows.shape[-1]} channels, the model reads {dim}{more if what == 'video' else ''}"
+        )

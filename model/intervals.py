@@ -54,11 +54,12 @@ def suppress(
     Returns:
         indices of the windows kept, best first; ties keep the earlier window.
     """
-    order = np.argsort(-scores, kind="stable")
+    standing = np.argsort(-scores, kind="stable")
     kept: list[int] = []
-    for index in order:
-        if not kept or overlap(windows[[index]], windows[kept]).max() < threshold:
-            kept.append(int(index))
+    while len(standing):
+        best, others = standing[0], standing[1:]
+        kept.append(int(best))
+        standing = others[overlap(windows[[best]], windows[others])[0] < threshold]
     return np.array(kept, dtype=np.intp)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from extractors.base import FeatureSpec, TextFeatures
+from extractors.packed_linear import can_pack_linear
 from model.checkpoint import Checkpoint
-from model.decoding import Prediction, predict, suppress_overlaps
+from model.decoding import Prediction, decode, suppress_overlaps
 from model.encoded import Answer, EncodedVideo
-from model.fusion import append_tef
+from model.fusion import Video, append_tef
+from model.packed import pack
 from model.rows import clip_rows, pad_rows, token_rows
-from model.windows import blend_curves, merge_moments, split_windows
+from model.windows import Window, blend_curves, merge_moments, split_windows
 from model.zeroshot import find_moments
 
 _BATCH = 64
 _MERGED = 500  # moments of a long video that are compared with each other
+
+
+@dataclass(frozen=True)
+class _PreparedVideo:
+    """A video as the network sees it before it meets a query.
+
+    Attributes:
+        windows: that cover it; one if it is no longer than the videos of training.
+        batches: the windows, projected and placed, in order.
+    """
+
+    windows: tuple[Window, ...]
+    batches: tuple[Video, ...]
 
 
 class TrainedModel:
@@ -46,6 +62,9 @@ class TrainedModel:
         self._checkpoint = checkpoint
         self._device = device
         self._network = checkpoint.build_model().to(device)
+        if can_pack_linear(device, torch.float32):
+            pack(self._network)
+        self._last: tuple[weakref.ref[EncodedVideo], _PreparedVideo] | None = None
         self._window_clips = _window_clips(checkpoint)
         self._config = replace(
             config, decoding=replace(config.decoding, round_to_clips=False, max_end_s=None)
@@ -98,36 +117,46 @@ class TrainedModel:
     def _answer_batch(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], top_k: int
     ) -> list[Answer]:
+        tokens = [token_rows(query.tokens, self._config.data) for query in queries]  # (T, D_t) each
+        if len(videos) == 1:
+            return self._answer_about(videos[0], tokens, top_k)
         rows = [self._video_rows(video) for video in videos]  # (L, D_v) each
-        tokens = [self._tokens(query) for query in queries]  # (T, D_t) each
-        durations = [video.duration_s for video in videos]
         if any(self._is_long(clips) for clips in rows):
             return [
-                self._answer_in_windows(rows[v], durations[v], tokens[q], top_k)
+                self._answer_about(videos[v], [tokens[q]], top_k)[0]
                 for v, q in zip(*_pairs(len(rows), len(tokens)), strict=True)
             ]
-        predictions = self._predict(rows, tokens, durations)
+        durations = [video.duration_s for video in videos]
+        predictions = self._predict(self._embed(rows), tokens, durations)
         return [
             self._answer(prediction.moments.numpy(), prediction.saliency.numpy(), duration_s, top_k)
-            for prediction, duration_s in zip(
-                predictions, durations * (len(predictions) if len(videos) == 1 else 1), strict=True
-            )
+            for prediction, duration_s in zip(predictions, durations, strict=True)
         ]
 
-    def _is_long(self, clips: Tensor) -> bool:
-        return self._window_clips is not None and len(clips) > self._window_clips
+    def _answer_about(self, video: EncodedVideo, tokens: Sequence[Tensor], top_k: int) -> list[Answer]:
+        """Ground any number of queries in one video."""
+        prepared = self._prepared(video)
+        if len(prepared.windows) > 1:
+            return [self._answer_in_windows(prepared, video.duration_s, words, top_k) for words in tokens]
+        predictions = self._predict(prepared.batches[0], tokens, [video.duration_s])
+        return [
+            self._answer(prediction.moments.numpy(), prediction.saliency.numpy(), video.duration_s, top_k)
+            for prediction in predictions
+        ]
 
-    def _answer_in_windows(self, clips: Tensor, duration_s: float, tokens: Tensor, top_k: int) -> Answer:
+    def _answer_in_windows(
+        self, video: _PreparedVideo, duration_s: float, tokens: Tensor, top_k: int
+    ) -> Answer:
         """Ground one query in a video that is longer than those of training, a window at a time."""
-        windows = split_windows(len(clips), self._window_clips or len(clips))
+        windows = video.windows
+        lengths_s = [
+            min(window.end * self.clip_length_s, duration_s) - window.start * self.clip_length_s
+            for window in windows
+        ]
         predictions: list[Prediction] = []
-        for start in range(0, len(windows), _BATCH):
-            some = windows[start : start + _BATCH]
-            lengths_s = [
-                min(window.end * self.clip_length_s, duration_s) - window.start * self.clip_length_s
-                for window in some
-            ]
-            predictions += self._predict([clips[w.start : w.end] for w in some], [tokens], lengths_s)
+        for batch in video.batches:
+            some = lengths_s[len(predictions) : len(predictions) + len(batch.clips)]
+            predictions += self._predict(batch, [tokens], some)
         saliency = blend_curves([prediction.saliency.numpy() for prediction in predictions], windows)
         found = [_shown(prediction.moments.numpy()) for prediction in predictions]
         merged = merge_moments(found, windows, clip_length_s=self.clip_length_s)[:_MERGED]
@@ -142,18 +171,41 @@ class TrainedModel:
             )
         return self._answer(merged, saliency, duration_s, top_k)
 
-    def _predict(
-        self, rows: Sequence[Tensor], tokens: Sequence[Tensor], durations_s: Sequence[float]
-    ) -> list[Prediction]:
+    def _prepared(self, video: EncodedVideo) -> _PreparedVideo:
+        """What the network makes of a video before it meets a query; kept for the next query."""
+        if self._last is not None and self._last[0]() is video:
+            return self._last[1]
+        clips = self._video_rows(video)  # (L, D_v)
+        longest = self._window_clips if self._window_clips is not None else len(clips)
+        windows = split_windows(len(clips), longest)
+        batches = [
+            self._embed([clips[window.start : window.end] for window in windows[start : start + _BATCH]])
+            for start in range(0, len(windows), _BATCH)
+        ]
+        prepared = _PreparedVideo(tuple(windows), tuple(batches))
+        self._last = (weakref.ref(video), prepared)
+        return prepared
+
+    def _is_long(self, clips: Tensor) -> bool:
+        return self._window_clips is not None and len(clips) > self._window_clips
+
+    @torch.inference_mode()
+    def _embed(self, rows: Sequence[Tensor]) -> Video:
         video, video_mask = pad_rows(rows)  # (B, L, D_v)
+        return self._network.embed(
+            append_tef(video, video_mask).to(self._device), video_mask.to(self._device)
+        )
+
+    @torch.inference_mode()
+    def _predict(
+        self, video: Video, tokens: Sequence[Tensor], durations_s: Sequence[float]
+    ) -> list[Prediction]:
         text, text_mask = pad_rows(tokens)  # (B, T, D_t)
-        return predict(
-            self._network,
-            append_tef(video, video_mask).to(self._device),
-            video_mask.to(self._device),
-            text.to(self._device),
-            text_mask.to(self._device),
-            config=self._config,
+        output = self._network.ground(video, text.to(self._device), text_mask.to(self._device))
+        return decode(
+            output,
+            self._config.decoding,
+            clip_length_s=self._config.data.clip_length_s,
             durations_s=durations_s,
         )
 
@@ -167,9 +219,6 @@ class TrainedModel:
     def _video_rows(self, video: EncodedVideo) -> Tensor:
         data = replace(self._config.data, max_clips=None)
         return clip_rows([video.features[spec.name] for spec in data.video_features], data)  # (L, D_v)
-
-    def _tokens(self, query: TextFeatures) -> Tensor:
-        return token_rows(query.tokens, self._config.data)
 
 
 def _pairs(videos: int, queries: int) -> tuple[list[int], list[int]]:

@@ -11,8 +11,10 @@ overlapping ones.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -64,7 +66,7 @@ def saliency_curve(video: Array, query: Array, background: Array) -> NDArray[np.
             f"rows of different spaces: video {video.shape[1]}, query {query.shape[0]}, "
             f"background {background.shape[1]}"
         )
-    return _logistic(_smooth(_deviations(video, query, background)))
+    return _curve(_judge(video, background), query)
 
 
 def find_moments(
@@ -111,23 +113,35 @@ class ZeroShot:
         self.features = (feature,)
         self.clip_length_s = clip_length_s
         self._embed_phrases = embed_phrases
+        self._last: tuple[weakref.ref[EncodedVideo], _Judged] | None = None
 
     def answer(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
     ) -> list[Answer]:
         """Ground queries in videos, pair by pair; one video or one query stands for all."""
-        background = self._embed_phrases(background_phrases())
         count = max(len(videos), len(queries))
         answers: list[Answer] = []
         for index in range(count):
             video = videos[index % len(videos)]
             query = queries[index % len(queries)]
-            saliency = saliency_curve(video.features[self.features[0]], query.pooled, background)
+            saliency = _curve(self._judged(video), query.pooled)
             moments = find_moments(
                 saliency, clip_length_s=self.clip_length_s, duration_s=video.duration_s, top_k=top_k
             )
             answers.append((moments, saliency))
         return answers
+
+    def _judged(self, video: EncodedVideo) -> _Judged:
+        """A video against the background, kept for the next query."""
+        if self._last is not None and self._last[0]() is video:
+            return self._last[1]
+        judged = _judge(video.features[self.features[0]], self._background)
+        self._last = (weakref.ref(video), judged)
+        return judged
+
+    @cached_property
+    def _background(self) -> NDArray[np.float32]:
+        return self._embed_phrases(background_phrases())
 
 
 def is_clear_match(best_score: float) -> bool:
@@ -135,12 +149,31 @@ def is_clear_match(best_score: float) -> bool:
     return best_score >= _CLEAR_MATCH
 
 
-def _deviations(video: Array, query: Array, background: Array) -> NDArray[np.float64]:
-    video, query, background = (_unit_rows(rows) for rows in (video, query[None], background))
-    similarity = video @ query[0]  # (N,)
-    usual = video @ background.T  # (N, M)
-    deviations: NDArray[np.float64] = (similarity - usual.mean(axis=1)) / (usual.std(axis=1) + 1e-6)
-    return deviations
+@dataclass(frozen=True)
+class _Judged:
+    """A video against the background phrases.
+
+    Attributes:
+        rows: (N, E) a row a clip, of length 1.
+        usual: (N,) mean similarity of each clip to the phrases.
+        deviation: (N,) standard deviation of that.
+    """
+
+    rows: NDArray[np.float64]
+    usual: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+
+def _judge(video: Array, background: Array) -> _Judged:
+    rows = _unit_rows(video)
+    similarity = rows @ _unit_rows(background).T  # (N, M)
+    return _Judged(rows, similarity.mean(axis=1), similarity.std(axis=1))
+
+
+def _curve(video: _Judged, query: Array) -> NDArray[np.float64]:
+    """Saliency (N,) of a query (E,)."""
+    similarity = video.rows @ _unit_rows(query[None])[0]  # (N,)
+    return _logistic(_smooth((similarity - video.usual) / (video.deviation + 1e-6)))
 
 
 def _unit_rows(rows: Array) -> NDArray[np.float64]:

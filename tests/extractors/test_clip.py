@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from extractors.base import EncoderOptions, FeatureSpec, TextFeatures
 from extractors.clip import ClipTextEncoder, load_text_encoder, load_video_encoder, looks_like_openai_clip
-from extractors.clip_towers import open_clip, read_state
+from extractors.clip_towers import open_clip
+from extractors.clip_weights import read_state
 from extractors.errors import WeightsInvalid, WeightsMissing
 from extractors.weights import sha256
 from tests.extractors.random_weights import (
@@ -240,6 +241,29 @@ def test_another_architecture_is_refused_by_tensor_and_shape(tmp_path: Path) -> 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match=r"nowhere\.pt"):
         load_video_encoder(options(tmp_path / "nowhere.pt"))
+
+
+@settings(max_examples=20, deadline=None)
+@given(queries=st.lists(st.text(max_size=60), min_size=1, max_size=3))
+def test_any_query_gives_the_rows_of_open_clip(text_encoder: ClipTextEncoder, queries: list[str]) -> None:
+    ids, states, pooled = reference_text_features(queries)
+    for row, features in enumerate(text_encoder.encode(queries)):
+        length = int(ids[row].argmax()) + 1
+        if length > 32:  # cut by the published features, not by open_clip
+            continue
+        np.testing.assert_allclose(features.tokens, states[row, :length], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(features.pooled, pooled[row], rtol=0, atol=1e-5)
+
+
+def test_a_query_is_encoded_without_open_clip(weights: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from extractors.base import EncoderOptions;"
+        "from extractors.clip import load_text_encoder;"
+        "options = EncoderOptions(device='cpu', weights={'clip': Path(sys.argv[1])});"
+        "assert load_text_encoder(options).encode(['a dog'])[0].tokens.shape == (4, 512);"
+        "assert 'torch' in sys.modules and not {'open_clip', 'timm', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(weights)], check=True)
 
 
 def test_making_an_encoder_imports_no_torch(weights: Path) -> None:

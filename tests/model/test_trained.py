@@ -114,6 +114,27 @@ def test_batches_give_what_each_pair_gives_alone(home, cache):
         close(together, grounder.ground(one, "a cat")[0])
 
 
+@pytest.mark.parametrize("window_clips", [None, 16])
+def test_a_video_kept_for_the_next_query_is_not_taken_for_another(window_clips):
+    checkpoint = small_checkpoint(small_config(window_clips=window_clips))
+    random = np.random.default_rng(0)
+    videos = [
+        EncodedVideo(EXAMPLE, 40.0, {"lite": random.normal(size=(40, 384)).astype(np.float32)})
+        for _ in range(2)
+    ]
+    queries = [TextFeatures(random.normal(size=(5, 384)).astype(np.float32), np.zeros(1)) for _ in range(2)]
+
+    def fresh():
+        return TrainedModel(checkpoint, name="small", device=torch.device("cpu"))
+
+    model = fresh()
+    for v, q in ((0, 0), (0, 1), (1, 1), (0, 0), (0, 0), (1, 0)):
+        moments, saliency = model.answer([videos[v]], [queries[q]], top_k=5)[0]
+        expected_moments, expected_saliency = fresh().answer([videos[v]], [queries[q]], top_k=5)[0]
+        np.testing.assert_allclose(saliency, expected_saliency, atol=1e-5)
+        np.testing.assert_allclose(moments, expected_moments, atol=1e-4)
+
+
 def test_other_features_are_refused_by_name_and_number(home, cache):
     path = home / "mine.safetensors"
     config = small_config(video_features=[{"name": "vgg", "dim": 384}])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from extractors.base import TextFeatures
+from model.encoded import EncodedVideo
 from model.intervals import shared_part
-from model.zeroshot import background_phrases, find_moments, is_clear_match, saliency_curve
+from model.zeroshot import ZeroShot, background_phrases, find_moments, is_clear_match, saliency_curve
 
 DIM = 32
 
@@ -120,3 +124,25 @@ def test_background_phrases_are_many_and_distinct():
     assert len(phrases) > 100
     assert len(set(phrases)) == len(phrases)
     assert all(phrase == phrase.strip() for phrase in phrases)
+
+
+def test_a_video_kept_for_the_next_query_is_not_taken_for_another(space):
+    query, background, rng = space
+    asked = []
+
+    def embed(phrases):
+        asked.append(len(phrases))
+        return background
+
+    model = ZeroShot("lite", 1.0, embed)
+    shown = EncodedVideo(Path("a.mp4"), 60.0, {"lite": video_showing(query, 20, 30, 60, rng)})
+    other = EncodedVideo(Path("a.mp4"), 60.0, {"lite": unit(rng, 60)})
+    text = TextFeatures(query[None], query)
+    for video in (shown, other, shown, shown):
+        ((moments, saliency),) = model.answer([video], [text], top_k=3)
+        expected = saliency_curve(video.features["lite"], query, background)
+        np.testing.assert_array_equal(saliency, expected)
+        np.testing.assert_array_equal(
+            moments, find_moments(expected, clip_length_s=1.0, duration_s=60.0, top_k=3)
+        )
+    assert asked == [len(background_phrases())]
