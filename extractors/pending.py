@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +21,18 @@ class PendingRows(Protocol):
     def rows(self) -> NDArray[np.float32]:
         """(B, dim) rows, once they are there; can be asked for again."""
         ...
+
+
+@dataclass(frozen=True)
+class ReadyRows:
+    """Rows that are there, as `PendingRows`."""
+
+    array: NDArray[np.float32]
+    is_ready: bool = True
+
+    def rows(self) -> NDArray[np.float32]:
+        """(B, dim) rows."""
+        return self.array
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from extractors.lanes import ParallelNetwork
     from extractors.pending import PendingRows
     from extractors.transfer import OverlappedNetwork
 
@@ -95,13 +96,13 @@ class TorchVideoEncoder(ABC):
         return rows
 
     def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
-        """Begin to encode a batch; on CUDA it is copied while the batches before it are computed.
+        """Begin to encode a batch, while the batches before it are computed.
 
         Args:
             parts: clips as for `encode`, to be put together; `batch_size` in all at most. They may be reused at once.
 
         Returns:
-            Its rows; what has no CUDA has computed them by now.
+            Its rows, or the promise of them.
 
         Raises:
             As `encode`.
@@ -123,11 +124,22 @@ class TorchVideoEncoder(ABC):
         return resolve_device(self._options.device)
 
     @cached_property
-    def _network(self) -> OverlappedNetwork:
+    def _network(self) -> OverlappedNetwork | ParallelNetwork:
         from extractors.device import resolve_precision
-        from extractors.transfer import OverlappedNetwork
 
         network = self._build(self._device, resolve_precision(self._options.precision, self._device))
+        if self._device.type == "cpu":
+            import torch
+
+            from extractors.lanes import ParallelNetwork
+
+            def compute(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+                with torch.inference_mode():
+                    return network(torch.from_numpy(clips)).numpy()
+
+            return ParallelNetwork(compute, batch_size=self.batch_size)
+        from extractors.transfer import OverlappedNetwork
+
         return OverlappedNetwork(
             choosing_kernels(network) if self._device.type == "cuda" else network,
             self._device,

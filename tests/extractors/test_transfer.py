@@ -241,7 +241,33 @@ def test_few_batches_are_on_their_way_at_a_time(rendered: list[Path], cache: Fea
     encoder = _Later(batch_size=1, delay_s=0.03)
     encode_video(rendered[4], [encoder], cache)
     encoder.close()
-    assert encoder.most_unread == 3  # one computed, one copied, one that was sent to wait for the first
+    assert encoder.most_unread == 6  # five on their way, and the one that was sent to wait for the first
+
+
+def test_a_batch_that_turns_out_not_to_fit_is_cut(rendered: list[Path], cache: FeatureCache) -> None:
+    class Refused:
+        is_ready = False
+
+        def rows(self) -> NDArray[np.float32]:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    class Small(_Later):
+        def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+            return super().submit(parts) if sum(map(len, parts)) <= 2 else Refused()
+
+        def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if len(clips) > 2:
+                raise MemoryError
+            return super().encode(clips)
+
+    encoder = Small(batch_size=8)
+    report = extract_features(rendered, [encoder], cache)
+    encoder.close()
+    assert report.extracted == 5
+    for path in rendered[:4]:
+        entry = cache.load_video(path, encoder.spec)
+        assert entry is not None
+        np.testing.assert_array_equal(entry.features, centre_indices(4))
 
 
 def test_a_batch_that_does_not_fit_is_cut(rendered: list[Path], cache: FeatureCache) -> None:
