@@ -33,15 +33,6 @@ _WEIGHTS = (
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
 
-# Normalisations of its modules, and the convolutions that run just before them.
-_FOLDABLE = (
-    ("_bn0", "_conv_stem"),
-    ("_bn0", "_expand_conv"),
-    ("_bn1", "_depthwise_conv"),
-    ("_bn2", "_project_conv"),
-    ("_bn1", "_conv_head"),
-)
-
 
 class LiteVideoEncoder:
     """EfficientNet-Lite0 and ConSE; the network is read at the first clip.
@@ -50,7 +41,7 @@ class LiteVideoEncoder:
         options: clip length and device.
     """
 
-    batch_size = 8  # more leave a CPU's caches, and cost half as much again a clip
+    batch_size = 4  # more leave a CPU's caches, and cost a third as much again a clip
 
     def __init__(self, options: EncoderOptions) -> None:
         self._device_name = options.device
@@ -141,27 +132,19 @@ class LiteVideoEncoder:
         import torch
         from efficientnet_lite_pytorch import EfficientNet
 
+        from extractors.efficientnet import fold_norms, pack
+        from extractors.packed_convolution import can_pack
+
         network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
         weights = BytesIO(packaged_bytes(*_WEIGHTS))
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        _fold_norms(network.eval())
+        fold_norms(network.eval())
+        network = network.requires_grad_(False).to(self._device).to(memory_format=torch.channels_last)
+        if can_pack(self._device, torch.float32):
+            pack(network)
         if self._device.type == "cpu":
             keep_freed_memory()
-        return network.requires_grad_(False).to(self._device).to(memory_format=torch.channels_last)
-
-
-def _fold_norms(network: torch.nn.Module) -> None:
-    """Fold every batch normalisation into the convolution before it, in place."""
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    for module in network.modules():
-        children = dict(module.named_children())
-        for norm_name, conv_name in _FOLDABLE:
-            norm, conv = children.get(norm_name), children.get(conv_name)
-            if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
-                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, nn.Identity())
+        return network
 
 
 def load_video_encoder(options: EncoderOptions) -> LiteVideoEncoder:

@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from extractors.packed_convolution import PackedConv3d
+from extractors.packed_convolution import PackedConvolution
 
 with warnings.catch_warnings():
     # Its dependencies script functions at import, which today's torch calls deprecated.
@@ -56,7 +56,7 @@ class PackedStem(nn.Module):
         super().__init__()
         _require(stem.norm is None and isinstance(stem.activation, nn.ReLU), "a stem")
         self.frames = max(_LANES // stem.conv.out_channels, 1)
-        self.convolution = PackedConv3d(_over_frames(stem.conv, self.frames), relu=True)
+        self.convolution = PackedConvolution(_over_frames(stem.conv, self.frames), "relu")
         self.pool: nn.Module = stem.pool
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,10 +84,10 @@ class PackedResidual(nn.Module):
             block.branch1_norm is None and branch.norm_a is branch.norm_b is branch.norm_c is None, "a block"
         )
         _require(isinstance(branch.act_a, nn.ReLU) and isinstance(branch.act_b, nn.ReLU), "a block")
-        self.shortcut = None if block.branch1_conv is None else PackedConv3d(block.branch1_conv, relu=False)
-        self.a = PackedConv3d(branch.conv_a, relu=True)
-        self.b = PackedConv3d(branch.conv_b, relu=True)
-        self.c = PackedConv3d(branch.conv_c, relu=True)
+        self.shortcut = None if block.branch1_conv is None else PackedConvolution(block.branch1_conv)
+        self.a = PackedConvolution(branch.conv_a, "relu")
+        self.b = PackedConvolution(branch.conv_b, "relu")
+        self.c = PackedConvolution(branch.conv_c, "relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) to (B, C', T, H', W')."""
@@ -101,7 +101,7 @@ class PackedFusion(nn.Module):
     def __init__(self, fusion: FuseFastToSlow) -> None:
         super().__init__()
         _require(fusion.norm is None and isinstance(fusion.activation, nn.ReLU), "a fusion")
-        self.convolution = PackedConv3d(fusion.conv_fast_to_slow, relu=True)
+        self.convolution = PackedConvolution(fusion.conv_fast_to_slow, "relu")
 
     def forward(self, pathways: list[Tensor]) -> list[Tensor]:
         """Slow (B, C, T, H, W) and fast (B, C', 4 T, H, W); the slow one gets 2 C' channels more."""
