@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from extractors.errors import WeightsInvalid
+from extractors.pickles import Listed, require_modest
 from extractors.state_dicts import is_torch_archive, named_tensors, read_torch
 
 WeightsForm = Literal["pytorchvideo", "pyslowfast", "caffe2"]
@@ -155,6 +156,7 @@ def _is_tensor(blob: object) -> bool:
 
 def _read_numbers(path: Path) -> Any:
     try:
+        require_modest(path)
         with path.open("rb") as file:
             return _NumbersOnly(file, encoding="latin1").load()
     except OSError:
@@ -169,13 +171,13 @@ class _NumbersOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "_reconstruct":
-            return _empty_array
+            return Listed(_empty_array)
         if (module, name) == ("numpy", "ndarray"):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
-            return _number_dtype
+            return Listed(_number_dtype)
         if (module, name) == ("_codecs", "encode"):
-            return _latin1_bytes
+            return Listed(_latin1_bytes)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which is not a number")
 
 

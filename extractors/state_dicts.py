@@ -11,19 +11,23 @@ import torch
 from torch import Tensor
 
 from extractors.errors import WeightsInvalid
+from extractors.pickles import UNZIPPING_ERRORS, is_zip, require_modest
 
 Wanted = Callable[[str], bool]
 
 
 def is_torch_archive(path: Path) -> bool:
     """Whether the file is a zip archive, as torch writes them."""
-    return zipfile.is_zipfile(path)
+    return is_zip(path)
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a torch archive holds a program beside its tensors."""
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+    """Whether a torch archive holds a program beside its tensors; a damaged one holds nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+    except UNZIPPING_ERRORS:
+        return False
 
 
 def is_safetensors(path: Path) -> bool:
@@ -55,6 +59,7 @@ def read_torch(path: Path) -> Any:
         WeightsInvalid: if the file is damaged or holds anything else.
     """
     try:
+        require_modest(path)
         with path.open("rb") as file:  # not the path: torch would believe its suffix
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly anything on bytes that are not its own

@@ -21,7 +21,7 @@ from torch import Tensor
 from extractors.atomic import atomic_write
 from extractors.base import FeatureSpec
 from extractors.errors import FeatureMismatch, WeightsInvalid, WeightsMissing
-from model.config import Config, ConfigError
+from model.config import Config, ConfigError, ModelConfig
 from model.flashvtg import FlashVTG
 from model.official import config_from_options, our_weights, read_options, read_released
 
@@ -142,11 +142,12 @@ def load_checkpoint(
             header["provenance"],
             header["metrics"],
         )
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise WeightsInvalid(f"{path}: its description cannot be read: {error}") from error
-    with torch.device("meta"):
-        model = FlashVTG(checkpoint.config.model)
     try:
+        _require_size(checkpoint.config.model, weights)
+        with torch.device("meta"):
+            model = FlashVTG(checkpoint.config.model)
         _require_shapes(model, weights)
     except WeightsInvalid as error:
         raise WeightsInvalid(f"{path}: {error}") from None
@@ -203,12 +204,34 @@ def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> dict[str, A
         )
     try:
         header = json.loads(metadata[_HEADER])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsInvalid(f"{path}: its description cannot be read: {error}") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
         raise WeightsInvalid(f"{path}: is of format {found}; this version of vtg reads format {_FORMAT}")
     return header
+
+
+def _require_size(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a description of a network far larger than its weights, before that network is laid out."""
+    deep = sum(
+        (
+            config.input_layers,
+            config.dummy_layers,
+            config.cross_attention_layers,
+            config.encoder_layers,
+            config.score_layers,
+            config.score_convolutions,
+            len(config.strides),
+        )
+    )
+    wide = max(config.video_dim, config.text_dim, config.hidden_dim, config.feedforward_dim, config.dummies)
+    widest = max((length for value in weights.values() for length in value.shape), default=0)
+    if deep > len(weights) or max(wide, config.score_kernel) > widest:
+        raise WeightsInvalid(
+            f"weights of another network: {len(weights)} tensors of at most {widest} rows are none of {deep} layers "
+            f"of up to {wide} numbers"
+        )
 
 
 def _require_shapes(model: FlashVTG, weights: Mapping[str, Tensor]) -> None:

@@ -406,7 +406,7 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
         )
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{label}: not a TOML file: {error}") from error
     try:
         config = Config.from_dict(table)
@@ -444,7 +444,10 @@ def override_config(config: Config, overrides: Iterable[str]) -> Config:
         if text.strip().lower() == "none" and _may_be_empty(keys):
             target.pop(keys[-1], None)
         else:
-            target[keys[-1]] = _parse_value(text.strip())
+            try:
+                target[keys[-1]] = _parse_value(text.strip())
+            except RecursionError:
+                raise ConfigError(f"{path.strip()}: is nested too deeply") from None
     return Config.from_dict(table)
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from extractors.errors import WeightsInvalid
+from extractors.pickles import UNZIPPING_ERRORS, Listed, require_modest_archive
 from model.config import (
     TEF_DIM,
     Config,
@@ -92,6 +93,8 @@ _FOLDERS = (
     (re.compile("vgg|rgb"), FeatureConfig("vgg", 4096)),
     (re.compile("6b|internvideo"), FeatureConfig("internvideo2", 768)),
 )
+_MAX_INDEX = 2**62  # torch counts in 64 bits
+_MAX_PLAIN = 10_000  # values in one option
 _TEXT_NAMES = {512: "clip_text", 300: "glove", 4096: "llama_text"}
 
 
@@ -125,14 +128,19 @@ def read_released(path: str | Path) -> ReleasedCheckpoint:
             content = _read_archive(archive, path)
             if not isinstance(content, dict) or not isinstance(content.get("model"), Mapping):
                 raise WeightsInvalid(f"{path}: holds no released checkpoint: there is no 'model' in it")
-            weights = {
-                str(name): stored.load(archive, path)
-                for name, stored in content["model"].items()
-                if isinstance(stored, _StoredTensor)
+            stored = {
+                str(name): tensor
+                for name, tensor in content["model"].items()
+                if isinstance(tensor, _StoredTensor)
             }
+            if sum(tensor.size_bytes for tensor in stored.values()) > path.stat().st_size:
+                raise WeightsInvalid(
+                    f"{path}: its tensors hold more numbers than it does; the file is damaged"
+                )
+            weights = {name: tensor.load(archive, path) for name, tensor in stored.items()}
     except FileNotFoundError:
         raise WeightsInvalid(f"{path}: there is no such file") from None
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (*UNZIPPING_ERRORS, ValueError, OSError) as error:
         raise WeightsInvalid(
             f"{path}: truncated, or not a file of torch.save ({error}); fetch it again"
         ) from error
@@ -152,7 +160,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
     """
     try:
         options = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsInvalid(f"{path}: cannot be read as the options of a release: {error}") from error
     if not isinstance(options, dict):
         raise WeightsInvalid(f"{path}: cannot be read as the options of a release: not a JSON object")
@@ -201,6 +209,10 @@ def config_from_options(options: Mapping[str, Any], shapes: Mapping[str, torch.S
         raise WeightsInvalid(f"the options or weights of this release lack {error}") from error
     except ConfigError as error:
         raise WeightsInvalid(f"the options of this release do not hold together: {error}") from error
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise WeightsInvalid(
+            f"the options or weights of this release are of another kind: {error}"
+        ) from error
 
 
 def _config(options: Mapping[str, Any], shapes: Mapping[str, torch.Size | list[int]]) -> Config:
@@ -339,9 +351,16 @@ class _Placeholder(dict):  # type: ignore[type-arg]
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    return value is None or type(value) in (bool, int, float, str)
+    """Whether it is a value of JSON, or a list of such; lists may hold each other, or themselves."""
+    waiting, left = [value], _MAX_PLAIN
+    while waiting:
+        value = waiting.pop()
+        left -= 1
+        if isinstance(value, (list, tuple)) and len(value) <= left:
+            waiting.extend(value)
+        elif not (value is None or type(value) in (bool, int, float, str)) or left < 0:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -362,11 +381,20 @@ class _StoredTensor:
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes once it is read."""
+        return abs(math.prod(self.size)) * self.storage.dtype.itemsize
+
     def load(self, archive: zipfile.ZipFile, path: Path) -> Tensor:
+        if min(self.size, default=0) < 0 or len(self.size) != len(self.stride):
+            raise WeightsInvalid(f"{path}: a tensor has no possible shape; the file is damaged")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True))
         in_range = self.offset >= 0 and all(s >= 0 for s in self.stride) and last < self.storage.numel
         if math.prod(self.size) > 0 and not in_range:
             raise WeightsInvalid(f"{path}: a tensor reaches beyond its numbers; the file is damaged")
+        if max(*self.size, *self.stride, 0, 0) > _MAX_INDEX:
+            raise WeightsInvalid(f"{path}: a tensor has no possible shape; the file is damaged")
         raw = archive.read(f"{_root(archive, path)}data/{self.storage.key}")
         if len(raw) != self.storage.numel * self.storage.dtype.itemsize:
             raise WeightsInvalid(f"{path}: a tensor is shorter than it says; the file is damaged")
@@ -401,8 +429,8 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 # All that a pickle may name. None of these does more than hold its arguments.
 _HARMLESS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_tensor_v2"): Listed(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): Listed(_rebuild_parameter),
     ("torch", "Size"): tuple,
     ("torch", "device"): _Placeholder,
     ("argparse", "Namespace"): _Placeholder,
@@ -431,6 +459,10 @@ class _Reader(pickle.Unpickler):
 
 def _read_archive(archive: zipfile.ZipFile, path: Path) -> Any:
     root = _root(archive, path)
+    try:
+        require_modest_archive(archive)
+    except ValueError as error:
+        raise WeightsInvalid(f"{path}: refused: {error}, which no checkpoint does") from error
     if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
         raise WeightsInvalid(f"{path}: written on a big-endian machine, which is not supported")
     try:

@@ -141,18 +141,24 @@ class Run:
         path = self.folder / "inputs.json"
         try:
             inputs = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: cannot be read ({error})") from error
         if not isinstance(inputs, dict):
             raise RunError(f"{path}: does not say where the data lies")
         return inputs
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines of `log.jsonl`, of the epochs that `resume.safetensors` knows."""
+        """The lines of `log.jsonl`, of the epochs that `resume.safetensors` knows; RunError if it cannot be read."""
         path = self.folder / "log.jsonl"
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); remove it to go on without it") from error
+        if not all(isinstance(row, dict) for row in rows):
+            raise RunError(f"{path}: not a JSON object a line; remove it to go on without it")
+        return rows
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the log anew."""
@@ -194,7 +200,7 @@ class Run:
                 for key in file.keys():  # noqa: SIM118 - not a mapping
                     kind, _, name = key.partition("/")
                     groups.setdefault(kind, {})[name] = file.get_tensor(key).clone()
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: damaged, so this run cannot be gone on with ({error})") from error
         return ResumeState(progress, groups.pop("weights", {}), groups)
 

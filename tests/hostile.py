@@ -11,6 +11,8 @@ from pathlib import Path
 
 CUTS = (1, 7, 40, 333, 2048, 20_000)
 MUTATED = 18
+NAMES = ("plain", "it's", 'a "quote"', "new\nline", "مرحبا \u202e", "🎬 é", "-rf", "%s {0}", "a" * 200)
+"""Names that files of people have, without a suffix."""
 
 
 def write_hostile(folder: Path, seeds: Sequence[Path], *, seed: int = 0) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extractors.errors import UsageError
+from extractors.errors import UsageError, VideoError
 from vtg_cli.console import error_line, note, out
 from vtg_cli.options import (
     Cache,
@@ -140,9 +140,14 @@ def extract(
         f"{names}: {done.extracted} extracted{speed}, {done.cached} already there, {done.failed} failed, "
         f"in {span(done.seconds)}"
     )
+    lost = 0
     if output is not None:
         for result in done.results:
             if result.status != "failed":
-                store.export(result.path, [encoder.spec for encoder in encoders], output)
-    if done.failed:
+                try:
+                    store.export(result.path, [encoder.spec for encoder in encoders], output)
+                except VideoError as error:  # it was there a moment ago
+                    error_line(f"{error}; its features are in the cache, and not in {output}")
+                    lost += 1
+    if done.failed or lost:
         raise typer.Exit(1)

@@ -47,7 +47,8 @@ def _run() -> int:
                 if isinstance(cause, (KeyboardInterrupt, BrokenPipeError)):
                     raise cause from None
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # `>&-` closes it
+            sys.stdout.flush()
         return code
     except UsageError as error:
         error_line(str(error))
@@ -79,7 +80,8 @@ def _interrupted() -> int:
 
 def _discard_output() -> None:
     """Let what is still to be written go nowhere, or Python complains about it when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Interrupts:
@@ -107,7 +109,8 @@ class _Interrupts:
         # Python would raise the signal against itself if the interrupt met an `exec`, and have no exit code.
         if self.came:
             for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):
+                # It may be closed, or never have been open.
+                with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
             os._exit(self._code)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
+from extractors.pickles import require_modest
 
 Array = NDArray[np.floating[Any]]
 
@@ -116,6 +117,8 @@ def _read_npz(path: Path, key: str) -> Array:
         with archive.open(member) as file:
             shape, dtype = _read_header(file)
             _check_size(shape, dtype, member.file_size)
+            if member.compress_size > path.stat().st_size:
+                raise _too_large(shape)
             size = int(np.prod(shape)) * dtype.itemsize
             data = file.read(size + 1)  # to the end, where the archive's checksum is compared
     if len(data) != size:
@@ -146,6 +149,10 @@ def _read_pt(path: Path) -> Array:
 
     if path.stat().st_size > _MAX_BYTES:
         raise FeatureFileError("is larger than any features are")
+    try:
+        require_modest(path)
+    except ValueError as error:
+        raise FeatureFileError(f"is refused: {error}, which no features do") from error
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's message advises to execute what the file holds

@@ -471,7 +471,7 @@ def _entries(source: Path) -> Iterator[_Entry]:
                 mode = info.external_attr >> 16
                 if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise _RefusedError(f"'{info.filename}' is a link or a device")
-                if not info.is_dir():
+                if not info.filename.endswith("/"):  # not is_dir(): it trips over an empty name
                     yield _Entry(info.filename, info.file_size, partial(archive.open, info))
         return
     with tarfile.open(source) as tar:

@@ -43,6 +43,8 @@ def read_rows(path: str | Path) -> list[Row]:
             raise EvaluationError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(row, dict) or "qid" not in row:
             raise EvaluationError(f"{path}, line {number}: not an object with a 'qid'")
+        if not isinstance(row["qid"], (int, float, str)):
+            raise EvaluationError(f"{path}, line {number}: its 'qid' is neither a number nor a name")
         rows.append(row)
     if not rows:
         raise EvaluationError(f"{path}: holds no rows")

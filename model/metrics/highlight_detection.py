@@ -46,7 +46,7 @@ def highlight_detection(saliency: Ragged, truth: Ragged) -> dict[str, HighlightS
     longest = int(truth.lengths.max(initial=0))
     valid = np.arange(longest) < truth.lengths[:, None]  # (Q, L)
     labels = truth.padded(0)  # (Q, L, A)
-    top = saliency.padded(-np.inf).argmax(axis=1)
+    top = saliency.padded(-np.inf, length=max(int(saliency.lengths.max(initial=0)), 1)).argmax(axis=1)
     hits = np.where(
         (top < truth.lengths)[:, None], labels[np.arange(len(top)), np.minimum(top, longest - 1)], 0
     )  # (Q, A)

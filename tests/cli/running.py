@@ -40,12 +40,12 @@ def clean_environment(home: Path) -> dict[str, str]:
     }
 
 
-class Watching:
-    """`vtg ground --watch` in a process of its own, with what it says."""
+class Running:
+    """A `vtg` command that goes on until it is told to end, in a process of its own, with what it says."""
 
     def __init__(self, *arguments: str | Path, home: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "vtg_cli.main", "ground", *map(str, arguments)],
+            [sys.executable, "-m", "vtg_cli.main", *map(str, arguments)],
             env=clean_environment(home) | {"PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -64,7 +64,7 @@ class Watching:
         for line in stream:
             self.said[name].append(line.rstrip("\n"))
 
-    def __enter__(self) -> Watching:
+    def __enter__(self) -> Running:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,13 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cli.running import EXAMPLES, Watching, clean_environment, vtg
+from tests.cli.running import EXAMPLES, Running, clean_environment, vtg
 from tests.extractors.rendering import render
 from vtg_cli.watch import Arrivals, FileState, arriving, is_temporary, videos_in
 from vtg_cli.writers import FORMATS, Appender
 
 A, B, C = Path("a.mp4"), Path("b.mp4"), Path("c.mp4")
 EXAMPLE = EXAMPLES / "example.mp4"
+
+WATCH = ("ground", "--watch")
 
 
 def state(size: int, modified_ns: int = 0) -> FileState:
@@ -236,8 +238,8 @@ def test_what_arrives_is_answered_and_what_is_broken_is_told(tmp_path):
     folder, home, answers = tmp_path / "in", tmp_path / "home", tmp_path / "answers.jsonl"
     (folder / "sub").mkdir(parents=True)
     (folder / "there.mp4").write_bytes(EXAMPLE.read_bytes())
-    command = ("--watch", folder, "a cat", "a cup of coffee", "-k", "1", "-o", answers, "--settle", "1.5")
-    with Watching(*command, home=home) as watching:
+    command = (*WATCH, folder, "a cat", "a cup of coffee", "-k", "1", "-o", answers, "--settle", "1.5")
+    with Running(*command, home=home) as watching:
         watching.wait_for("out", "there.mp4")
         # Slowly, with a pause that is shorter than it takes a file to count as whole; then with a longer one.
         copy_in_two_halves(folder / "slow.mp4", 1.0)
@@ -270,8 +272,8 @@ def test_clips_and_a_supercut_of_what_arrived(tmp_path):
     for name in ("old.mp4",):
         (folder / name).write_bytes(EXAMPLE.read_bytes())
     wanted = ("--clips", tmp_path / "clips", "--supercut", tmp_path / "all.mp4")
-    command = ("--watch", folder, "a cat", "-k", "1", "--json", "--settle", "0.5", "--new-only", *wanted)
-    with Watching(*command, home=home) as watching:
+    command = (*WATCH, folder, "a cat", "-k", "1", "--json", "--settle", "0.5", "--new-only", *wanted)
+    with Running(*command, home=home) as watching:
         watching.wait_for("err", "watched for videos")
         for name in ("one.mp4", "one.m4v", "sub/one.mp4"):
             (folder / name).write_bytes(EXAMPLE.read_bytes())
@@ -296,8 +298,8 @@ def test_an_interrupt_while_a_video_is_read_is_no_failure_of_it(tmp_path):
     folder.mkdir()
     for number in range(4):
         render(folder / f"{number}.mp4", frames=300 + number, fps=5, width=160, height=120)
-    command = ("--watch", folder, "a cat", "--json", "--settle", "0.3")
-    with Watching(*command, home=tmp_path / "home") as watching:
+    command = (*WATCH, folder, "a cat", "--json", "--settle", "0.3")
+    with Running(*command, home=tmp_path / "home") as watching:
         watching.wait_for("out", "0.mp4")
         time.sleep(0.3)  # into the next
         assert watching.end() == 0

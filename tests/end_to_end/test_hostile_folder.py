@@ -10,9 +10,7 @@ import pytest
 
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.index_encoder import make_video
-from tests.hostile import write_hostile
-
-NAMES = ("plain", "it's", 'a "quote"', "new\nline", "مرحبا \u202e", "🎬 é", "-rf", "%s {0}", "a" * 200)
+from tests.hostile import NAMES, write_hostile
 
 
 @pytest.mark.slow

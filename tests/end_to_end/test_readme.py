@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import EXAMPLES, Watching, clean_environment, vtg
+from tests.cli.running import EXAMPLES, Running, clean_environment, vtg
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -45,9 +45,14 @@ def test_command_of_the_readme(command, folder, monkeypatch):
     assert command[0] == "vtg"
     if "--watch" in command:
         # It goes on until it is told to end.
-        with Watching(*command[2:], home=folder) as watching:
+        with Running(*command[1:], home=folder) as watching:
             watching.wait_for("out", "one.mp4")
             assert watching.end() == 0
+        return
+    if command[1] == "serve":
+        with Running(*command[1:], home=folder) as serving:
+            serving.wait_for("out", "1 video at http://127.0.0.1:8642/")
+            assert serving.end() == 0
         return
     done = vtg(*command[1:], home=folder)
     if command[1:3] == ["weights", "pull"]:

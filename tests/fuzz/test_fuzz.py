@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -31,20 +30,11 @@ from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFileError, FeatureFolder
 from tests.cli.running import EXAMPLES
 from tests.extractors.index_encoder import IndexEncoder, make_video
+from tests.extractors.rendering import render
+from tests.fuzz.cases import SEEDS, VALUES, fuzz
 from tests.hostile import mutate
 from tests.model.test_trained import small_checkpoint
 
-CASES = int(os.environ.get("VTG_FUZZ_CASES", "40"))
-fuzz = settings(
-    max_examples=CASES,
-    deadline=None,
-    suppress_health_check=[
-        HealthCheck.function_scoped_fixture,
-        HealthCheck.too_slow,
-        HealthCheck.data_too_large,
-    ],
-)
-SEEDS = st.integers(0, 2**32 - 1)
 DATASETS = ("qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights", "custom")
 
 
@@ -98,11 +88,6 @@ ANNOTATION = {
     "domain": "BK",
     "saliency": [0, 0.5, 1],
 }
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=8,
-)
 
 
 @fuzz
@@ -184,9 +169,15 @@ def test_cache_entries(folder: Path, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def videos(folder: Path) -> list[bytes]:
+def videos(folder: Path) -> list[tuple[str, bytes]]:
+    """Suffix and content of small videos: tiny ones of many containers, so that many can be tried, and real ones."""
+    tiny = [
+        render(folder / f"tiny{suffix}", frames=12, fps=10, width=16, height=16)
+        for suffix in (".mp4", ".mkv", ".avi", ".ts", ".mov")
+    ]
     small = make_video(folder / "seed.mp4", seconds=2.0)
-    return [small.read_bytes(), (EXAMPLES / "example.mp4").read_bytes()[:60_000]]
+    contents = [(path.suffix, path.read_bytes()) for path in (*tiny, small)]
+    return [*contents, (".mp4", (EXAMPLES / "example.mp4").read_bytes()[:60_000])]
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +187,13 @@ def decoder() -> Iterator[DecodeProcess]:
 
 
 @fuzz
-@given(which=st.integers(0, 1), seed=SEEDS)
-def test_videos(folder: Path, videos: list[bytes], decoder: DecodeProcess, which: int, seed: int) -> None:
-    path = folder / "mutated.mp4"
-    path.write_bytes(mutate(videos[which], random.Random(seed)))
+@given(which=st.integers(0, 6), seed=SEEDS)
+def test_videos(
+    folder: Path, videos: list[tuple[str, bytes]], decoder: DecodeProcess, which: int, seed: int
+) -> None:
+    suffix, content = videos[which]
+    path = folder / f"mutated{suffix}"
+    path.write_bytes(mutate(content, random.Random(seed)))
     try:
         with decoder.open(path, [Sampling("center_frame", 1.0)]) as reader:
             clips = sum(len(chunk.rows[0]) for chunk in reader)
@@ -216,14 +210,17 @@ def home(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in names.items():
             patch.setenv(name, value)
-        patch.chdir(folder)
+        (folder / "within" / "here").mkdir(parents=True)
+        patch.chdir(folder / "within" / "here")
         yield
 
 
 WORDS = st.sampled_from(
-    ["--json", "--top-k", "-3", "0", "nan", "--features", "clip", "lite,", "--fps", "1e9", "--model", "..", "/", "-",
-     "--set", "a=b", "--split", "--config", "custom-lite", "--dataset", "qvhl", "x.jsonl", "--checkpoint", "\0", "🎬"]
-) | st.text(max_size=12)  # fmt: skip
+    ["--json", "--top-k", "-3", "0", "nan", "--features", "clip", "lite,", "--fps", "1e9", "--model", "..", "/nowhere",
+     "-", "--set", "a=b", "--split", "--config", "custom-lite", "--dataset", "qvhl", "x.jsonl", "--checkpoint", "\0",
+     "🎬"]
+) | st.text(max_size=12).filter(lambda word: word.strip("/. "))  # fmt: skip
+"""Nothing that stands for the whole disk: it would be searched."""
 
 
 @fuzz
