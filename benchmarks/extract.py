@@ -109,7 +109,12 @@ def main() -> None:
     parser.add_argument("--features", default="clip,slowfast", help=f"names of {', '.join(FEATURES)}")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--short", type=int, metavar="N", help="instead: N short videos against a long one")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of the long one (default 60)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=80.0,
+        help="length of the long one (default 80: 20 short ones are two clips each)",
+    )
     parser.add_argument("--folder", type=Path, help="keep rendered videos and random weights there")
     arguments = parser.parse_args()
     features = tuple(arguments.features.split(","))

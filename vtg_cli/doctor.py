@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Literal
 
 import typer
@@ -88,7 +87,7 @@ def doctor(
 def examine_system() -> list[Finding]:
     """Python, the machine, and the devices that torch sees."""
     findings = [
-        Finding("system", "vtg", "info", version("vtg")),
+        Finding("system", "vtg", "info", _version("vtg") or "unknown"),
         Finding(
             "system",
             "python",
@@ -212,6 +211,8 @@ def _is_here(feature: str) -> bool:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
