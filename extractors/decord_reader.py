@@ -17,6 +17,7 @@ from extractors.timeline import Timeline
 _SEGMENT_S = 10.0
 _BATCH = 64
 _LONGEST_GROUP_S = 20.0
+_MOST_FRAMES = 100_000  # an hour; of more, its tables take more memory than the frames that are wanted
 _TIMESTAMP_TOLERANCE_S = 2e-3
 
 
@@ -36,6 +37,8 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
         return "its frames are stored turned"
     if timeline.longest_group_s > _LONGEST_GROUP_S:
         return "its key frames lie too far apart for reading it in parts"
+    if len(timeline.timestamps_s) > _MOST_FRAMES:
+        return "decord's memory grows with the length of a video, and this one is long"
     return ""
 
 

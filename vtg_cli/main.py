@@ -8,6 +8,7 @@ import signal
 import sys
 from contextlib import suppress
 from types import FrameType
+from typing import TextIO
 
 _INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 
@@ -27,6 +28,7 @@ def main() -> None:
         code = _interrupted()
     if interrupts.came and code:  # whatever it was taken for on its way
         code = code if code == _INTERRUPTED else _interrupted()
+    _settle_errors()
     interrupts.end(code)
     sys.exit(code)
 
@@ -80,8 +82,22 @@ def _interrupted() -> int:
 
 def _discard_output() -> None:
     """Let what is still to be written go nowhere, or Python complains about it when it ends."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
+
+
+def _settle_errors() -> None:
+    """Write what waits for standard error; where nobody reads it, Python would end with a code of its own."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO | None) -> None:
+    with suppress(OSError, ValueError):  # it is closed
+        if stream is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Interrupts:

@@ -51,6 +51,8 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A shell starts what it runs in the background without the interrupt that ends this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         self.said: dict[str, list[str]] = {"out": [], "err": []}
         self._threads = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,9 @@ import numpy as np
 import pytest
 
 from extractors.clips import Sampling
+from extractors.decord_reader import unsuitable
 from extractors.errors import VideoError
+from extractors.timeline import read_timeline
 from extractors.video import ClipReader, probe
 from tests.extractors.rendering import read_indices, render
 from tests.shared_data import ROOT, shared
@@ -369,3 +372,10 @@ def test_memory_does_not_grow_with_length(tmp_path, decoder):
         )
         peaks.append(int(done.stdout))
     assert peaks[1] < 1.15 * peaks[0], peaks
+
+
+def test_of_an_hour_and_more_the_decoder_whose_memory_does_not_grow_is_taken(tmp_path: Path) -> None:
+    timeline = read_timeline(render(tmp_path / "video.mp4", frames=20, fps=10))
+    hours = replace(timeline, timestamps_s=np.arange(100_001) / 25)
+    assert unsuitable(timeline, 0) == ""
+    assert "memory" in unsuitable(hours, 0)
