@@ -17,7 +17,7 @@ from extractors.timeline import Timeline
 _SEGMENT_S = 10.0
 _BATCH = 64
 _LONGEST_GROUP_S = 20.0
-_MOST_FRAMES = 100_000  # an hour; of more, its tables take more memory than the frames that are wanted
+_MOST_FRAMES = 20_000  # a quarter of an hour; of more, its tables take more memory than the frames
 _TIMESTAMP_TOLERANCE_S = 2e-3
 
 

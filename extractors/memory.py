@@ -6,7 +6,7 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 _KEEP_BYTES = 512 << 20
-_LARGEST_BYTES = 32 << 20  # what glibc allows at most, and more than any activation of one clip
+_LARGEST_BYTES = 16 << 20  # more than any activation of one clip in 16 bits, less than a chunk of frames
 
 
 def keep_freed_memory() -> None:

@@ -374,7 +374,7 @@ def test_memory_does_not_grow_with_length(tmp_path, decoder):
     assert peaks[1] < 1.15 * peaks[0], peaks
 
 
-def test_of_an_hour_and_more_the_decoder_whose_memory_does_not_grow_is_taken(tmp_path: Path) -> None:
+def test_of_long_videos_the_decoder_whose_memory_does_not_grow_is_taken(tmp_path: Path) -> None:
     timeline = read_timeline(render(tmp_path / "video.mp4", frames=20, fps=10))
     hours = replace(
         timeline, timestamps_s=np.arange(100_001) / 25, key_frames=np.arange(0, 100_001, 250), fps=25.0
