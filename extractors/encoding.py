@@ -44,7 +44,7 @@ class Encoding:
         self.encoders = opened.encoders
         self._identity = opened.identity
         self._found = opened.found
-        self._rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.clip_counts}
+        self._rows = {encoder.spec.name: _Rows(encoder.spec.dim) for encoder in opened.encoders}
         self.waiting = 0
 
     @property
@@ -55,12 +55,12 @@ class Encoding:
     @property
     def done_s(self) -> float:
         """Seconds of the video that are encoded."""
-        done = sum(len(part) for parts in self._rows.values() for part in parts)
+        done = sum(rows.count for rows in self._rows.values())
         return self.info.duration_s * done / sum(self.clip_counts.values())
 
     def take(self, encoder: VideoEncoder, rows: NDArray[np.float32]) -> None:
         """Take in the next rows of an encoder, in the order of the clips."""
-        self._rows[encoder.spec.name].append(rows)
+        self._rows[encoder.spec.name].extend(rows)
 
     def store(self, cache: FeatureCache) -> dict[str, CachedFeatures]:
         """Keep what has been encoded; returns it with what had been in the cache.
@@ -72,7 +72,7 @@ class Encoding:
         if self.error is not None:
             raise self.error
         for name, expected in self.clip_counts.items():
-            count = sum(map(len, self._rows[name]))
+            count = self._rows[name].count
             if count == 0:
                 raise VideoError(self.path, f"too short for one clip: {self.info.duration_s:.2f} s")
             if count != expected:
@@ -82,7 +82,7 @@ class Encoding:
                 cache.store_video(
                     self.path,
                     encoder.spec,
-                    np.concatenate(self._rows[encoder.spec.name]),
+                    self._rows[encoder.spec.name].array,
                     self.info,
                     identity=self._identity,
                 )
@@ -91,6 +91,32 @@ class Encoding:
         except ValueError as error:
             raise VideoError(self.path, f"{error}; try precision fp32") from error
         return {**self._found, **{entry.spec.name: entry for entry in stored}}
+
+
+class _Rows:
+    """Rows of a video so far, in one piece.
+
+    Kept one by one they would lie scattered between the activations of the batches they came from, and memory once used
+    for those could not be used for larger ones.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.count = 0
+        self._room = np.empty((64, dim), np.float32)
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """(count, dim)."""
+        return self._room[: self.count]
+
+    def extend(self, rows: NDArray[np.float32]) -> None:
+        end = self.count + len(rows)
+        if end > len(self._room):
+            room = np.empty((2 * end, self._room.shape[1]), np.float32)
+            room[: self.count] = self.array
+            self._room = room
+        self._room[self.count : end] = rows
+        self.count = end
 
 
 class Batches:
