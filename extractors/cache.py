@@ -161,8 +161,8 @@ def video_identity(path: str | Path) -> str:
         if not stat.S_ISREG(mode):
             raise VideoError(path, "is not a file but a folder, a pipe or a device")
         return file_identity(path)
-    except OSError as error:
-        raise VideoError(path, f"cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 class FeatureCache:

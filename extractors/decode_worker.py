@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors import decoder_log
 from extractors.clips import Sampling
 from extractors.errors import VideoError
 from extractors.video import ClipReader
@@ -30,6 +31,7 @@ def main() -> None:
     _limit_memory()
     _die_with_parent()
     out = os.fdopen(os.dup(1), "wb")
+    decoder_log.keep()
     # Libraries that print must not print into the messages.
     os.dup2(2, 1)
     with suppress(BrokenPipeError):  # the parent has gone
@@ -59,6 +61,12 @@ def _serve(request: dict[str, Any], out: BinaryIO) -> None:
         _send(out, {"kind": "failed", "reason": "out of memory while decoding"})
     except OSError as error:
         _send(out, {"kind": "failed", "reason": f"cannot be read: {error.strerror or error}"})
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # Where a file makes the decoders' own assumptions fail.
+        reason = str(error).strip().partition("\n")[0]
+        _send(
+            out, {"kind": "failed", "reason": f"cannot be decoded ({type(error).__name__}: {reason[:120]})"}
+        )
 
 
 def _send(out: BinaryIO, header: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()) -> None:

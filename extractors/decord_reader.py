@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors import decoder_log
 from extractors.errors import VideoError
 from extractors.frames import Geometry
 from extractors.timeline import Timeline
@@ -50,7 +51,7 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
     """
     import decord
 
-    decord.logging.set_level(decord.logging.FATAL)
+    decoder_log.set_level_of_decord()
     try:
         reader = decord.VideoReader(
             os.path.abspath(path),  # noqa: PTH100
@@ -76,7 +77,8 @@ def read_frames(
     """Decode a video once, front to back, and yield the frames that are wanted.
 
     Decord decodes ahead without bound for as long as it is left alone. So a stretch of about 10 s, from one key frame
-    to another, is read as a whole, and decord is stopped before its frames are handed out.
+    to another, is read as a whole, and decord is stopped before its frames are handed out. A stretch that is damaged is
+    read again by a reader of its own with one thread, whose frames do not depend on how threads happen to run.
 
     Args:
         path: the video.
@@ -91,18 +93,33 @@ def read_frames(
     Raises:
         VideoError: if a frame cannot be decoded.
     """
+    for segment in _segments(wanted, timeline):
+        before = decoder_log.complaints()
+        try:
+            pictures = _read_segment(path, reader, segment, geometry)
+            whole = decoder_log.complaints() == before
+        except VideoError:
+            whole = False
+        if not whole:
+            careful = open_reader(path, timeline, geometry, num_threads=1)
+            pictures = _read_segment(path, careful, segment, geometry)
+        yield from pictures
+
+
+def _read_segment(
+    path: Path, reader: Any, segment: NDArray[np.int64], geometry: Geometry
+) -> list[NDArray[np.uint8]]:
     import decord
 
-    for segment in _segments(wanted, timeline):
-        pictures: list[NDArray[np.uint8]] = []
-        try:
-            for start in range(0, len(segment), _BATCH):
-                batch = reader.get_batch(segment[start : start + _BATCH].tolist()).asnumpy()
-                pictures.extend(geometry.upright_square(picture) for picture in batch)
-            reader.seek(0)
-        except (decord.DECORDError, RuntimeError) as error:
-            raise VideoError(path, f"decord gave up ({_first_line(error)})") from error
-        yield from pictures
+    pictures: list[NDArray[np.uint8]] = []
+    try:
+        for start in range(0, len(segment), _BATCH):
+            batch = reader.get_batch(segment[start : start + _BATCH].tolist()).asnumpy()
+            pictures.extend(geometry.upright_square(picture) for picture in batch)
+        reader.seek(0)
+    except (decord.DECORDError, RuntimeError) as error:
+        raise VideoError(path, f"decord gave up ({_first_line(error)})") from error
+    return pictures
 
 
 def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:

@@ -27,6 +27,7 @@ from extractors.video import CHUNK_S, ClipChunk, Decoder, VideoInfo
 STALL_S = 120.0
 """Seconds without a sign of progress after which a video is given up: a chunk of 4K video takes far less."""
 
+_END_S = 2.0
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_ARRAY_BYTES = 1 << 32
 
@@ -145,6 +146,9 @@ class DecodeProcess:
             return _read_message(process)
         except (EOFError, ValueError, KeyError, TypeError) as error:
             self._process = None
+            if isinstance(error, EOFError):  # it is ending: let it say how
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_END_S)
             process.kill()
             code = process.wait()
             if stalled.is_set():

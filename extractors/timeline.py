@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors import decoder_log
 from extractors.errors import VideoError
 
 # What FFmpeg may take a file for. Pictures, subtitles and text are no videos, and a playlist has FFmpeg try for ever to
@@ -24,6 +25,10 @@ _FORMATS = (
 # Formats with an index that decord finds its way by.
 _INDEXED = frozenset({"mov", "matroska", "avi"})
 _IDR = 5
+
+# A still picture under a day of sound is a video; beyond it, frames have to follow each other.
+_LONG_S = 24 * 3600.0
+_LONGEST_FRAME_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -78,19 +83,24 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     _check_regular_file(path)
-    # With a level, PyAV's log hook takes the interpreter's lock on FFmpeg's own threads, and freeing a decoder that
-    # is about to log waits for ever.
-    av.logging.set_level(None)
+    decoder_log.set_level_of_av()
     try:
         # With the protocol named, a colon in a file's name is not taken for one.
         options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-        container = av.open(f"file:{os.path.abspath(path)}", options=options)  # noqa: PTH100
+        # Titles and names of chapters are in whatever encoding, and not asked for.
+        container = av.open(
+            f"file:{os.path.abspath(path)}",  # noqa: PTH100
+            options=options,
+            metadata_errors="replace",
+        )
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
         raise VideoError(path, f"not a video that can be read ({_reason(error)})") from error
     with container:
         stream = container.streams.best("video")
         if stream is None:
             raise VideoError(path, "holds no video stream")
+        if stream.codec_context is None:
+            raise VideoError(path, "its video stream is of a codec that FFmpeg cannot decode")
         yield container, stream
 
 
@@ -98,7 +108,8 @@ def read_timeline(path: Path) -> Timeline:
     """Read when each frame is shown.
 
     Raises:
-        VideoError: as `open_container`, and if the stream holds no frames.
+        VideoError: as `open_container`, and if the stream holds no frames, or none of any size, or hardly any for
+            what it says to last.
     """
     import av
 
@@ -130,6 +141,8 @@ def read_timeline(path: Path) -> Timeline:
         width, height, codec = context.width, context.height, context.codec.canonical_name
     if not pts and not without:
         raise VideoError(path, "its video stream holds no frames")
+    if not width or not height:
+        raise VideoError(path, "does not say how large its frames are; it is damaged")
 
     order = np.argsort(np.array(pts, dtype=np.int64), kind="stable")
     shown_s = np.array(pts, dtype=np.float64)[order] * time_base - start_s
@@ -140,7 +153,7 @@ def read_timeline(path: Path) -> Timeline:
         shown_s = np.arange(count) / average
     fps = _average_rate(shown_s, average)
     key_frames = np.flatnonzero(np.array(keys)[order]) if trustworthy else np.zeros(1, dtype=np.int64)
-    return Timeline(
+    timeline = Timeline(
         start_s=start_s,
         timestamps_s=shown_s,
         fps=fps,
@@ -152,6 +165,13 @@ def read_timeline(path: Path) -> Timeline:
         seek_fault=_seek_fault(formats, pts, keys, fresh),
         has_hidden_frames=hidden > 0 or bool(shown_s[0] < -1e-3),
     )
+    # A few damaged bytes can make a year of a second, and its clips would all be made.
+    if timeline.end_s > max(_LONG_S, _LONGEST_FRAME_S * len(shown_s)):
+        raise VideoError(
+            path,
+            f"says that its {len(shown_s)} frames last {timeline.end_s / 86400:.3g} days; its times are damaged",
+        )
+    return timeline
 
 
 def _check_regular_file(path: Path) -> None:

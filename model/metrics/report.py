@@ -25,6 +25,7 @@ from model.metrics.moment_retrieval import (
 from model.metrics.ragged import Ragged
 
 _CLIP_LENGTH_S = 2
+_LONGEST_S = 24 * 3600  # labels take memory by what a line says of its video
 _PUBLISHED_RECALLS = (0.3, 0.5, 0.7)
 
 
@@ -136,11 +137,13 @@ def _labels(annotations: Sequence[Row]) -> Ragged:
     rows = []
     for row in annotations:
         try:
+            if not 0 <= row["duration"] <= _LONGEST_S:
+                raise ValueError(f"a video of {row['duration']} s")
             labels = np.zeros((int(row["duration"] / _CLIP_LENGTH_S), 3))
             labels[np.asarray(row["relevant_clip_ids"], dtype=np.intp)] = row["saliency_scores"]
         except KeyError as error:
             raise EvaluationError(f"the annotation of query {row['qid']} has no {error}") from None
-        except (IndexError, ValueError, TypeError) as error:
+        except (IndexError, OverflowError, ValueError, TypeError) as error:
             raise EvaluationError(
                 f"the annotation of query {row['qid']}: labels do not fit its clips ({error})"
             ) from None

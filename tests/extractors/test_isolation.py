@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import sys
 import textwrap
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 
 from extractors.cache import FeatureCache
 from extractors.clips import Sampling
@@ -18,6 +21,8 @@ from extractors.isolation import DecodeProcess
 from extractors.pipeline import extract_features
 from extractors.video import ClipReader
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
+from tests.extractors.rendering import render
+from tests.hostile import mutate
 
 SAMPLINGS = [Sampling("center_frame", 2.0), Sampling("slowfast", 2.0)]
 
@@ -43,6 +48,50 @@ def test_the_same_clips_as_in_this_process(video: Path) -> None:
                     np.testing.assert_array_equal(ours.frames, theirs.frames)
                     for a, b in zip(ours.rows, theirs.rows, strict=True):
                         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+def test_damage_is_concealed_alike_every_time(tmp_path: Path, suffix: str) -> None:
+    """How FFmpeg's threads happen to run decides what they put in the place of what is damaged."""
+    whole = render(tmp_path / f"whole{suffix}", frames=60, fps=10, width=160, height=128).read_bytes()
+    rng = random.Random(1)
+    damaged = tmp_path / f"damaged{suffix}"
+    read = 0
+    with DecodeProcess() as process:
+        for _ in range(8):
+            damaged.write_bytes(mutate(whole, rng))
+            seen = [_pictures(process, damaged) for _ in range(5)]
+            assert len(set(seen)) == 1
+            read += seen[0] != b""
+    assert read > 2
+
+
+def _pictures(process: DecodeProcess, path: Path) -> bytes:
+    try:
+        with process.open(path, [Sampling("center_frame", 0.5)]) as reader:
+            return hashlib.blake2b(b"".join(chunk.frames.tobytes() for chunk in reader)).digest()
+    except VideoError:
+        return b""
+
+
+def test_a_damaged_video_is_read_anew_without_a_frame_twice_or_missing(tmp_path: Path) -> None:
+    path = render(tmp_path / "whole.mp4", frames=600, fps=20, width=160, height=128, gop=20)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(content)
+    with DecodeProcess() as process:
+        whole, frames = _frames(process, path), _frames(process, damaged)
+    same = (whole == frames).all(axis=(1, 2, 3))
+    assert not same.all()
+    assert same[:12].all()
+    assert same[-12:].all()
+
+
+def _frames(process: DecodeProcess, path: Path) -> NDArray[np.uint8]:
+    with process.open(path, [Sampling("center_frame", 1.0)], decoder="pyav", chunk_s=4.0) as reader:
+        return np.concatenate([chunk.frames[chunk.rows[0][:, 0]] for chunk in reader])
 
 
 def test_what_is_wrong_with_a_file_is_said_as_before(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -188,6 +188,7 @@ def decoder() -> Iterator[DecodeProcess]:
 
 @fuzz
 @given(which=st.integers(0, 6), seed=SEEDS)
+@example(which=3, seed=253)  # frames of no width
 def test_videos(
     folder: Path, videos: list[tuple[str, bytes]], decoder: DecodeProcess, which: int, seed: int
 ) -> None:
@@ -200,8 +201,40 @@ def test_videos(
     except VideoError as error:
         assert str(path) in str(error)
         assert "no progress" not in error.reason
+        assert "cannot be decoded (" not in error.reason  # an error of ours: the decoders' have names
     else:
         assert clips <= reader.clip_counts[0]
+
+
+def test_a_second_that_says_it_is_a_year_is_refused(folder: Path, decoder: DecodeProcess) -> None:
+    path = render(folder / "year.avi", frames=20, fps=10, width=16, height=16)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"strh") + 8 + 20  # how long a frame is shown: a scale, a rate
+    content[place : place + 8] = (2_000_000).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match=r"20 frames last 4[0-9]+ days; its times are damaged"):
+        decoder.open(path, [Sampling("center_frame", 1.0)])
+
+
+def test_a_title_in_another_encoding_is_no_reason_to_refuse(folder: Path, decoder: DecodeProcess) -> None:
+    path = render(folder / "titled.mkv", frames=20, fps=10, width=16, height=16)
+    name = b"Lavf"  # who wrote the file, as Matroska's metadata say
+    content = path.read_bytes()
+    assert name in content
+    path.write_bytes(content.replace(name, b"\xe9\xff\xfe\x80"))
+    with decoder.open(path, [Sampling("center_frame", 1.0)]) as reader:
+        assert sum(len(chunk.rows[0]) for chunk in reader) == 2
+
+
+def test_a_codec_that_nobody_knows_is_named_as_that(folder: Path, decoder: DecodeProcess) -> None:
+    path = render(folder / "unknown.mkv", frames=20, fps=10, width=16, height=16)
+    content = path.read_bytes()
+    place = content.index(b"V_")
+    path.write_bytes(content[:place] + b"V_UNK" + content[place + 5 :])
+    with pytest.raises(
+        VideoError, match=r"unknown\.mkv: its video stream is of a codec that FFmpeg cannot decode"
+    ):
+        decoder.open(path, [Sampling("center_frame", 1.0)])
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +257,7 @@ WORDS = st.sampled_from(
 
 
 @fuzz
+@example(command="ground", arguments=["\0", "a cat"])
 @given(
     command=st.sampled_from(
         ["ground", "extract", "eval", "train", "datasets check", "weights path", "cache info"]

@@ -209,6 +209,10 @@ ANSWER = {
 @example(changes={"qid": {}}, others={"qid": {}}, seed=None)
 @example(changes={"relevant_windows": [[0, 10**400]]}, others={}, seed=None)
 @example(changes={"pred_saliency_scores": []}, others={}, seed=None)
+@example(changes={}, others={"relevant_clip_ids": [10**30]}, seed=None)
+@example(changes={}, others={"duration": 1e12}, seed=None)
+@example(changes={}, others={"duration": 10**400}, seed=None)
+@example(changes={}, others={"duration": float("nan")}, seed=None)
 def test_predictions(
     folder: Path, changes: dict[str, object], others: dict[str, object], seed: int | None
 ) -> None:
