@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,4 +136,9 @@ def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].rpartition("Check failed: ")[2][:120] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    # A time of day, where decord was built, and the file once more: none of it is of use, and what is said of a file
+    # would be another thing every time.
+    line = re.sub(r"^\[[\d:]+\] \S+:\d+: (\[.*\] )?", "", lines[0])
+    return line.rpartition("Check failed: ")[2][:120]

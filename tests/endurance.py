@@ -35,6 +35,7 @@ from tests.hostile import write_hostile
 
 _SIZES = ((64, 64), (160, 128), (176, 144), (320, 180), (98, 130))
 _RATES = (10, 15, 24, 25, 30, 60)
+_LATEST_KILL_S = 0.8  # after the first video of a run
 _SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".ts")
 
 
@@ -73,9 +74,11 @@ def _workplace(folder: Path | None) -> Iterator[Path]:
 
 def _fill(folder: Path, files: int, extra: Path | None) -> tuple[list[Path], list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
-    seed = render(folder / "seed.mp4", frames=20, fps=10, width=160, height=128)
-    bad = write_hostile(folder / "hostile", [seed])
-    good = [seed]
+    good = [
+        render(folder / f"seed{suffix}", frames=20, fps=10, width=160, height=128)
+        for suffix in (".mp4", ".mkv", ".ts", ".avi")
+    ]
+    bad = write_hostile(folder / "hostile", good)
     if extra is not None:
         videos = [path for path in sorted(extra.rglob("*")) if path.suffix in (*_SUFFIXES, ".webm")]
         good += [Path(shutil.copy(path, folder / f"extra-{path.name}")) for path in videos]
@@ -143,8 +146,10 @@ def _killed(work: Path, kills: int, whole: dict[str, tuple[str, str]]) -> list[s
             _command(work, "killed", "--quiet"), env=_environment(work),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+        while process.poll() is None and _stamps(work / "killed") <= before:
+            time.sleep(0.05)
         try:
-            process.wait(2.5 + 2 * rng.random())
+            process.wait(_LATEST_KILL_S * rng.random())
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
