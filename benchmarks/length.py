@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the rendered videos there")
     arguments = parser.parse_args()
     minutes = [float(part) for part in arguments.minutes.split(",")]
-    print(machine())
+    print(", ".join(str(value) for value in machine().values()))
     print(f"{'minutes':>8}{'wall s':>9}{'CPU s':>9}{'CPU s/min':>11}{'peak MB':>9}   asked again: s, peak MB")
     runs: list[Run] = []
     with _folder(arguments.folder) as folder:
@@ -90,6 +90,8 @@ def _ground(video: Path, cache: Path) -> Run:
         [*command, "--device", "cpu"],
         env=os.environ | {"VTG_CACHE": str(cache), "VTG_OFFLINE": "1"},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     family: dict[int, float] = {}
     watched, peak = psutil.Process(process.pid), 0
@@ -99,9 +101,11 @@ def _ground(video: Path, cache: Path) -> Run:
             peak = max(peak, sum(member.memory_info().rss for member in members))
             family |= {member.pid: sum(member.cpu_times()[:2]) for member in members}
         time.sleep(_POLL_S)
+    wall_s = time.monotonic() - start_s
+    said = process.communicate()[1]
     if process.returncode:
-        sys.exit(f"failed: {' '.join(command)}")
-    return Run(time.monotonic() - start_s, sum(family.values()), peak)
+        sys.exit(f"failed: {' '.join(command)}\n{said}")
+    return Run(wall_s, sum(family.values()), peak)
 
 
 @contextmanager

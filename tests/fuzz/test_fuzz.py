@@ -168,6 +168,11 @@ def test_cache_entries(folder: Path, seed: int) -> None:
     assert found is None or np.array_equal(found.features, rows)
 
 
+OTHER_CODECS = [
+    ("libx265", ".mp4"), ("libvpx-vp9", ".webm"), ("libsvtav1", ".mkv"), ("mpeg4", ".avi"), ("libvpx", ".webm"),
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def videos(folder: Path) -> list[tuple[str, bytes]]:
     """Suffix and content of small videos: tiny ones of many containers, so that many can be tried, and real ones."""
@@ -176,8 +181,13 @@ def videos(folder: Path) -> list[tuple[str, bytes]]:
         for suffix in (".mp4", ".mkv", ".avi", ".ts", ".mov")
     ]
     small = make_video(folder / "seed.mp4", seconds=2.0)
-    contents = [(path.suffix, path.read_bytes()) for path in (*tiny, small)]
-    return [*contents, (".mp4", (EXAMPLES / "example.mp4").read_bytes()[:60_000])]
+    others = [
+        render(folder / f"{codec}{suffix}", frames=12, fps=10, width=32, height=32, codec=codec)
+        for codec, suffix in OTHER_CODECS
+    ]
+    contents = [(path.suffix, path.read_bytes()) for path in (*tiny, small, *others)]
+    contents.insert(6, (".mp4", (EXAMPLES / "example.mp4").read_bytes()[:60_000]))
+    return contents
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +197,7 @@ def decoder() -> Iterator[DecodeProcess]:
 
 
 @fuzz
-@given(which=st.integers(0, 6), seed=SEEDS)
+@given(which=st.integers(0, 6 + len(OTHER_CODECS)), seed=SEEDS)
 @example(which=3, seed=253)  # frames of no width
 def test_videos(
     folder: Path, videos: list[tuple[str, bytes]], decoder: DecodeProcess, which: int, seed: int
