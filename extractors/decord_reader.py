@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
     """Why decord would read a video wrongly or badly; empty if nothing speaks against it."""
     if timeline.codec == "av1":
         return "decord cannot decode AV1"
+    if timeline.codec in ("vp8", "mjpeg"):
+        return f"decord does not show damage in {timeline.codec} alike every time"
     if timeline.codec == "hevc":
         return "decord takes some HEVC frames for their neighbours"
     if not timeline.trustworthy:
@@ -72,44 +73,42 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
     return reader
 
 
-def read_frames(
-    path: Path, reader: Any, wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry
-) -> Iterator[NDArray[np.uint8]]:
-    """Decode a video once, front to back, and yield the frames that are wanted.
+def segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:
+    """Split the frames that are wanted where a key frame allows it, about every 10 s.
 
-    Decord decodes ahead without bound for as long as it is left alone. So a stretch of about 10 s, from one key frame
-    to another, is read as a whole, and decord is stopped before its frames are handed out. A stretch that is damaged is
-    read again by a reader of its own with one thread, whose frames do not depend on how threads happen to run.
+    Decord decodes ahead without bound for as long as it is left alone: so it is given a segment at a time.
+
+    Args:
+        wanted: (M,) rising indices into the timeline.
+        timeline: when each frame is shown.
+    """
+    borders: list[int] = []
+    start_s = timeline.timestamps_s[0]
+    for key_frame in timeline.key_frames:
+        if timeline.timestamps_s[key_frame] - start_s >= _SEGMENT_S:
+            borders.append(int(key_frame))
+            start_s = timeline.timestamps_s[key_frame]
+    cuts = np.searchsorted(wanted, borders)
+    return [segment for segment in np.split(wanted, cuts) if len(segment)]
+
+
+def read_segment(
+    path: Path, reader: Any, segment: NDArray[np.int64], geometry: Geometry
+) -> list[NDArray[np.uint8]]:
+    """Decode the frames of a segment, and have decord stop before they are handed out.
 
     Args:
         path: the video.
         reader: of `open_reader`.
-        wanted: (M,) rising indices into the timeline.
-        timeline: when each frame is shown.
+        segment: (M,) rising indices into the timeline.
         geometry: how frames are scaled and cut.
 
-    Yields:
-        (size, size, 3) RGB, one for each of `wanted`.
+    Returns:
+        M pictures, (size, size, 3) RGB.
 
     Raises:
         VideoError: if a frame cannot be decoded.
     """
-    for segment in _segments(wanted, timeline):
-        before = decoder_log.complaints()
-        try:
-            pictures = _read_segment(path, reader, segment, geometry)
-            whole = decoder_log.complaints() == before
-        except VideoError:
-            whole = False
-        if not whole:
-            careful = open_reader(path, timeline, geometry, num_threads=1)
-            pictures = _read_segment(path, careful, segment, geometry)
-        yield from pictures
-
-
-def _read_segment(
-    path: Path, reader: Any, segment: NDArray[np.int64], geometry: Geometry
-) -> list[NDArray[np.uint8]]:
     import decord
 
     pictures: list[NDArray[np.uint8]] = []
@@ -121,17 +120,6 @@ def _read_segment(
     except (decord.DECORDError, RuntimeError) as error:
         raise VideoError(path, f"decord gave up ({_first_line(error)})") from error
     return pictures
-
-
-def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:
-    borders: list[int] = []
-    start_s = timeline.timestamps_s[0]
-    for key_frame in timeline.key_frames:
-        if timeline.timestamps_s[key_frame] - start_s >= _SEGMENT_S:
-            borders.append(int(key_frame))
-            start_s = timeline.timestamps_s[key_frame]
-    cuts = np.searchsorted(wanted, borders)
-    return [segment for segment in np.split(wanted, cuts) if len(segment)]
 
 
 def _first_line(error: Exception) -> str:

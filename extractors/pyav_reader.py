@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors import decoder_log
 from extractors.errors import VideoError
 from extractors.frames import Geometry
 from extractors.timeline import Timeline, open_container
@@ -33,9 +31,7 @@ def read_frames(
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode a video once, front to back, and yield the frames that are wanted.
 
-    A frame that cannot be decoded is stood in for by the one shown before it. A video that turns out to be damaged is
-    read again from its beginning with one thread, whose frames do not depend on how threads happen to run; what was
-    handed out before is not handed out again.
+    A frame that cannot be decoded is stood in for by the one shown before it.
 
     Args:
         path: the video.
@@ -50,51 +46,23 @@ def read_frames(
     Raises:
         VideoError: if the file cannot be opened, or no frame can be decoded.
     """
-    done = 0
-    if num_threads != 1:
-        with open_container(path) as (container, stream):
-            before = decoder_log.complaints()
-            try:
-                for picture in _read(path, container, stream, wanted, timeline, geometry, num_threads):
-                    if decoder_log.complaints() > before:
-                        break
-                    yield picture
-                    done += 1
-                else:
-                    return
-            except VideoError:
-                if decoder_log.complaints() == before:
-                    raise
     with open_container(path) as (container, stream):
-        pictures = _read(path, container, stream, wanted, timeline, geometry, 1)
-        yield from islice(pictures, done, None)
-
-
-def _read(
-    path: Path,
-    container: Any,
-    stream: Any,
-    wanted: NDArray[np.int64],
-    timeline: Timeline,
-    geometry: Geometry,
-    num_threads: int,
-) -> Iterator[NDArray[np.uint8]]:
-    stream.thread_type = "AUTO"
-    stream.thread_count = num_threads
-    shown: Any = None
-    position = 0
-    for index, frame in _numbered(container, stream, timeline):
-        # Frames that appear later than a wanted one leave the one before them on show for it.
-        while position < len(wanted) and shown is not None and wanted[position] < index:
+        stream.thread_type = "AUTO"
+        stream.thread_count = num_threads
+        shown: Any = None
+        position = 0
+        for index, frame in _numbered(container, stream, timeline):
+            # Frames that appear later than a wanted one leave the one before them on show for it.
+            while position < len(wanted) and shown is not None and wanted[position] < index:
+                yield _picture(shown, geometry)
+                position += 1
+            if position == len(wanted):
+                return
+            shown = frame
+        if shown is None:
+            raise VideoError(path, "none of its frames can be decoded")
+        for _ in range(position, len(wanted)):
             yield _picture(shown, geometry)
-            position += 1
-        if position == len(wanted):
-            return
-        shown = frame
-    if shown is None:
-        raise VideoError(path, "none of its frames can be decoded")
-    for _ in range(position, len(wanted)):
-        yield _picture(shown, geometry)
 
 
 def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:

@@ -208,24 +208,16 @@ class ClipReader:
                 yield first, needed, clips
 
     def _frames(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        from extractors import decord_reader, pyav_reader
+        from extractors.concealment import read_frames
 
-        done = 0
-        if self._decord is not None:
-            try:
-                for frame in decord_reader.read_frames(
-                    self._path, self._decord, wanted, self._timeline, self._geometry
-                ):
-                    yield frame
-                    done += 1
-                return
-            except VideoError:
-                if self._decoder == "decord":
-                    raise
-                # What decord gives up on, FFmpeg can often still read: the rest comes from there.
-                self._decord = None
-        yield from pyav_reader.read_frames(
-            self._path, wanted[done:], self._timeline, self._geometry, num_threads=self._num_threads
+        return read_frames(
+            self._path,
+            self._decord,
+            wanted,
+            self._timeline,
+            self._geometry,
+            only_decord=self._decoder == "decord",
+            num_threads=self._num_threads,
         )
 
 

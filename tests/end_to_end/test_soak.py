@@ -55,6 +55,11 @@ def test_nothing_grows(tmp_path: Path) -> None:
 
     third = len(seen) // 3
     early, late = (max(memory for memory, _ in part) for part in (seen[third : 2 * third], seen[2 * third :]))
+    handles = [max(count for _, count in part) for part in (seen[:third], seen[third:])]
+    print(
+        f"{VIDEOS} videos, {report.extracted} extracted: {early / 1e6:.0f} MB in the second third, {late / 1e6:.0f} MB "
+        f"in the last; {handles[0]} file handles in the first, {handles[1]} afterwards"
+    )
     assert late - early < GROWTH_MB * 1e6, f"{early / 1e6:.0f} MB, then {late / 1e6:.0f} MB"
-    assert max(handles for _, handles in seen[third:]) <= max(handles for _, handles in seen[:third]) + 3
+    assert handles[1] <= handles[0] + 3
     assert not process.children(recursive=True)
