@@ -60,8 +60,8 @@ def test_accuracy_does_not_drop_at_the_borders_of_windows(model: TrainedModel, l
         annotation
         for annotation in held_out.annotations
         if len(annotation.windows_s) == 1 and 6 <= np.diff(annotation.windows_s[0])[0] <= 30
-    ][:8]
-    assert len(chosen) == 8
+    ][:32]
+    assert len(chosen) == 32
     border = split_windows(LONG_CLIPS, WINDOW_CLIPS)[3].end
     hop = WINDOW_CLIPS // 2
     at_borders = [border + shift for shift in range(-20, 20)]
