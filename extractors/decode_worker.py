@@ -6,8 +6,6 @@ A message is the length of its header (4 bytes), the header (JSON), and the byte
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,23 +15,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors import decoder_log
+from extractors import child, decoder_log
 from extractors.clips import Sampling
 from extractors.errors import VideoError
 from extractors.video import ClipReader
 
-_MEMORY_BYTES = 8 << 30  # a decoder that a file talks into more than this is stopped by the system
-
 
 def main() -> None:
     """Serve requests from standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _limit_memory()
-    _die_with_parent()
-    out = os.fdopen(os.dup(1), "wb")
     decoder_log.keep()
-    # Libraries that print must not print into the messages.
-    os.dup2(2, 1)
+    out = child.begin(dies_with_thread=True)
     with suppress(BrokenPipeError):  # the parent has gone
         for line in sys.stdin:
             _serve(json.loads(line), out)
@@ -75,23 +66,6 @@ def _send(out: BinaryIO, header: dict[str, Any], arrays: Sequence[NDArray[Any]] 
     for array in arrays:
         out.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
     out.flush()
-
-
-def _limit_memory() -> None:
-    with suppress(ImportError, ValueError, OSError):  # not on Windows; or a lower limit is set already
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
-
-
-def _die_with_parent() -> None:
-    """Have the system end this process with its parent, even while it hangs in a decoder (Linux)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

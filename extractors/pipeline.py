@@ -53,7 +53,10 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class VideoWaiting:
-    """All that is left is being extracted by other processes; this is one such video."""
+    """All that is left is being extracted by other processes; this is one such video.
+
+    It is said several times a second for as long as that lasts, so that who listens can end it.
+    """
 
     path: Path
 

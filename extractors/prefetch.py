@@ -81,7 +81,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Only videos that other processes are extracting are left; this is one of them."""
+    """Only videos that other processes are extracting are left; this is one of them. Said for as long as that lasts."""
 
     index: int
 
@@ -212,7 +212,6 @@ class DecodeAhead:
                 continue
             if not (yield from self._video(index, identity)):
                 busy.append((index, identity))
-        told = False
         while busy and not self._stop.is_set():
             still_busy = []
             for index, identity in busy:
@@ -221,9 +220,8 @@ class DecodeAhead:
             if len(still_busy) == len(busy):
                 own = {identity for identity, _ in list(self._claims.values())}
                 elsewhere = [index for index, identity in busy if identity not in own]
-                if elsewhere and not told:
+                if elsewhere and self._queue.empty():
                     yield Waiting(elsewhere[0])
-                    told = True
                 self._stop.wait(_POLL_S)
             busy = still_busy
 

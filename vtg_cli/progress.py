@@ -73,6 +73,7 @@ class ExtractionProgress(Display):
         self._videos: dict[Path, TaskID] = {}
         self._finished_count = 0
         self._done_s: dict[Path, float] = {}  # of what is extracted, and of what is being extracted
+        self._waited_for: set[Path] = set()
         self._started = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -84,7 +85,8 @@ class ExtractionProgress(Display):
                 self._done_s[event.path] = event.done_s
                 speed = f"{sum(self._done_s.values()) / elapsed:.1f} × real time"
                 self._progress.update(self._videos[event.path], completed=event.done_s, speed=speed)
-            case VideoWaiting():
+            case VideoWaiting() if event.path not in self._waited_for:
+                self._waited_for.add(event.path)
                 detail(f"{event.path}: another process is extracting it; waiting")
             case VideoFinished():
                 self._finish(event)

@@ -22,6 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from extractors.cache import FeatureCache
+from extractors.identity import file_identity
 from model import Grounder
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
@@ -413,6 +415,22 @@ def test_the_queue_has_an_end_and_jobs_can_be_cancelled(place, long_video, tmp_p
         assert "job" in heard
         assert "end" not in heard
         assert "Traceback" not in server.said
+
+
+def test_a_job_that_waits_for_another_process_can_be_cancelled(place, tmp_path):
+    path = render(place / "claimed.mp4", frames=20, fps=10, width=64, height=48)
+    claim = FeatureCache(tmp_path / "cache").try_claim(file_identity(path))
+    assert claim is not None
+    with (
+        claim,
+        serving(path, home=tmp_path / "home", cache=tmp_path / "cache") as server,
+        server.client() as client,
+    ):
+        (video,) = client.get("/api/videos").json()["videos"]
+        job = server.start_job(client, video["id"], "a cat").json()["id"]
+        wait_for(lambda: client.get(f"/api/jobs/{job}").json()["stage"] == "extracting", 60)
+        client.post(f"/api/jobs/{job}/cancel")
+        assert server.finished(client, job)["state"] == "cancelled"
 
 
 @pytest.mark.slow

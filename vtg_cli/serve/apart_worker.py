@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import signal
 import sys
 import tempfile
@@ -15,21 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from extractors.child import begin
 from extractors.errors import VideoError, VtgError
-
-_MEMORY_BYTES = 8 << 30  # a decoder that a file talks into more than this is stopped by the system
 
 
 def main() -> None:
     """Serve requests from standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    with suppress(ImportError, ValueError, OSError):  # not on Windows; or a lower limit is set already
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    out = os.fdopen(os.dup(1), "wb")
-    # Libraries that print must not print into the answers.
-    os.dup2(2, 1)
+    out = begin(dies_with_thread=False)  # it serves many threads, whichever started it
     with suppress(BrokenPipeError):  # the parent has gone
         for line in sys.stdin:
             ok, answer = _do(json.loads(line))

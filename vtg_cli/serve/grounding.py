@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extractors.base import EncoderOptions
-from extractors.pipeline import Event, VideoProgress, VideoStarted
+from extractors.pipeline import Event, VideoProgress, VideoStarted, VideoWaiting
 from extractors.registry import clip_length_s
 from model import Grounder
 from model.resolution import choose_model, feature_names
@@ -96,7 +96,7 @@ class GroundingWork:
         )
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, VideoStarted):
+        if isinstance(event, (VideoStarted, VideoWaiting)):
             self._tell(0.0)
         elif isinstance(event, VideoProgress):
             self._tell(_EXTRACTION * event.done_s / max(event.duration_s, 1e-3))

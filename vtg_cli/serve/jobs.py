@@ -222,10 +222,13 @@ class Jobs:
 
     def _do(self, job: Job) -> None:
         def report(stage: Stage, progress: float) -> None:
+            progress = min(max(progress, 0.0), 1.0)
             with self._changed:
                 if job.id in self._unwanted:
                     raise Cancelled
-                self._update(job.id, stage=stage, progress=min(max(progress, 0.0), 1.0))
+                now = self._jobs[job.id]
+                if (stage, progress) != (now.stage, now.progress):
+                    self._update(job.id, stage=stage, progress=progress)
 
         outcome: dict[str, Any]
         try:
