@@ -1,9 +1,10 @@
-"""How child processes that read hostile files begin: with less memory to take, and an output that nothing else uses."""
+"""How child processes that read hostile files begin and end, whatever happens to them meanwhile."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from typing import BinaryIO
@@ -31,6 +32,16 @@ def begin(*, dies_with_thread: bool) -> BinaryIO:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return out
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child process, whatever it is at, and close its pipes."""
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    process.wait()
 
 
 def _limit_memory() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors import child
 from extractors.clips import Sampling
 from extractors.errors import VideoError
 from extractors.video import CHUNK_S, ClipChunk, Decoder, VideoInfo
@@ -77,12 +78,7 @@ class DecodeProcess:
         """End the child, whatever it is at."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            for pipe in (process.stdin, process.stdout):
-                assert pipe is not None, "both were asked for"
-                with suppress(OSError):
-                    pipe.close()
-            process.wait()
+            child.end(process)
 
     def abort(self) -> None:
         """End the child from another thread, for good; the one that waits for it gets a VideoError."""

@@ -10,9 +10,9 @@ import json
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from typing import Any
 
+from extractors import child
 from extractors.errors import VtgError
 
 TIMEOUT_S = 60.0
@@ -105,12 +105,7 @@ class Apart:
     def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            for pipe in (process.stdin, process.stdout):
-                assert pipe is not None, "both were asked for"
-                with suppress(OSError):
-                    pipe.close()
-            process.wait()
+            child.end(process)
 
 
 def _command() -> list[str]:
