@@ -307,7 +307,7 @@ def _whole_video(frames: NDArray[np.uint8], mean: Sequence[float], std: Sequence
 def _plain_clip(job: Job) -> Plain:
     import torch
 
-    from extractors.clip_towers import ARCHITECTURE, open_clip, read_state
+    from extractors.clip_image import ARCHITECTURE, open_clip, read_state
 
     network = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
     network.load_state_dict(read_state(job.weights["clip"], lambda _: True), strict=False)
@@ -382,7 +382,7 @@ Bare = Callable[[int], Callable[[], object]]
 def _bare_clip(job: Job) -> Bare:
     import torch
 
-    from extractors.clip_towers import ImageTower
+    from extractors.clip_image import ImageTower
 
     tower = ImageTower(job.weights["clip"], *_device())
 

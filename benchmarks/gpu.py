@@ -210,7 +210,7 @@ def _network(feature: str, weights: Path, device: torch.device, dtype: torch.dty
         from extractors.slowfast_trunk import SlowFastTrunk
 
         return SlowFastTrunk(weights, device, dtype)
-    from extractors.clip_towers import ImageTower
+    from extractors.clip_image import ImageTower
 
     return ImageTower(weights, device, dtype)
 

@@ -78,7 +78,7 @@ class ClipVideoEncoder(TorchVideoEncoder):
         )
 
     def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        from extractors.clip_towers import ImageTower
+        from extractors.clip_image import ImageTower
 
         tower = ImageTower(self._weights, device, dtype)
         return lambda clips: tower(clips[:, 0])

@@ -40,7 +40,7 @@ def load_tokenizer() -> Callable[[str], list[int]]:
     try:
         return Tokenizer().encode
     except (WeightsMissing, WeightsInvalid):
-        from extractors.clip_towers import open_clips_tokenizer
+        from extractors.clip_image import open_clips_tokenizer
 
         return open_clips_tokenizer()
 

@@ -43,7 +43,7 @@ def _write_clip(folder: Path) -> Path:
     import open_clip
     from safetensors.torch import save_file
 
-    from extractors.clip_towers import ARCHITECTURE
+    from extractors.clip_image import ARCHITECTURE
 
     state = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE)).state_dict()
     path = folder / "clip.safetensors"

@@ -130,6 +130,7 @@ def examine_features() -> list[Finding]:
     """Which features can be extracted right now."""
     from extractors.errors import VtgError
     from extractors.minilm import MiniLMTextEncoder
+    from extractors.registry import WEIGHTS
 
     try:
         MiniLMTextEncoder().encode(["a cat"])
@@ -138,7 +139,7 @@ def examine_features() -> list[Finding]:
         ]
     except (VtgError, ImportError) as error:
         findings = [Finding("features", "lite", "wrong", str(error))]
-    for name in ("clip", "slowfast"):
+    for name in WEIGHTS:
         here = _is_here(name)
         text = "weights are here" if here else "weights are not here (see below)"
         findings.append(Finding("features", name, "ok" if here else "missing", text))

@@ -142,6 +142,13 @@ def test_doctor_finds_nothing_wrong_and_says_how_to_get_weights(home):
     assert done.returncode == 0, done.stdout
     findings = {(f["topic"], f["name"]): f for f in json.loads(done.stdout)}
     assert findings["features", "lite"]["state"] == "ok"
+    assert [name for topic, name in findings if topic == "features"] == [
+        "lite",
+        "clip",
+        "slowfast",
+        "vgg",
+        "glove",
+    ]
     assert findings["weights", "clip-vit-b-32"]["state"] == "missing"
     assert "vtg weights pull clip-vit-b-32" in findings["weights", "clip-vit-b-32"]["text"]
 

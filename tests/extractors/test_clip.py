@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from extractors.base import EncoderOptions, FeatureSpec, TextFeatures
 from extractors.clip import ClipTextEncoder, load_text_encoder, load_video_encoder, looks_like_openai_clip
-from extractors.clip_towers import open_clip
+from extractors.clip_image import open_clip
 from extractors.clip_weights import read_state
 from extractors.errors import WeightsInvalid, WeightsMissing
 from extractors.weights import sha256

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from extractors import clip_tokens
+from extractors.clip_image import ARCHITECTURE, open_clip
 from extractors.clip_tokens import END, START, Tokenizer, load_tokenizer
-from extractors.clip_towers import ARCHITECTURE, open_clip
 
 TOKENIZER = Tokenizer()
 REFERENCE = open_clip.get_tokenizer(ARCHITECTURE)
