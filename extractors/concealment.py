@@ -1,47 +1,60 @@
 """Frames of videos that may be damaged, the same ones every time.
 
 What FFmpeg puts in the place of damage depends on how its threads happen to run, and in decord's older one even on what
-lay in memory. So where a decoder complains, PyAV decodes the video anew on one thread. What was handed out before that
-is whole, and stays: a frame is decoded, with all it depends on, before it is handed out.
+lay in memory. So where a decoder complains, PyAV decodes that segment of the video anew on one thread, from a key frame
+on. What was handed out before that is whole, and stays: a frame is decoded, with all it depends on, before it is handed
+out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors import decoder_log, decord_reader, pyav_reader
+from extractors import decord_reader, pyav_reader
+from extractors.decoder_log import Listener
 from extractors.errors import VideoError
 from extractors.frames import Geometry
 from extractors.timeline import Timeline
 
 Picture = NDArray[np.uint8]
 
+_SEGMENT_S = 10.0
 
-def read_frames(
-    path: Path,
-    reader: Any,
-    wanted: NDArray[np.int64],
-    timeline: Timeline,
-    geometry: Geometry,
-    *,
-    only_decord: bool = False,
-    num_threads: int = 0,
-) -> Iterator[Picture]:
-    """Decode a video, front to back, and yield the frames that are wanted; once, unless it is damaged.
 
-    Args:
-        path: the video.
-        reader: of `decord_reader.open_reader`, or None for PyAV.
-        wanted: (M,) rising indices into the timeline.
+@dataclass(frozen=True)
+class Source:
+    """A video, and how its frames are wanted.
+
+    Attributes:
+        path: the file.
         timeline: when each frame is shown.
         geometry: how frames are scaled and cut.
-        only_decord: whether PyAV must not take over from decord.
-        num_threads: decoding threads of PyAV; 0 leaves it to FFmpeg.
+    """
+
+    path: Path
+    timeline: Timeline
+    geometry: Geometry
+
+
+def read_with_decord(
+    source: Source, reader: Any, wanted: NDArray[np.int64], *, alone: bool = False
+) -> Iterator[Picture]:
+    """Decode a video once, front to back, with decord, and where it is damaged or decord gives up, with PyAV.
+
+    Decord decodes ahead without bound for as long as it is left alone: so it is given a segment at a time.
+
+    Args:
+        source: the video.
+        reader: of `decord_reader.open_reader`.
+        wanted: (M,) rising indices into the timeline.
+        alone: whether PyAV must not stand in.
 
     Yields:
         (size, size, 3) RGB, one for each of `wanted`.
@@ -49,87 +62,74 @@ def read_frames(
     Raises:
         VideoError: if the file cannot be read, or no frame can be decoded.
     """
-    careful = _Careful(path, wanted, timeline, geometry)
-    if reader is None:
-        yield from _with_pyav(path, wanted, timeline, geometry, num_threads, careful)
-        return
-    done = 0
-    for segment in decord_reader.segments(wanted, timeline):
-        pictures = _if_whole(path, reader, segment, geometry)
-        if pictures is None:
-            # Decord decodes ahead: what it complains of may lie behind this segment.
-            stand_ins = [] if only_decord else list(careful.read(done, done + len(segment)))
-            if careful.is_damaged:
-                yield from stand_ins
-                yield from careful.read(done + len(segment), len(wanted))
-                return
-            try:
-                one_thread = decord_reader.open_reader(path, timeline, geometry, num_threads=1)
-                pictures = decord_reader.read_segment(path, one_thread, segment, geometry)
-            except VideoError:
-                if only_decord:
-                    raise
-                # What decord gives up on, FFmpeg can often still read: the rest comes from there.
-                yield from stand_ins
-                yield from careful.read(done + len(segment), len(wanted))
-                return
+    for segment in _segments(wanted, source.timeline):
+        listener = Listener()
+        pictures: list[Picture] | None = None
+        try:
+            pictures = decord_reader.read_segment(source.path, reader, segment, source.geometry)
+        except VideoError:
+            if alone:
+                raise
+            reader = decord_reader.open_reader(source.path, source.timeline, source.geometry)
+        if pictures is None or (listener.has_heard and not alone):
+            listener = Listener()
+            stand_ins = list(_read(source, segment, 1))
+            # Decord decodes ahead: what it complained of may lie behind this segment.
+            if pictures is None or listener.has_heard:
+                pictures = stand_ins
         yield from pictures
-        done += len(segment)
 
 
-def _if_whole(
-    path: Path, reader: Any, segment: NDArray[np.int64], geometry: Geometry
-) -> list[Picture] | None:
-    before = decoder_log.complaints()
-    try:
-        pictures = decord_reader.read_segment(path, reader, segment, geometry)
-    except VideoError:
-        return None
-    return pictures if decoder_log.complaints() == before else None
+def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: int = 0) -> Iterator[Picture]:
+    """Decode a video once, front to back, with PyAV, and where it is damaged once more.
 
+    Args:
+        source: the video.
+        wanted: (M,) rising indices into the timeline.
+        num_threads: decoding threads; 0 leaves it to FFmpeg.
 
-def _with_pyav(
-    path: Path,
-    wanted: NDArray[np.int64],
-    timeline: Timeline,
-    geometry: Geometry,
-    num_threads: int,
-    careful: _Careful,
-) -> Iterator[Picture]:
-    before = decoder_log.complaints()
-    done = 0
-    try:
-        for picture in pyav_reader.read_frames(path, wanted, timeline, geometry, num_threads=num_threads):
-            if decoder_log.complaints() > before:
-                break
-            yield picture
-            done += 1
-        else:
-            return
-    except VideoError:
-        if decoder_log.complaints() == before:
-            raise
-    yield from careful.read(done, len(wanted))
+    Yields:
+        (size, size, 3) RGB, one for each of `wanted`.
 
-
-class _Careful:
-    """The frames as PyAV decodes them on one thread; they are decoded when they are first asked for.
-
-    Attributes:
-        is_damaged: whether there were complaints up to the frame that was read last.
+    Raises:
+        VideoError: if the file cannot be opened, or no frame can be decoded.
     """
-
-    def __init__(self, path: Path, wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry) -> None:
-        self.is_damaged = False
-        self._pictures = pyav_reader.read_frames(path, wanted, timeline, geometry, num_threads=1)
-        self._position = 0
-
-    def read(self, start: int, end: int) -> Iterator[Picture]:
-        """Yield the frames from one place in `wanted` to another, of which none has been passed yet."""
-        while self._position < end:
-            before = decoder_log.complaints()
-            picture = next(self._pictures)
-            self.is_damaged |= decoder_log.complaints() > before
-            self._position += 1
-            if self._position > start:
+    # What cannot be started from a key frame is one segment.
+    segments = _segments(wanted, source.timeline) if source.timeline.is_seekable else [wanted]
+    ends = np.cumsum([len(segment) for segment in segments])
+    done = 0
+    while done < len(wanted):
+        listener = Listener()
+        try:
+            for picture in _read(source, wanted[done:], num_threads):
+                if listener.has_heard:
+                    break
                 yield picture
+                done += 1
+            else:
+                return
+        except VideoError:
+            if not listener.has_heard:
+                raise
+        number = int(np.searchsorted(ends, done, side="right"))
+        seen = done - int(ends[number] - len(segments[number]))
+        yield from islice(_read(source, segments[number], 1), seen, None)
+        done = int(ends[number])
+
+
+def _read(source: Source, wanted: NDArray[np.int64], num_threads: int) -> Iterator[Picture]:
+    return pyav_reader.read_frames(
+        source.path, wanted, source.timeline, source.geometry, num_threads=num_threads
+    )
+
+
+def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:
+    """Split the frames that are wanted at key frames, about every 10 s."""
+    borders: list[int] = []
+    start_s = timeline.timestamps_s[0]
+    for key_frame in timeline.key_frames:
+        if timeline.timestamps_s[key_frame] - start_s >= _SEGMENT_S:
+            borders.append(int(key_frame))
+            start_s = timeline.timestamps_s[key_frame]
+    cuts = np.searchsorted(wanted, borders)
+    return [segment for segment in np.split(wanted, cuts) if len(segment)]

@@ -1,40 +1,57 @@
 """What decoders complain about while they decode: damage that they conceal, and else say nothing of.
 
-How FFmpeg conceals damage depends on how its threads happen to run, so what is decoded with complaints is decoded anew
-on one thread, which gives the same frames every time. Only a process that does nothing but decode can notice: FFmpeg
-complains on standard error, which belongs to the whole process.
+FFmpeg complains on standard error, which belongs to the whole process. So only a process that does nothing but decode
+can listen; elsewhere nothing is heard.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from typing import BinaryIO
+from io import FileIO
 
 _MOST_BYTES = 1 << 20
 
-_kept: BinaryIO | None = None
+# Whoever takes files apart does so on one thread, alike every time; what is damaged in a frame the decoders tell.
+_NO_DECODERS = frozenset((
+    "AVFormatContext", "AVIOContext", "asf", "avi", "file", "flv", "ivf", "matroska", "mov", "mpeg", "mpegts", "mxf",
+    "nut", "ogg", "rm", "swscaler", "wtv",
+))  # fmt: skip
+
+_kept: FileIO | None = None
 _forgotten_bytes = 0
 
 
 def keep() -> None:
     """Take standard error for complaints, from now on and for good."""
     global _kept  # noqa: PLW0603 - as there is one standard error
-    _kept = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - for as long as the process lives
+    _kept = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115 - for as long as the process lives
     os.dup2(_kept.fileno(), 2)
 
 
-def complaints() -> int:
-    """Bytes of complaints so far: only whether they have become more means anything. 0 where they are not kept."""
-    global _forgotten_bytes  # noqa: PLW0603 - of the one file
-    if _kept is None:
-        return 0
-    size = os.fstat(_kept.fileno()).st_size
-    if size > _MOST_BYTES:  # a file can be a reason for any number
-        os.ftruncate(_kept.fileno(), 0)
-        _forgotten_bytes += size
-        size = 0
-    return _forgotten_bytes + size
+class Listener:
+    """Hears whether decoders complain, from when it is made."""
+
+    def __init__(self) -> None:
+        self._start = _size()
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether they did."""
+        global _forgotten_bytes  # noqa: PLW0603 - of the one file
+        size = _size()
+        if size == self._start or _kept is None:
+            return False
+        _kept.seek(max(self._start - _forgotten_bytes, 0))
+        lines = (_kept.read(_MOST_BYTES) or b"").decode(errors="replace").splitlines()
+        if size - _forgotten_bytes > _MOST_BYTES:  # a file can be a reason for any number
+            os.ftruncate(_kept.fileno(), 0)
+            _forgotten_bytes = size
+        if all(_is_of_container(line) for line in lines):
+            self._start = size
+            return False
+        return True
 
 
 def set_level_of_av() -> None:
@@ -55,3 +72,12 @@ def set_level_of_decord() -> None:
     import decord
 
     decord.logging.set_level(decord.logging.FATAL if _kept is None else decord.logging.ERROR)
+
+
+def _size() -> int:
+    return 0 if _kept is None else _forgotten_bytes + os.fstat(_kept.fileno()).st_size
+
+
+def _is_of_container(line: str) -> bool:
+    speaker = re.match(r"\[([\w.-]+)[, ]", line)
+    return speaker is not None and speaker[1] in _NO_DECODERS

@@ -15,7 +15,6 @@ from extractors.errors import VideoError
 from extractors.frames import Geometry
 from extractors.timeline import Timeline
 
-_SEGMENT_S = 10.0
 _BATCH = 64
 _LONGEST_GROUP_S = 20.0
 _MOST_FRAMES = 20_000  # a quarter of an hour; of more, its tables take more memory than the frames
@@ -71,25 +70,6 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
     ):
         raise VideoError(path, "decord counts its frames otherwise than its packets do")
     return reader
-
-
-def segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:
-    """Split the frames that are wanted where a key frame allows it, about every 10 s.
-
-    Decord decodes ahead without bound for as long as it is left alone: so it is given a segment at a time.
-
-    Args:
-        wanted: (M,) rising indices into the timeline.
-        timeline: when each frame is shown.
-    """
-    borders: list[int] = []
-    start_s = timeline.timestamps_s[0]
-    for key_frame in timeline.key_frames:
-        if timeline.timestamps_s[key_frame] - start_s >= _SEGMENT_S:
-            borders.append(int(key_frame))
-            start_s = timeline.timestamps_s[key_frame]
-    cuts = np.searchsorted(wanted, borders)
-    return [segment for segment in np.split(wanted, cuts) if len(segment)]
 
 
 def read_segment(

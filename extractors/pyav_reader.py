@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def first_frame_quarter_turns(path: Path) -> int:
 def read_frames(
     path: Path, wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry, *, num_threads: int = 0
 ) -> Iterator[NDArray[np.uint8]]:
-    """Decode a video once, front to back, and yield the frames that are wanted.
+    """Decode a video once, front to back from the first frame that is wanted, and yield those that are.
 
     A frame that cannot be decoded is stood in for by the one shown before it.
 
@@ -46,23 +47,48 @@ def read_frames(
     Raises:
         VideoError: if the file cannot be opened, or no frame can be decoded.
     """
-    with open_container(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        stream.thread_count = num_threads
-        shown: Any = None
-        position = 0
-        for index, frame in _numbered(container, stream, timeline):
-            # Frames that appear later than a wanted one leave the one before them on show for it.
-            while position < len(wanted) and shown is not None and wanted[position] < index:
-                yield _picture(shown, geometry)
-                position += 1
-            if position == len(wanted):
-                return
-            shown = frame
-        if shown is None:
-            raise VideoError(path, "none of its frames can be decoded")
-        for _ in range(position, len(wanted)):
+    if len(wanted) == 0:
+        return
+    for start in (_key_frame_before(int(wanted[0]), timeline), 0):
+        with open_container(path) as (container, stream):
+            stream.thread_type = "AUTO"
+            stream.thread_count = num_threads
+            if start > 0:
+                start_s = timeline.start_s + timeline.timestamps_s[start]
+                container.seek(round(start_s / float(stream.time_base)), stream=stream)
+            frames = _numbered(container, stream, timeline)
+            first = next(frames, None)
+            if start > 0 and (first is None or first[0] > wanted[0]):
+                continue  # that key frame is damaged, or not to be found: what is shown before it is needed
+            if first is None:
+                raise VideoError(path, "none of its frames can be decoded")
+            yield from _shown(chain([first], frames), wanted, geometry)
+            return
+
+
+def _key_frame_before(index: int, timeline: Timeline) -> int:
+    """The key frame to decode a frame from; 0 where decoding has to start at the beginning."""
+    if not timeline.is_seekable:
+        return 0
+    earlier = timeline.key_frames[timeline.key_frames <= index]
+    return int(earlier[-1]) if len(earlier) else 0
+
+
+def _shown(
+    frames: Iterable[tuple[int, Any]], wanted: NDArray[np.int64], geometry: Geometry
+) -> Iterator[NDArray[np.uint8]]:
+    shown: Any = None
+    position = 0
+    for index, frame in frames:
+        # Frames that appear later than a wanted one leave the one before them on show for it.
+        while position < len(wanted) and shown is not None and wanted[position] < index:
             yield _picture(shown, geometry)
+            position += 1
+        if position == len(wanted):
+            return
+        shown = frame
+    for _ in range(position, len(wanted)):
+        yield _picture(shown, geometry)
 
 
 def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:

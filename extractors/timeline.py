@@ -64,6 +64,11 @@ class Timeline:
         return float(self.timestamps_s[-1]) + 1 / self.fps
 
     @property
+    def is_seekable(self) -> bool:
+        """Whether decoding can start from any key frame, and gives the frames from there on."""
+        return self.trustworthy and not self.has_hidden_frames and not self.seek_fault
+
+    @property
     def longest_group_s(self) -> float:
         """Seconds between the two neighbouring key frames that lie furthest apart."""
         starts_s = self.timestamps_s[self.key_frames] if len(self.key_frames) else self.timestamps_s[:1]

@@ -208,17 +208,12 @@ class ClipReader:
                 yield first, needed, clips
 
     def _frames(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        from extractors.concealment import read_frames
+        from extractors import concealment
 
-        return read_frames(
-            self._path,
-            self._decord,
-            wanted,
-            self._timeline,
-            self._geometry,
-            only_decord=self._decoder == "decord",
-            num_threads=self._num_threads,
-        )
+        source = concealment.Source(self._path, self._timeline, self._geometry)
+        if self._decord is None:
+            return concealment.read_with_pyav(source, wanted, num_threads=self._num_threads)
+        return concealment.read_with_decord(source, self._decord, wanted, alone=self._decoder == "decord")
 
 
 def _chunk_starts(end_s: float, first_chunk_s: float, chunk_s: float) -> NDArray[np.float64]:
