@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from contextlib import suppress
 from io import FileIO
 
 _MOST_BYTES = 1 << 20
@@ -24,10 +25,19 @@ _forgotten_bytes = 0
 
 
 def keep() -> None:
-    """Take standard error for complaints, from now on and for good."""
+    """Take standard error for complaints, from now on and for good; where no file can be made, nothing is heard."""
     global _kept  # noqa: PLW0603 - as there is one standard error
-    _kept = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115 - for as long as the process lives
-    os.dup2(_kept.fileno(), 2)
+    try:
+        descriptor, name = tempfile.mkstemp()
+        os.close(descriptor)
+        # A temporary file as Python opens it is written where it was last read.
+        descriptor = os.open(name, os.O_RDWR | os.O_APPEND | getattr(os, "O_TEMPORARY", 0))
+        with suppress(OSError):  # on Windows it goes when it is closed
+            os.unlink(name)  # noqa: PTH108
+    except OSError:
+        return
+    _kept = FileIO(descriptor, "r+")
+    os.dup2(descriptor, 2)
 
 
 class Listener:
@@ -35,23 +45,23 @@ class Listener:
 
     def __init__(self) -> None:
         self._start = _size()
+        self._heard = False
 
     @property
     def has_heard(self) -> bool:
         """Whether they did."""
         global _forgotten_bytes  # noqa: PLW0603 - of the one file
         size = _size()
-        if size == self._start or _kept is None:
-            return False
+        if self._heard or size == self._start or _kept is None:
+            return self._heard
         _kept.seek(max(self._start - _forgotten_bytes, 0))
         lines = (_kept.read(_MOST_BYTES) or b"").decode(errors="replace").splitlines()
         if size - _forgotten_bytes > _MOST_BYTES:  # a file can be a reason for any number
             os.ftruncate(_kept.fileno(), 0)
             _forgotten_bytes = size
-        if all(_is_of_container(line) for line in lines):
-            self._start = size
-            return False
-        return True
+        self._start = size
+        self._heard = not all(_is_of_container(line) for line in lines)
+        return self._heard
 
 
 def set_level_of_av() -> None:
