@@ -107,6 +107,7 @@ class ClipReader:
         num_threads: int = 0,
     ) -> None:
         from extractors import decord_reader
+        from extractors.decoder_log import Listener
         from extractors.frames import Geometry
         from extractors.pyav_reader import first_frame_quarter_turns
         from extractors.timeline import read_timeline
@@ -117,13 +118,15 @@ class ClipReader:
         self._chunk_s = chunk_s
         self._first_chunk_s = chunk_s if first_chunk_s is None else min(first_chunk_s, chunk_s)
         self._num_threads = num_threads
+        listener = Listener(containers=True)
         self._timeline = timeline = read_timeline(self._path)
+        damaged = "its container is damaged" if listener.has_heard else ""
         turns = first_frame_quarter_turns(self._path)
         self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, size=size)
         self._decord: Any = None
         note = ""
         if decoder != "pyav":
-            note = decord_reader.unsuitable(timeline, turns) if decoder == "auto" else ""
+            note = (decord_reader.unsuitable(timeline, turns) or damaged) if decoder == "auto" else ""
             if not note:
                 try:
                     self._decord = decord_reader.open_reader(

@@ -28,13 +28,14 @@ def test_decoders_are_heard_and_containers_are_not() -> None:
 decoder_log.keep()
 write({DECODER!r})
 listener = Listener()
-say(listener.has_heard)
+both = Listener(containers=True)
+say(listener.has_heard, both.has_heard)
 write({CONTAINER!r})
-say(listener.has_heard)
+say(listener.has_heard, both.has_heard)
 write({DECODER!r})
 say(listener.has_heard, listener.has_heard, Listener().has_heard)
 """
-    assert heard(code).splitlines() == ["False", "False", "True True False"]
+    assert heard(code).splitlines() == ["False False", "False True", "True True False"]
 
 
 def test_a_decoder_that_never_stops_complaining_fills_no_disk() -> None:
