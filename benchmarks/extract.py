@@ -29,8 +29,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +55,7 @@ from extractors.benchmark import (
     render_video,
     timed,
     usable_cores,
+    working_folder,
 )
 from extractors.cache import FeatureCache
 from extractors.clips import Sampling
@@ -121,7 +121,7 @@ def main() -> None:
     if unknown := set(features) - set(FEATURES):
         parser.error(f"unknown features {', '.join(unknown)}; known are {', '.join(FEATURES)}")
     ffmpeg = "" if arguments.short else _find_ffmpeg()
-    with _folder(arguments.folder) as folder:
+    with working_folder(arguments.folder) as folder:
         weights = _weights(features, folder)
         _print_machine(features)
         if arguments.short:
@@ -496,16 +496,6 @@ def _rendered(folder: Path) -> list[Path]:
 def _weights(features: Sequence[str], folder: Path) -> dict[str, Path]:
     kept = {name: path for name in features for path in folder.glob(f"{name}.*")}
     return dict(prepare_weights(features, folder, EncoderOptions(weights=kept))[0].weights or {})
-
-
-@contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    if kept is not None:
-        kept.mkdir(parents=True, exist_ok=True)
-        yield kept
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)
 
 
 def _find_ffmpeg() -> str:

@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +23,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractors.benchmark import machine, render_video
+from extractors.benchmark import machine, render_video, working_folder
 
 _POLL_S = 0.1
 
@@ -51,7 +49,7 @@ def main() -> None:
     print(", ".join(str(value) for value in machine().values()))
     print(f"{'minutes':>8}{'wall s':>9}{'CPU s':>9}{'CPU s/min':>11}{'peak MB':>9}   asked again: s, peak MB")
     runs: list[Run] = []
-    with _folder(arguments.folder) as folder:
+    with working_folder(arguments.folder) as folder:
         for length in minutes:
             path = folder / f"{length:g}min-360p.mp4"
             if not path.exists():
@@ -75,19 +73,12 @@ def main() -> None:
 
 def _ground(video: Path, cache: Path) -> Run:
     command = [
-        sys.executable,
-        "-m",
-        "vtg_cli",
-        "ground",
-        str(video),
-        "a box that moves",
-        "--features",
-        "lite",
-        "--json",
-    ]
+        sys.executable, "-m", "vtg_cli", "ground", str(video), "a box that moves", "--features", "lite",
+        "--device", "cpu", "--json",
+    ]  # fmt: skip
     start_s = time.monotonic()
     process = subprocess.Popen(
-        [*command, "--device", "cpu"],
+        command,
         env=os.environ | {"VTG_CACHE": str(cache), "VTG_OFFLINE": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -106,16 +97,6 @@ def _ground(video: Path, cache: Path) -> Run:
     if process.returncode:
         sys.exit(f"failed: {' '.join(command)}\n{said}")
     return Run(wall_s, sum(family.values()), peak)
-
-
-@contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    if kept is not None:
-        kept.mkdir(parents=True, exist_ok=True)
-        yield kept
-        return
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 if __name__ == "__main__":

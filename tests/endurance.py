@@ -18,10 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from extractors.benchmark import working_folder
 from tests.extractors.rendering import render
 from tests.hostile import write_hostile
 
@@ -49,7 +47,7 @@ def main() -> None:
     parser.add_argument("--extra", type=Path, help="folder of more videos to copy in")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     arguments = parser.parse_args()
-    with _workplace(arguments.folder) as work:
+    with working_folder(arguments.folder) as work:
         good, bad = _fill(work / "videos", arguments.files, arguments.extra)
         print(f"{len(good)} good files, {len(bad)} hostile ones")
         faults = _unbroken(work, good, bad)
@@ -60,16 +58,6 @@ def main() -> None:
     for fault in faults:
         print(f"FAULT: {fault}")
     sys.exit(bool(faults))
-
-
-@contextmanager
-def _workplace(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 def _fill(folder: Path, files: int, extra: Path | None) -> tuple[list[Path], list[Path]]:
