@@ -396,11 +396,18 @@ class _HandedPaths(Sequence[Path]):
 def _serve(connection: Connection[Any, Any], job: _Job, device: str, threads: int | None) -> None:
     """Extract what is handed out until nothing is left."""
     stopping = threading.Event()
+    is_loading = True
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         stopping.set()
-        sys.exit(128 + number)  # leaves by way of all that has to be given back
+        if is_loading:
+            sys.exit(128 + number)
+        # Later on there are claims to give back, and an exception out of nowhere could leave that half done.
+
+    def tell(event: Event) -> None:
+        line.say(event)
+        if stopping.is_set():
+            sys.exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
@@ -410,18 +417,21 @@ def _serve(connection: Connection[Any, Any], job: _Job, device: str, threads: in
     line = _Line(connection)
     try:
         encoders = [job.load(name, replace(options, device=device)) for name, options in job.features.items()]
+        is_loading = False
         for outcome in make_outcomes(
             _HandedPaths(line, stopping),
             encoders,
             FeatureCache(job.cache_root),
-            line.say,
+            tell,
             overwrite=job.overwrite,
             chunk_s=job.chunk_s,
             decoder=job.decoder,
             stall_s=job.stall_s,
+            stop=stopping,
         ):
             line.say(_Finished(outcome.index, outcome.result))
-        line.say(_Done())
+        if not stopping.is_set():
+            line.say(_Done())
     except (EOFError, ConnectionError):
         sys.exit(1)  # nobody is left to work for
     except VtgError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -319,17 +320,26 @@ def make_outcomes(
     chunk_s: float,
     decoder: Decoder,
     stall_s: float | None = None,
+    stop: threading.Event | None = None,
 ) -> Generator[Outcome, None, None]:
     """What becomes of each video, as it comes out; closing the generator ends the decoding thread.
 
-    The events before a video's last go to `emit`. Paths are read one by one as the decoder is ready for them. Arguments
-    and errors are otherwise those of `extract_features`.
+    The events before a video's last go to `emit`. Paths are read one by one as the decoder is ready for them. Once
+    `stop` is set, the videos that are open are dropped and no more come out. Arguments and errors are otherwise those
+    of `extract_features`.
     """
     names = [encoder.spec.name for encoder in encoders]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"give one encoder or more, each of another feature name, not [{', '.join(names)}]")
     with DecodeAhead(
-        paths, encoders, cache, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder, stall_s=stall_s
+        paths,
+        encoders,
+        cache,
+        overwrite=overwrite,
+        chunk_s=chunk_s,
+        decoder=decoder,
+        stall_s=stall_s,
+        stop=stop,
     ) as messages:
         work = _Work(paths, encoders, cache, emit, messages)
         for message in messages:

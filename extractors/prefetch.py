@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -104,6 +104,7 @@ class DecodeAhead:
         decoder: as for `ClipReader`.
         stall_s: decode in a process of its own, and give up a video over which it makes no progress for so many
             seconds; None decodes in this process.
+        stop: no more messages come once it is set.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class DecodeAhead:
         chunk_s: float,
         decoder: Decoder,
         stall_s: float | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self._process = None if stall_s is None else DecodeProcess(stall_s=stall_s)
         self._paths = paths
@@ -130,6 +132,7 @@ class DecodeAhead:
         self._queue: queue.Queue[Message | BaseException | None] = queue.Queue(_MESSAGES)
         self._slots = threading.Semaphore(_CHUNKS)
         self._stop = threading.Event()
+        self._halted = stop or threading.Event()
         self._thread = threading.Thread(target=self._run, name="vtg-decode", daemon=True)
 
     def __enter__(self) -> DecodeAhead:
@@ -158,7 +161,7 @@ class DecodeAhead:
         Raises:
             CacheError: if the cache cannot be read or written.
         """
-        while (message := self._queue.get()) is not None:
+        while (message := self._next_message()) is not None:
             if isinstance(message, BaseException):
                 raise message
             yield message
@@ -178,6 +181,12 @@ class DecodeAhead:
             identity, claim = claimed
             self._made.add(identity)
             claim.release()
+
+    def _next_message(self) -> Message | BaseException | None:
+        while not self._halted.is_set():
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=_POLL_S)
+        return None
 
     def _drain(self) -> None:
         try:

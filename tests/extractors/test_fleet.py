@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -172,6 +174,27 @@ class _Damaged(_Noting):
         raise WeightsInvalid("weights.pkl: damaged")
 
 
+class _Leaving(_Damaged):
+    """Is told to end while what it raised is on its way out."""
+
+    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        threading.Thread(target=self._end, args=(threading.get_ident(),), daemon=True).start()
+        return super().encode(clips)
+
+    def _end(self, encoding: int) -> None:
+        while self._is_encoding(sys._current_frames()[encoding]):
+            pass
+        (self.notes / "told").touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _is_encoding(self, frame: FrameType | None) -> bool:
+        while frame is not None:
+            if frame.f_code.co_name == "__exit__":
+                return False
+            frame = frame.f_back
+        return True
+
+
 # Processes import these by name.
 
 
@@ -209,6 +232,10 @@ def load_faulty(name: str, options: EncoderOptions) -> VideoEncoder:
 
 def load_damaged(name: str, options: EncoderOptions) -> VideoEncoder:
     return _Damaged(_notes_of(options))
+
+
+def load_leaving(name: str, options: EncoderOptions) -> VideoEncoder:
+    return _Leaving(_notes_of(options))
 
 
 # --- together -------------------------------------------------------------------------------------
@@ -322,6 +349,13 @@ def test_with_no_process_left_the_run_ends(videos: list[Path], cache: FeatureCac
 def test_what_is_wrong_for_all_ends_the_run(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
     with pytest.raises(WeightsInvalid, match=r"weights\.pkl: damaged"):
         extract_on_devices(videos, TWO, _features(notes), cache, load=load_damaged)
+    assert not _litter(cache.root)
+
+
+def test_an_end_while_leaving_leaves_nothing(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
+    with pytest.raises(WeightsInvalid, match=r"weights\.pkl: damaged"):
+        extract_on_devices(videos, TWO[:1], _features(notes), cache, load=load_leaving, stall_s=60.0)
+    assert (notes / "told").exists()
     assert not _litter(cache.root)
 
 
