@@ -82,7 +82,7 @@ class Look:
             bits=10 if colour_bits(stored) > 8 else 8,
             full_range=stored.startswith("yuvj"),
             rotation=rotation,
-            pixel_aspect=stream.sample_aspect_ratio or None,
+            pixel_aspect=Fraction(aspect) if (aspect := stream.sample_aspect_ratio) else None,
             tags=tuple(tags) if stored.startswith(("yuv", "nv", "p0")) else (),
         )
 

@@ -92,12 +92,9 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         # With the protocol named, a colon in a file's name is not taken for one.
         options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-        # Titles and names of chapters are in whatever encoding, and not asked for.
-        container = av.open(
-            f"file:{os.path.abspath(path)}",  # noqa: PTH100
-            options=options,
-            metadata_errors="replace",
-        )
+        # Titles and names of chapters are in whatever encoding, and not asked for; from 19 on PyAV takes them all.
+        lenient = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+        container = av.open(f"file:{os.path.abspath(path)}", options=options, **lenient)  # noqa: PTH100
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
         raise VideoError(path, f"not a video that can be read ({_reason(error)})") from error
     with container:

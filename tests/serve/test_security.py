@@ -399,6 +399,25 @@ def test_what_is_no_http_does_no_harm(server, client):
     assert "Traceback" not in server.said
 
 
+def test_what_follows_an_answer_is_thrown_away(server, client):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(
+            b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        chunk = b"11170\r\n" + b"y" * 70_000 + b"\r\n"
+        connection.sendall(chunk)
+        assert connection.recv(65536).split(b" ")[1] == b"413"
+        for _ in range(3):  # the server has read each before the next is sent
+            connection.sendall(chunk)
+            time.sleep(0.1)
+        connection.sendall(b"0\r\n\r\n")
+        while connection.recv(65536):
+            pass
+    assert client.get("/api/health").status_code == 200
+    assert "Traceback" not in server.said
+
+
 def test_a_connection_that_is_left_open_keeps_nobody_waiting(server, client):
     held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
     for connection in held:

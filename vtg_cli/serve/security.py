@@ -235,13 +235,16 @@ class Gate:
         """`receive` that remembers the end of the body, and takes no more than it should of one of unstated size."""
         most = math.inf if self._is_upload(scope) else MOST_JSON_BYTES
         count = 0
+        is_refused = False
 
         async def counted() -> Message:
-            nonlocal count
+            nonlocal count, is_refused
             message = await receive()
             count += len(message.get("body", b""))
             scope[_BODY_READ] = not message.get("more_body", False)
-            if count > most:
+            # Once: what comes after the answer is read only to be thrown away.
+            if count > most and not is_refused:
+                is_refused = True
                 raise HTTPException(413, _TOO_LARGE)
             return message
 
