@@ -5,7 +5,7 @@
 
 Without --videos, each network is given the same random clips, in batches of the size `vtg extract` uses, in these ways:
 
-- `eager`: clips lie on the GPU already.
+- `eager`: clips lie on the GPU already; products of fp32 are not cut to TF32, here as in the others.
 - `chosen`: the same, with cuDNN choosing its kernels by trial, as `vtg extract` has it.
 - `compiled`: the same, through `torch.compile`; not with --no-compile. How long the first batch takes is told apart.
 - `in turn`: clips lie on the host; each batch is copied, computed and read before the next.
@@ -31,7 +31,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +47,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractors.base import FRAME_SIZE, EncoderOptions
-from extractors.benchmark import machine, prepare_weights, render_video
+from extractors.benchmark import machine, prepare_weights, render_video, usable_cores
 from extractors.cache import FeatureCache
 from extractors.device import resolve_device
 from extractors.errors import UsageError
@@ -199,7 +202,7 @@ def _ways(
 
         return Way(all_clips)
 
-    ways = {"eager": resident(network), "chosen": resident(choosing_kernels(network))}
+    ways = {"eager": resident(_plain(network)), "chosen": resident(choosing_kernels(network))}
     if not arguments.no_compile:
         ways["compiled"] = resident(choosing_kernels(_compiled(network)))
     return {**ways, "in turn": fed(1), "overlapped": fed(2)}
@@ -213,6 +216,17 @@ def _network(feature: str, weights: Path, device: torch.device, dtype: torch.dty
     from extractors.clip_image import ImageTower
 
     return ImageTower(weights, device, dtype)
+
+
+def _plain(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """As torch runs it, but in fp32 where that is asked for."""
+    import torch
+
+    def run(frames: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+            return network(frames)  # type: ignore[no-any-return]
+
+    return run
 
 
 def _of_clips(feature: str, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -237,13 +251,15 @@ def _compare_workers(
 ) -> None:
     from dataclasses import replace
 
-    videos = [
-        render_video(folder / f"{seed}.mp4", seconds=_VIDEO_S, width=1280, height=720, seed=seed)
-        for seed in range(arguments.videos)
-    ]
+    render = partial(render_video, seconds=_VIDEO_S, width=1280, height=720)
+    with ProcessPoolExecutor(usable_cores(), get_context("spawn")) as pool:
+        rendering = [
+            pool.submit(render, folder / f"{seed}.mp4", seed=seed) for seed in range(arguments.videos)
+        ]
+        videos = [video.result() for video in rendering]
     recipes = {name: replace(options, clip_length_s=clip_length_s(name, None)) for name in features}
     print(f"\n{len(videos)} videos of {_VIDEO_S:.0f} s, 1280×720 at 30 FPS, {' + '.join(features)}")
-    print(f"{'processes':>9}{'wall s':>9}{'× real time':>13}   turns, wall s")
+    print(f"{'turn':>5}{'processes':>11}{'wall s':>9}{'× real time':>13}", flush=True)
     turns: dict[int, list[float]] = {count: [] for count in counts}
     for turn in range(arguments.rounds):
         for count in counts:
@@ -252,11 +268,11 @@ def _compare_workers(
             if report.failed:
                 sys.exit("; ".join(f"{result.path}: {result.reason}" for result in report.results))
             turns[count].append(report.seconds)
+            rates = len(videos) * _VIDEO_S / report.seconds
+            print(f"{turn + 1:5}{count:11}{report.seconds:9.1f}{rates:13.1f}", flush=True)
     for count, walls in turns.items():
         wall = statistics.median(walls)
-        print(
-            f"{count:9}{wall:9.1f}{len(videos) * _VIDEO_S / wall:13.1f}   {' '.join(f'{w:.1f}' for w in walls)}"
-        )
+        print(f"{'median':>6}{count:10}{wall:9.1f}{len(videos) * _VIDEO_S / wall:13.1f}")
 
 
 def _print_ways(precision: str, ways: dict[str, Way], reference: NDArray[np.float32] | None) -> None:

@@ -1,6 +1,6 @@
 """Time FlashVTG: a training step, and inference with decoding and NMS.
 
-    python benchmarks/model.py [--train] [--infer] [--repeats 5] [--threads N]
+    python benchmarks/model.py [--train] [--infer] [--device cpu|cuda] [--repeats 5] [--threads N]
 
 Random features in the shapes of QVHighlights, SlowFast and CLIP. On a 2-core machine the released code takes
 2.16 s for a step of the same shape, and 25.7 ms for a query with NMS at batch 1.
@@ -37,12 +37,14 @@ def main() -> None:
     )
     parser.add_argument("--train", action="store_true", help="only training steps")
     parser.add_argument("--infer", action="store_true", help="only inference")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="only on this one")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     everything = not (arguments.train or arguments.infer)
-    for name in ["cpu"] + ["cuda"] * torch.cuda.is_available():
+    devices = [arguments.device] if arguments.device else ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    for name in devices:
         device = torch.device(name)
         label = torch.cuda.get_device_name() if name == "cuda" else f"CPU, {arguments.threads} threads"
         print(f"\n{label}, torch {torch.__version__}")
