@@ -281,7 +281,8 @@ def resolve(
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(files(__package__).joinpath("artefacts.toml").read_text("utf-8"))
+    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath("artefacts.toml").read_text("utf-8"))
+    return table
 
 
 def _artefact(row: dict[str, Any], hugging_face: str) -> Artefact:

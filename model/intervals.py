@@ -33,7 +33,10 @@ def shared_part(a: Windows, b: Windows) -> NDArray[np.float64]:
     """
     intersection = _intersection(a, b)
     shorter = np.minimum((a[:, 1] - a[:, 0])[:, None], (b[:, 1] - b[:, 0])[None, :])
-    return np.divide(intersection, shorter, out=np.zeros_like(intersection), where=shorter > 0)
+    part: NDArray[np.float64] = np.divide(
+        intersection, shorter, out=np.zeros_like(intersection), where=shorter > 0
+    )
+    return part
 
 
 def suppress(

@@ -93,7 +93,7 @@ class DropPath(nn.Module):
         keep = torch.rand(len(residual), device=residual.device) >= self.rate  # (B,)
         if residual.device.type != "cpu" or torch.compiler.is_compiling():
             scale = keep.to(residual.dtype) / (1 - self.rate)
-            return residual + branch(*inputs) * scale[(..., *(None for _ in residual.shape[1:]))]
+            return residual + branch(*inputs) * scale.view(-1, *[1] * (residual.dim() - 1))
         index = keep.nonzero()[:, 0]
         kept = branch(*(value.index_select(0, index) for value in inputs))
         return residual.index_add(0, index, kept.to(residual.dtype), alpha=1 / (1 - self.rate))

@@ -201,10 +201,10 @@ def _draw(
     figure.text(*place, _head(first), color="#444444", parse_math=False, va="baseline")
 
     def axes(top_in: float, panel_in: float, **options: Any) -> Any:
-        box = (_LEFT_IN, height_in - top_in - panel_in, across_in, panel_in)
-        sides = (_WIDTH_IN, height_in, _WIDTH_IN, height_in)
+        across, up = 1 / _WIDTH_IN, 1 / height_in  # of the figure, an inch
+        bottom_in = height_in - top_in - panel_in
         return figure.add_axes(
-            tuple(length / side for length, side in zip(box, sides, strict=True)),
+            (_LEFT_IN * across, bottom_in * up, across_in * across, panel_in * up),
             xlim=(0, first.duration_s),
             **options,
         )

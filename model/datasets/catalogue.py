@@ -295,7 +295,8 @@ def stream_of_folder(info: DatasetInfo, parts: tuple[str, ...]) -> str | None:
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(files(__package__).joinpath("datasets.toml").read_text("utf-8"))
+    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath("datasets.toml").read_text("utf-8"))
+    return table
 
 
 def _dataset(row: Mapping[str, Any], hosts: Mapping[str, str]) -> DatasetInfo:

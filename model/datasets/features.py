@@ -129,7 +129,7 @@ def _read_npz(path: Path, key: str) -> Array:
 def _read_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, columns_first, dtype = read(file)
+    shape, columns_first, dtype = read(file)  # type: ignore[no-untyped-call]
     if columns_first and len(shape) > 1:
         raise FeatureFileError("is stored column by column; store it row by row")
     return shape, dtype

@@ -320,7 +320,8 @@ def _normal(rng: np.random.Generator, *shape: int) -> Array:
 
 
 def _unit(rows: Array) -> Array:
-    unit: Array = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), np.float32(1e-6))
+    lengths = np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), np.float32(1e-6))
+    unit: Array = (rows / lengths).astype(np.float32, copy=False)
     return unit
 
 

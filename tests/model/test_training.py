@@ -47,7 +47,7 @@ CHANGEABLE = ("seconds", "evaluation_seconds", "epochs")
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def unbroken(one_thread: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of three epochs that nothing disturbed."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     run_training(tiny_config(), tiny, folder)

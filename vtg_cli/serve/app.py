@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,7 +30,10 @@ from vtg_cli.serve.uploads import DiskFull, TooLarge, TooSlow
 from vtg_cli.writers import one_line
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
+    if sys.version_info >= (3, 11):
+        from importlib.resources.abc import Traversable
+    else:
+        from importlib.abc import Traversable
 
 _THREADS = 64  # uploads that wait for their turn to be looked at hold one each
 _RETRY_S = "30"
