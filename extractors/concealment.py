@@ -8,7 +8,7 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,11 +36,13 @@ class Source:
         path: the file.
         timeline: when each frame is shown.
         geometry: how frames are scaled and cut.
+        on_damage: called with start and end, in seconds, of each damaged segment that was read.
     """
 
     path: Path
     timeline: Timeline
     geometry: Geometry
+    on_damage: Callable[[float, float], None]
 
 
 def read_with_decord(
@@ -77,6 +79,8 @@ def read_with_decord(
             # Decord decodes ahead: what it complained of may lie behind this segment.
             if pictures is None or listener.has_heard:
                 pictures = stand_ins
+            if listener.has_heard:
+                _tell(source, segment)
         yield from pictures
 
 
@@ -113,8 +117,16 @@ def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: in
                 raise
         number = int(np.searchsorted(ends, done, side="right"))
         seen = done - int(ends[number] - len(segments[number]))
+        listener = Listener()
         yield from islice(_read(source, segments[number], 1), seen, None)
+        if listener.has_heard:
+            _tell(source, segments[number])
         done = int(ends[number])
+
+
+def _tell(source: Source, segment: NDArray[np.int64]) -> None:
+    start_s, end_s = source.timeline.timestamps_s[segment[[0, -1]]]
+    source.on_damage(float(start_s), float(end_s))
 
 
 def _read(source: Source, wanted: NDArray[np.int64], num_threads: int) -> Iterator[Picture]:

@@ -45,7 +45,7 @@ def _serve(request: dict[str, Any], out: BinaryIO) -> None:
             for chunk in reader:
                 header = {"kind": "chunk", "start_clip": list(chunk.start_clip)}
                 _send(out, header, [chunk.frames, *chunk.rows])
-        _send(out, {"kind": "ended"})
+            _send(out, {"kind": "ended", "damaged_s": reader.damaged_s})
     except VideoError as error:
         _send(out, {"kind": "failed", "reason": error.reason})
     except MemoryError:

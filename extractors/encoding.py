@@ -28,6 +28,7 @@ class Encoding:
         info: what the file holds.
         clip_counts: number of clips by feature name, of the features that are being made.
         ended: whether all of it has been decoded.
+        damaged_s: as of `ClipReader`, once it has ended.
         error: why it cannot be encoded, once that is so.
     """
 
@@ -39,6 +40,7 @@ class Encoding:
             for encoder, count in zip(opened.encoders, opened.clip_counts, strict=True)
         }
         self.ended = False
+        self.damaged_s: tuple[tuple[float, float], ...] = ()
         self.error: VideoError | None = None
         self.path = path
         self.encoders = opened.encoders

@@ -162,6 +162,7 @@ class IsolatedReader:
     Attributes:
         info: what the file holds.
         clip_counts: for each sampling, the number of clips of the whole video.
+        damaged_s: as of `ClipReader`; empty until the end is reached.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class IsolatedReader:
         self._process = process
         self._path = path
         self._ended = False
+        self.damaged_s: tuple[tuple[float, float], ...] = ()
         process.request(path, samplings, chunks_s, decoder)
         header, _ = self._receive()
         self.info = VideoInfo(**{**header["info"], "path": path})
@@ -185,6 +187,7 @@ class IsolatedReader:
             header, arrays = self._receive()
             if header["kind"] == "ended":
                 self._ended = True
+                self.damaged_s = tuple((float(start), float(end)) for start, end in header["damaged_s"])
                 return
             yield ClipChunk(start_clip=tuple(header["start_clip"]), frames=arrays[0], rows=tuple(arrays[1:]))
             del arrays

@@ -72,6 +72,8 @@ class VideoResult:
         reason: why it failed; empty otherwise.
         seconds: wall time since the video before it was done with.
         duration_s: length of the video; 0 if it could not be opened.
+        damaged_s: start and end in seconds of segments that were extracted though they are damaged, in order; the
+            features of what is seen there may be wrong. Known only where a process does nothing but decode.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class VideoResult:
     reason: str
     seconds: float
     duration_s: float
+    damaged_s: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -390,6 +393,7 @@ class _Work:
         else:
             video = self._open[index]
             if isinstance(message, Ended):
+                video.damaged_s = message.damaged_s
                 batches = self._batches.end(video)
             else:
                 batches = self._batches.add(video, message.chunk)
@@ -442,6 +446,7 @@ class _Work:
             reason="" if error is None else error.reason,
             seconds=now_s - self._start_s,
             duration_s=infos[0].duration_s if infos else 0.0,
+            damaged_s=video.damaged_s if video and status == "extracted" else (),
         )
         self._start_s = now_s
         return Outcome(index, result, features, error)

@@ -66,9 +66,15 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Ended:
-    """The open video was read to its end."""
+    """The open video was read to its end.
+
+    Attributes:
+        index: its place in the list of videos.
+        damaged_s: as of `ClipReader`.
+    """
 
     index: int
+    damaged_s: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -260,9 +266,10 @@ class DecodeAhead:
                     del chunk
                     yield message
                     del message
+                damaged_s = reader.damaged_s
             if index not in self._settled and video_identity(path) != identity:
                 raise VideoError(path, "changed while it was read; extract it again when it is complete")
-            yield Ended(index)
+            yield Ended(index, damaged_s)
         except VideoError as error:
             yield Failed(index, error)
         except MemoryError:

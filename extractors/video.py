@@ -114,6 +114,7 @@ class ClipReader:
 
         self._path = Path(path)
         self._samplings = tuple(samplings)
+        self._damaged_s: list[tuple[float, float]] = []
         self._decoder = decoder
         self._chunk_s = chunk_s
         self._first_chunk_s = chunk_s if first_chunk_s is None else min(first_chunk_s, chunk_s)
@@ -178,6 +179,14 @@ class ClipReader:
                 rows=tuple(np.searchsorted(needed, indices) for indices in clips),
             )
 
+    @property
+    def damaged_s(self) -> tuple[tuple[float, float], ...]:
+        """Segments that turned out to be damaged, as far as was read: start and end in seconds, in order.
+
+        Their frames are what the decoder made of them. Heard of only where a process does nothing but decode.
+        """
+        return tuple(self._damaged_s)
+
     def close(self) -> None:
         """Let go of the file; iterating afterwards starts anew."""
         self._decord = None
@@ -213,7 +222,13 @@ class ClipReader:
     def _frames(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         from extractors import concealment
 
-        source = concealment.Source(self._path, self._timeline, self._geometry)
+        self._damaged_s.clear()
+        source = concealment.Source(
+            self._path,
+            self._timeline,
+            self._geometry,
+            on_damage=lambda start_s, end_s: self._damaged_s.append((start_s, end_s)),
+        )
         if self._decord is None:
             return concealment.read_with_pyav(source, wanted, num_threads=self._num_threads)
         return concealment.read_with_decord(source, self._decord, wanted, alone=self._decoder == "decord")

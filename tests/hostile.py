@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.extractors.rendering import render
+
 CUTS = (1, 7, 40, 333, 2048, 20_000)
 MUTATED = 18
 NAMES = ("plain", "it's", 'a "quote"', "new\nline", "مرحبا \u202e", "🎬 é", "-rf", "%s {0}", "a" * 200)
@@ -61,6 +63,17 @@ def mutate(content: bytes, rng: random.Random, *, head: int = 4096) -> bytes:
         else:
             data[start:start] = data[start : start + length]
     return bytes(data)
+
+
+def damaged_in_the_middle(folder: Path) -> tuple[Path, Path]:
+    """Render a video of 30 s, `whole.mp4`, and one that is damaged around its 15th second, `damaged.mp4`."""
+    whole = render(folder / "whole.mp4", frames=600, fps=20, width=160, height=128, gop=20)
+    content = bytearray(whole.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    damaged = folder / "damaged.mp4"
+    damaged.write_bytes(content)
+    return whole, damaged
 
 
 def _plain(video: bytes) -> dict[str, bytes]:

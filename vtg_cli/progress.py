@@ -7,12 +7,13 @@ download that precedes an extraction has the terminal to itself.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from extractors.pipeline import Event, VideoFinished, VideoProgress, VideoStarted, VideoWaiting
-from vtg_cli.console import detail, err, error_line, printable, verbosity
+from vtg_cli.console import detail, err, error_line, note, printable, verbosity
 from vtg_cli.timecode import span
 
 if TYPE_CHECKING:
@@ -123,10 +124,19 @@ class ExtractionProgress(Display):
         if event.status == "extracted":
             self._done_s[event.path] = event.duration_s
             detail(f"{event.path}: extracted in {span(event.seconds)}")
+            if event.damaged_s:
+                note(f"{event.path}: {damage(event.damaged_s)}")
         elif event.status == "cached":
             detail(f"{event.path}: nothing missing")
         elif self._report_failures:
             error_line(event.reason if str(event.path) in event.reason else f"{event.path}: {event.reason}")
+
+
+def damage(segments_s: Sequence[tuple[float, float]]) -> str:
+    """What to say of a video with damaged segments, start and end in seconds, one at least."""
+    places = ", ".join(f"{start_s:.0f} to {end_s:.0f} s" for start_s, end_s in segments_s[:3])
+    more = f" and {len(segments_s) - 3} more" if len(segments_s) > 3 else ""
+    return f"damaged somewhere in {places}{more}; what is found there is uncertain"
 
 
 class DownloadProgress(Display):

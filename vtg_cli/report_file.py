@@ -68,6 +68,7 @@ class ReportFile:
             "reason": event.reason,
             "seconds": round(event.seconds, 3),
             "duration_s": event.duration_s,
+            "damaged_s": [[round(time_s, 3) for time_s in segment] for segment in event.damaged_s],
         }
         try:
             self._file.write(json.dumps(row) + "\n")

@@ -10,7 +10,21 @@ import pytest
 
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.index_encoder import make_video
-from tests.hostile import NAMES, write_hostile
+from tests.hostile import NAMES, damaged_in_the_middle, write_hostile
+
+
+def test_what_is_damaged_in_part_is_done_and_told_of(tmp_path: Path) -> None:
+    whole, damaged = damaged_in_the_middle(tmp_path)
+    report = tmp_path / "report.jsonl"
+    done = vtg("extract", whole, damaged, "--features", "lite", "--report", report, home=tmp_path / "home")
+    assert done.returncode == 0
+    assert "damaged somewhere in" in done.stderr
+    assert str(damaged) in done.stderr
+    assert str(whole) not in done.stderr
+    rows = {row["path"]: row for row in map(json.loads, report.read_text().splitlines())}
+    assert rows[str(whole)]["damaged_s"] == []
+    ((start_s, end_s),) = rows[str(damaged)]["damaged_s"]
+    assert start_s <= 15 <= end_s
 
 
 @pytest.mark.slow

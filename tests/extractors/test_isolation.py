@@ -20,10 +20,10 @@ from extractors.clips import Sampling
 from extractors.errors import VideoError
 from extractors.isolation import DecodeProcess
 from extractors.pipeline import extract_features
-from extractors.video import ClipReader
+from extractors.video import ClipReader, Decoder
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 from tests.extractors.rendering import render
-from tests.hostile import mutate
+from tests.hostile import damaged_in_the_middle, mutate
 
 SAMPLINGS = [Sampling("center_frame", 2.0), Sampling("slowfast", 2.0)]
 
@@ -83,13 +83,32 @@ def _pictures(process: DecodeProcess, path: Path) -> tuple[str, bytes]:
         return error.reason, b""
 
 
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_where_a_video_is_damaged_is_told(tmp_path: Path, decoder: Decoder) -> None:
+    path, damaged = damaged_in_the_middle(tmp_path)
+    with DecodeProcess() as process:
+        for video, count in (path, 0), (damaged, 1):
+            for _ in range(2):
+                with process.open(video, [Sampling("center_frame", 1.0)], decoder=decoder) as reader:
+                    assert reader.damaged_s == ()
+                    list(reader)
+                assert len(reader.damaged_s) == count
+    ((start_s, end_s),) = reader.damaged_s
+    assert start_s <= 15 <= end_s
+    assert end_s - start_s < 12
+
+
+def test_what_was_damaged_is_extracted_and_told_of(tmp_path: Path, cache_root: Path) -> None:
+    path, damaged = damaged_in_the_middle(tmp_path)
+    cache = FeatureCache(cache_root)
+    for again, statuses in (False, ["extracted"] * 2), (True, ["cached"] * 2):
+        report = extract_features([path, damaged], [IndexEncoder()], cache, stall_s=60.0)
+        assert [result.status for result in report.results] == statuses
+        assert [bool(result.damaged_s) for result in report.results] == [False, not again]
+
+
 def test_a_damaged_video_is_read_anew_without_a_frame_twice_or_missing(tmp_path: Path) -> None:
-    path = render(tmp_path / "whole.mp4", frames=600, fps=20, width=160, height=128, gop=20)
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 200] = bytes(200)
-    damaged = tmp_path / "damaged.mp4"
-    damaged.write_bytes(content)
+    path, damaged = damaged_in_the_middle(tmp_path)
     with DecodeProcess() as process:
         whole, frames = _frames(process, path), _frames(process, damaged)
     same = (whole == frames).all(axis=(1, 2, 3))

@@ -27,7 +27,7 @@ from extractors.identity import file_identity
 from model import Grounder
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
-from tests.hostile import write_hostile
+from tests.hostile import damaged_in_the_middle, write_hostile
 from tests.serve.running import events, files_in, serving, wait_for
 from vtg_cli.serve.files import Unsatisfiable, attachment, parse_range
 from vtg_cli.serve.library import display_name
@@ -173,6 +173,14 @@ def test_a_query_that_matches_nothing_is_said_to(server, client, served, job):
     video = served["example.mp4"]["id"]
     asked = server.start_job(client, video, "a submarine on the bottom of the sea").json()
     assert any("nothing here matches clearly" in s for s in server.finished(client, asked["id"])["notes"])
+
+
+def test_damage_is_told_of(server, client, tmp_path):
+    _, damaged = damaged_in_the_middle(tmp_path)
+    video = server.upload(client, damaged.read_bytes()).json()
+    asked = server.start_job(client, video["id"], "a cat").json()
+    assert any("damaged somewhere in" in s for s in server.finished(client, asked["id"])["notes"])
+    client.delete(f"/api/videos/{video['id']}")
 
 
 def test_the_same_content_is_kept_once(server, client, served):

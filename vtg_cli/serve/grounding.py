@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extractors.base import EncoderOptions
-from extractors.pipeline import Event, VideoProgress, VideoStarted, VideoWaiting
+from extractors.pipeline import Event, VideoFinished, VideoProgress, VideoStarted, VideoWaiting
 from extractors.registry import clip_length_s
 from model import Grounder
 from model.resolution import choose_model, feature_names
 from model.zeroshot import NAME as ZERO_SHOT
 from model.zeroshot import is_clear_match
 from vtg_cli.isolated import IsolatedGrounder
+from vtg_cli.progress import damage
 from vtg_cli.serve.jobs import Findings, Job, Report
 
 _EXTRACTION = 0.9  # of a job's time, where features have to be made
@@ -57,6 +58,7 @@ class GroundingWork:
         self._choice = choice
         self._grounder: Grounder | None = None
         self._report: Report | None = None
+        self._damage: list[str] = []  # of the job's video
 
     def __call__(self, job: Job, report: Report) -> Findings:
         """Find the moments of a job.
@@ -66,6 +68,7 @@ class GroundingWork:
             VtgError: as `Grounder.load` and `Grounder.ground`.
         """
         self._report = report
+        self._damage.clear()
         report("extracting", 0.0)
         if self._grounder is None:
             self._grounder = self._load()
@@ -78,7 +81,7 @@ class GroundingWork:
             if result.model == ZERO_SHOT and result.moments and not is_clear_match(result.moments[0].score)
         ]
         named = tuple(replace(result, video=job.video.name) for result in results)
-        return Findings(named, (*self._grounder.notes, *unclear))
+        return Findings(named, (*self._grounder.notes, *self._damage, *unclear))
 
     def _load(self) -> Grounder:
         choice = self._choice
@@ -100,6 +103,8 @@ class GroundingWork:
             self._tell(0.0)
         elif isinstance(event, VideoProgress):
             self._tell(_EXTRACTION * event.done_s / max(event.duration_s, 1e-3))
+        elif isinstance(event, VideoFinished) and event.damaged_s:
+            self._damage.append(f"This video is {damage(event.damaged_s)}.")
 
     def _on_download(self) -> None:
         self._tell(0.0)
