@@ -25,7 +25,8 @@ from extractors.timeline import Timeline
 
 Picture = NDArray[np.uint8]
 
-_SEGMENT_S = 10.0
+SEGMENT_S = 10.0
+"""How long the stretches are, at least, that are decoded anew."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.
     borders: list[int] = []
     start_s = timeline.timestamps_s[0]
     for key_frame in timeline.key_frames:
-        if timeline.timestamps_s[key_frame] - start_s >= _SEGMENT_S:
+        if timeline.timestamps_s[key_frame] - start_s >= SEGMENT_S:
             borders.append(int(key_frame))
             start_s = timeline.timestamps_s[key_frame]
     cuts = np.searchsorted(wanted, borders)

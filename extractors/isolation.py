@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -179,18 +179,24 @@ class IsolatedReader:
         self.damaged_s: tuple[tuple[float, float], ...] = ()
         process.request(path, samplings, chunks_s, decoder)
         header, _ = self._receive()
-        self.info = VideoInfo(**{**header["info"], "path": path})
-        self.clip_counts = tuple(int(count) for count in header["clip_counts"])
+        with self._understanding():
+            self.info = VideoInfo(**{**header["info"], "path": path})
+            self.clip_counts = tuple(int(count) for count in header["clip_counts"])
 
     def __iter__(self) -> Iterator[ClipChunk]:
         while not self._ended:
             header, arrays = self._receive()
-            if header["kind"] == "ended":
-                self._ended = True
-                self.damaged_s = tuple((float(start), float(end)) for start, end in header["damaged_s"])
-                return
-            yield ClipChunk(start_clip=tuple(header["start_clip"]), frames=arrays[0], rows=tuple(arrays[1:]))
+            with self._understanding():
+                if header.get("kind") == "ended":
+                    self.damaged_s = tuple((float(start), float(end)) for start, end in header["damaged_s"])
+                    self._ended = True
+                    return
+                chunk = ClipChunk(
+                    start_clip=tuple(header["start_clip"]), frames=arrays[0], rows=tuple(arrays[1:])
+                )
             del arrays
+            yield chunk
+            del chunk
 
     def __enter__(self) -> IsolatedReader:
         return self
@@ -204,15 +210,27 @@ class IsolatedReader:
         if not self._ended:  # it would go on decoding what nobody wants
             self._process.stop()
 
+    @contextmanager
+    def _understanding(self) -> Iterator[None]:
+        """Take what makes no sense for what it is: the word of a process that a file has taken over."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as error:
+            self._ended = True
+            self._process.stop()
+            raise VideoError(
+                self._path, "the decoder answered with nonsense; the file is damaged or hostile"
+            ) from error
+
     def _receive(self) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         try:
             header, arrays = self._process.receive(self._path)
         except VideoError:
             self._ended = True
             raise
-        if header["kind"] == "failed":
+        if header.get("kind") == "failed":
             self._ended = True
-            raise VideoError(self._path, str(header["reason"]))
+            raise VideoError(self._path, str(header.get("reason")))
         return header, arrays
 
 

@@ -227,11 +227,18 @@ class ClipReader:
             self._path,
             self._timeline,
             self._geometry,
-            on_damage=lambda start_s, end_s: self._damaged_s.append((start_s, end_s)),
+            on_damage=self._add_damage,
         )
         if self._decord is None:
             return concealment.read_with_pyav(source, wanted, num_threads=self._num_threads)
         return concealment.read_with_decord(source, self._decord, wanted, alone=self._decoder == "decord")
+
+    def _add_damage(self, start_s: float, end_s: float) -> None:
+        from extractors.concealment import SEGMENT_S
+
+        if self._damaged_s and start_s - self._damaged_s[-1][1] < SEGMENT_S:
+            start_s = self._damaged_s.pop()[0]
+        self._damaged_s.append((start_s, end_s))
 
 
 def _chunk_starts(end_s: float, first_chunk_s: float, chunk_s: float) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -25,6 +26,14 @@ from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_vi
 from tests.extractors.rendering import render
 from tests.hostile import damaged_in_the_middle, mutate
 
+INFO = {
+    "kind": "opened",
+    "info": {
+        "path": "", "duration_s": 9.0, "fps": 10.0, "width": 160, "height": 128, "frame_count": 90, "codec": "h264",
+        "rotation": 0, "decoder": "decord", "note": "",
+    },
+    "clip_counts": [5, 5],
+}  # fmt: skip
 SAMPLINGS = [Sampling("center_frame", 2.0), Sampling("slowfast", 2.0)]
 
 
@@ -157,6 +166,31 @@ def test_a_claim_of_endless_arrays_takes_no_memory(video: Path) -> None:
     """
     with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="crashed"):
         process.open(video, SAMPLINGS)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [{}],
+        [{"kind": "opened"}],
+        [{"kind": "opened", "info": {"path": "x"}, "clip_counts": [1, 1]}],
+        [INFO | {"clip_counts": ["many"]}],
+        [INFO, {"kind": "ended"}],
+        [INFO, {"kind": "ended", "damaged_s": [[1]]}],
+        [INFO, {"kind": "chunk", "start_clip": [0, 0]}],
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_the_video_s_fault(video: Path, headers: list[Any]) -> None:
+    code = f"""
+    import json
+    for header in {headers!r}:
+        text = json.dumps({{"arrays": [], **header}}).encode()
+        os.write(1, len(text).to_bytes(4, "little") + text)
+    time.sleep(60)
+    """
+    with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="nonsense"):  # noqa: SIM117
+        with process.open(video, SAMPLINGS) as reader:
+            list(reader)
 
 
 def test_a_hang_ends(video: Path) -> None:
