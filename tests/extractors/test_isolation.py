@@ -186,7 +186,6 @@ def test_an_answer_that_makes_no_sense_is_the_video_s_fault(video: Path, headers
     for header in {headers!r}:
         text = json.dumps({{"arrays": [], **header}}).encode()
         os.write(1, len(text).to_bytes(4, "little") + text)
-    time.sleep(60)
     """
     with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="nonsense"):  # noqa: SIM117
         with process.open(video, SAMPLINGS) as reader:
