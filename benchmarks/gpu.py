@@ -137,6 +137,7 @@ def _compare_ways(
     weights = options.weights_path(feature)
     assert weights is not None, "they were prepared"
     reference = None
+    torch.backends.cudnn.allow_tf32 = False  # as `choosing_kernels` has it
     for precision in precisions if precisions[0] == "fp32" else ["fp32", *precisions]:
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         ways = _ways(feature, _network(feature, weights, device, dtype), clips, batch, device, arguments)
@@ -202,7 +203,7 @@ def _ways(
 
         return Way(all_clips)
 
-    ways = {"eager": resident(_plain(network)), "chosen": resident(choosing_kernels(network))}
+    ways = {"eager": resident(network), "chosen": resident(choosing_kernels(network))}
     if not arguments.no_compile:
         ways["compiled"] = resident(choosing_kernels(_compiled(network)))
     return {**ways, "in turn": fed(1), "overlapped": fed(2)}
@@ -216,17 +217,6 @@ def _network(feature: str, weights: Path, device: torch.device, dtype: torch.dty
     from extractors.clip_image import ImageTower
 
     return ImageTower(weights, device, dtype)
-
-
-def _plain(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """As torch runs it, but in fp32 where that is asked for."""
-    import torch
-
-    def run(frames: Tensor) -> Tensor:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
-            return network(frames)  # type: ignore[no-any-return]
-
-    return run
 
 
 def _of_clips(feature: str, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -258,6 +248,7 @@ def _compare_workers(
         ]
         videos = [video.result() for video in rendering]
     recipes = {name: replace(options, clip_length_s=clip_length_s(name, None)) for name in features}
+    length_s = len(videos) * _VIDEO_S
     print(f"\n{len(videos)} videos of {_VIDEO_S:.0f} s, 1280×720 at 30 FPS, {' + '.join(features)}")
     print(f"{'turn':>5}{'processes':>11}{'wall s':>9}{'× real time':>13}", flush=True)
     turns: dict[int, list[float]] = {count: [] for count in counts}
@@ -268,11 +259,11 @@ def _compare_workers(
             if report.failed:
                 sys.exit("; ".join(f"{result.path}: {result.reason}" for result in report.results))
             turns[count].append(report.seconds)
-            rates = len(videos) * _VIDEO_S / report.seconds
-            print(f"{turn + 1:5}{count:11}{report.seconds:9.1f}{rates:13.1f}", flush=True)
+            speed = length_s / report.seconds
+            print(f"{turn + 1:5}{count:11}{report.seconds:9.1f}{speed:13.1f}", flush=True)
     for count, walls in turns.items():
         wall = statistics.median(walls)
-        print(f"{'median':>6}{count:10}{wall:9.1f}{len(videos) * _VIDEO_S / wall:13.1f}")
+        print(f"{'median':>6}{count:10}{wall:9.1f}{length_s / wall:13.1f}")
 
 
 def _print_ways(precision: str, ways: dict[str, Way], reference: NDArray[np.float32] | None) -> None:

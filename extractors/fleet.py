@@ -404,10 +404,13 @@ def _serve(connection: Connection[Any, Any], job: _Job, device: str, threads: in
             sys.exit(128 + number)
         # Later on there are claims to give back, and an exception out of nowhere could leave that half done.
 
-    def tell(event: Event) -> None:
-        line.say(event)
+    def leave_if_told() -> None:
         if stopping.is_set():
             sys.exit(128 + signal.SIGTERM)
+
+    def tell(event: Event) -> None:
+        line.say(event)
+        leave_if_told()
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
@@ -430,8 +433,8 @@ def _serve(connection: Connection[Any, Any], job: _Job, device: str, threads: in
             stop=stopping,
         ):
             line.say(_Finished(outcome.index, outcome.result))
-        if not stopping.is_set():
-            line.say(_Done())
+        leave_if_told()
+        line.say(_Done())
     except (EOFError, ConnectionError):
         sys.exit(1)  # nobody is left to work for
     except VtgError as error:

@@ -187,7 +187,7 @@ class IsolatedReader:
         while not self._ended:
             header, arrays = self._receive()
             with self._understanding():
-                if header.get("kind") == "ended":
+                if header["kind"] == "ended":
                     self.damaged_s = tuple((float(start), float(end)) for start, end in header["damaged_s"])
                     self._ended = True
                     return
@@ -228,9 +228,10 @@ class IsolatedReader:
         except VideoError:
             self._ended = True
             raise
-        if header.get("kind") == "failed":
-            self._ended = True
-            raise VideoError(self._path, str(header.get("reason")))
+        with self._understanding():
+            if header["kind"] == "failed":
+                self._ended = True
+                raise VideoError(self._path, str(header["reason"]))
         return header, arrays
 
 

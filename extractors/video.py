@@ -223,12 +223,7 @@ class ClipReader:
         from extractors import concealment
 
         self._damaged_s.clear()
-        source = concealment.Source(
-            self._path,
-            self._timeline,
-            self._geometry,
-            on_damage=self._add_damage,
-        )
+        source = concealment.Source(self._path, self._timeline, self._geometry, self._add_damage)
         if self._decord is None:
             return concealment.read_with_pyav(source, wanted, num_threads=self._num_threads)
         return concealment.read_with_decord(source, self._decord, wanted, alone=self._decoder == "decord")

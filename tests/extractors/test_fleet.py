@@ -174,6 +174,15 @@ class _Damaged(_Noting):
         raise WeightsInvalid("weights.pkl: damaged")
 
 
+class _Told(_Noting):
+    """Of all processes the first that encodes is told to end."""
+
+    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self.is_first("told"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().encode(clips)
+
+
 class _Leaving(_Damaged):
     """Is told to end while what it raised is on its way out."""
 
@@ -232,6 +241,10 @@ def load_faulty(name: str, options: EncoderOptions) -> VideoEncoder:
 
 def load_damaged(name: str, options: EncoderOptions) -> VideoEncoder:
     return _Damaged(_notes_of(options))
+
+
+def load_told(name: str, options: EncoderOptions) -> VideoEncoder:
+    return _Told(_notes_of(options))
 
 
 def load_leaving(name: str, options: EncoderOptions) -> VideoEncoder:
@@ -349,6 +362,24 @@ def test_with_no_process_left_the_run_ends(videos: list[Path], cache: FeatureCac
 def test_what_is_wrong_for_all_ends_the_run(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
     with pytest.raises(WeightsInvalid, match=r"weights\.pkl: damaged"):
         extract_on_devices(videos, TWO, _features(notes), cache, load=load_damaged)
+    assert not _litter(cache.root)
+
+
+def test_a_process_that_is_told_to_end_does_so_in_order(
+    videos: list[Path], cache: FeatureCache, notes: Path
+) -> None:
+    lost = []
+
+    def listen(event: Event | WorkerLost) -> None:
+        if isinstance(event, WorkerLost):
+            lost.append(event.reason)
+
+    report = extract_on_devices(
+        videos, TWO, _features(notes), cache, on_event=listen, load=load_told, stall_s=60.0
+    )
+    assert lost == [f"exit code {128 + signal.SIGTERM}"]
+    assert report.extracted + report.failed == 4
+    assert report.failed <= 1
     assert not _litter(cache.root)
 
 
