@@ -61,8 +61,8 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, L, D) → (B, H, L, D / H)."""
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+    """(B, L, D) → (B, H, L, D / H); B may be 0."""
+    return x.view(*x.shape[:2], heads, x.shape[-1] // heads).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
@@ -85,7 +85,8 @@ class DropPath(nn.Module):
 
         Args:
             residual: (B, …).
-            branch: makes (B, …) of the inputs, each sample for itself.
+            branch: makes (B, …) of the inputs, each sample for itself; B is 0 where chance drops all samples, so that
+                its parameters still get their gradient, zero.
             inputs: (B, …) each.
         """
         if not self.training or self.rate == 0:
@@ -242,7 +243,8 @@ def _keep_mask(shape: tuple[int, ...], rate: float) -> tuple[Tensor, float]:
 
     In int16 all along: conversions from and comparisons to bool are many times slower.
     """
-    dropped, count = round(rate * 65536), math.prod(shape)
+    # Some always survive, or no factor could make up for the others.
+    dropped, count = min(round(rate * 65536), 65535), math.prod(shape)
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     lanes = draws.view(torch.int16)[:count].view(shape)
     return lanes.ge_(dropped - 32768), 65536 / (65536 - dropped)

@@ -4,6 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from model.config import ModelConfig
+from model.flashvtg import FlashVTG
+from model.fusion import SelfAttentionLayer
 from model.layers import DropPath, FeedForward, attend, dropout, split_heads
 
 
@@ -68,6 +71,55 @@ def test_dropped_paths_are_whole_samples_and_the_mean_stays() -> None:
     assert ((out == 0).all(dim=1) | (out == 1 / 0.75).all(dim=1)).all()
     assert float(out.mean()) == pytest.approx(1.0, abs=0.03)
     torch.testing.assert_close(path.eval()(x, lambda rows: 2 * rows, x), 3 * x)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5])
+def test_dropped_paths_equal_the_plain_formula(samples: int) -> None:
+    torch.manual_seed(0)
+    layer = SelfAttentionLayer(ModelConfig(4, 4, hidden_dim=16, heads=4), rate=0.8).train()
+    layer.rate = 0.0  # only paths are dropped
+    layer.feedforward.rate = 0.0
+    x, target = torch.randn(samples, 7, 16, requires_grad=True), torch.randn(samples, 7, 16)
+    mask = torch.arange(7) < torch.arange(3, 3 + samples)[:, None]
+    leaves = [x, *layer.parameters()]
+
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        """Every branch is run on every sample, as on a GPU."""
+        first, second = ((torch.rand(samples) >= 0.8)[:, None, None] / (1 - 0.8) for _ in range(2))
+        x = layer.norm1(x + first * layer._attend(x, x, mask, outputs=None))
+        return layer.norm2(x + second * layer.feedforward(x))
+
+    dropped: set[int] = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        dropped.add(int((torch.rand(samples) < 0.8).sum()))
+        torch.manual_seed(seed)
+        expected = plain(x)
+        torch.manual_seed(seed)
+        found = layer(x, torch.zeros_like(x), mask)
+        torch.testing.assert_close(found, expected)
+        # Gradients of zero, not none: weight decay and several processes need them.
+        torch.testing.assert_close(
+            torch.autograd.grad((found * target).sum(), leaves),
+            torch.autograd.grad((expected * target).sum(), leaves),
+        )
+    assert samples in dropped
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_network_may_drop_every_path_of_its_batch(precision: torch.dtype) -> None:
+    torch.manual_seed(0)
+    rate = 1 - 1e-6
+    config = ModelConfig(4, 4, hidden_dim=16, heads=4, feedforward_dim=8, dropout=rate, dummy_dropout=rate)
+    network = FlashVTG(config).train()
+    mask = torch.ones(1, 9, dtype=torch.bool)
+    with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+        output = network(torch.randn(1, 9, 6), mask, torch.randn(1, 9, 4), mask)
+    (output.saliency.sum() + output.logits.sum() + output.offsets.sum() + output.query.sum()).backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    assert [name for name, grad in gradients.items() if grad is None or not grad.isfinite().all()] == []
+    assert not gradients["fusion.encoder.layers.0.output.weight"].any()
+    assert gradients["fusion.encoder.layers.0.norm1.weight"].any()
 
 
 def test_attention_written_out_equals_the_fused_one() -> None:

@@ -416,6 +416,15 @@ def test_half_precision_can_be_gone_on_with(tiny: Path, tmp_path: Path) -> None:
     assert weights(Run(tmp_path / "part")) == weights(Run(tmp_path / "whole"))
 
 
+def test_batches_of_one_train_and_resume(tiny: Path, tmp_path: Path) -> None:
+    rates = ("model.dropout=0.5", "model.dummy_dropout=0.5")  # so that often all of a batch is dropped
+    config = tiny_config("training.batch_size=1", "training.epochs=2", *rates)
+    run_training(config, tiny, tmp_path / "whole")
+    run_training(replace(config, training=replace(config.training, epochs=1)), tiny, tmp_path / "part")
+    run_training(config, tiny, tmp_path / "part")
+    assert weights(Run(tmp_path / "part")) == weights(Run(tmp_path / "whole"))
+
+
 @pytest.mark.slow
 def test_reading_processes_change_nothing(unbroken: Run, tiny: Path, tmp_path: Path) -> None:
     run_training(tiny_config("training.workers=2"), tiny, tmp_path / "run")
