@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +19,8 @@ import pytest
 
 from tests.cli.running import EXAMPLES
 from tests.extractors.rendering import render
-from tests.serve.running import files_in, serving, wait_for
+from tests.serve.running import Server, files_in, serving, wait_for
+from vtg_cli.serve.connections import HEAD_S, MOST_OF_CLIENT
 from vtg_cli.serve.security import choose_token, host_name, is_foreign, is_loopback
 
 EXAMPLE = EXAMPLES / "example.mp4"
@@ -386,6 +390,7 @@ GARBAGE = [
 
 
 def test_what_is_no_http_does_no_harm(server, client):
+    before, refused = server.said, 0
     for request in GARBAGE:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
             try:
@@ -395,8 +400,13 @@ def test_what_is_no_http_does_no_harm(server, client):
             except OSError:
                 continue
             assert not answer or answer.split(b" ")[1] in (b"200", b"400", b"403", b"413"), answer[:200]
+            if answer.split(b" ")[1:2] == [b"400"]:
+                assert list(json.loads(answer.partition(b"\r\n\r\n")[2])) == ["error"]
+                assert b"nosniff" in answer
+                refused += 1
+    assert refused >= 5
     assert client.get("/api/health").status_code == 200
-    assert "Traceback" not in server.said
+    assert server.said == before
 
 
 def test_what_follows_an_answer_is_thrown_away(server, client):
@@ -498,3 +508,90 @@ def test_two_hundred_requests_at_once(tmp_path):
             wait_for(lambda: len(os.listdir(descriptors)) < 40, 20)  # noqa: PTH208
         assert "Traceback" not in server.said
         assert server.stop() == 0
+
+
+def silent(server: Server, number: int, source: str = "127.0.0.1") -> list[socket.socket]:
+    """Connections that never ask: half of them say nothing, half begin a request."""
+    held = []
+    for k in range(number):
+        connection = socket.create_connection(("127.0.0.1", server.port), source_address=(source, 0))
+        if k % 2:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localh")
+        held.append(connection)
+    return held
+
+
+def is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1000) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_silent_connections_shut_nobody_out(server, client):
+    held = silent(server, 505)
+    for _ in range(3):
+        with server.client() as fresh:
+            assert fresh.get("/api/health").status_code == 200
+    assert client.get("/api/health").status_code == 200
+    assert sum(map(is_open, held)) <= MOST_OF_CLIENT
+    time.sleep(HEAD_S + 2)
+    assert not any(map(is_open, held))
+    assert client.get("/api/health").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_head_that_trickles_in_is_cut_off(server):
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as first,
+        socket.create_connection(("127.0.0.1", server.port)) as second,
+    ):
+        # One as its first request, one after another request.
+        second.sendall(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert second.recv(65536).startswith(b"HTTP/1.1 200")
+        for connection in (first, second):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        start = time.monotonic()
+        while is_open(first) or is_open(second):
+            assert time.monotonic() - start < HEAD_S + 3
+            time.sleep(0.5)
+            for connection in (first, second):
+                with suppress(OSError):
+                    connection.sendall(b"y")
+        assert time.monotonic() - start > HEAD_S - 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_one_client_cannot_take_every_place(server, client):
+    def connect(request: bytes) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", server.port), source_address=("127.0.0.9", 0))
+        connection.sendall(request)
+        return connection
+
+    idle = silent(server, MOST_OF_CLIENT, "127.0.0.9")
+    endless = b"POST /api/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    busy = [connect(endless) for _ in range(MOST_OF_CLIENT)]
+    wait_for(lambda: not any(map(is_open, idle)), 8)
+    assert all(map(is_open, busy))
+    with connect(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n") as refused:
+        answer = refused.recv(65536) + refused.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert list(json.loads(answer.partition(b"\r\n\r\n")[2])) == ["error"]
+    assert client.get("/api/health").status_code == 200
+    for connection in busy:
+        connection.close()
+    assert "concurrency" not in server.said
+
+
+@pytest.mark.slow
+def test_a_request_without_its_body_is_answered(server, client):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(
+            b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\n\r\n{"
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408")

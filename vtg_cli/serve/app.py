@@ -85,6 +85,7 @@ def create_app(services: Services) -> FastAPI:
             for code, text in {
                 401: "The token is missing or wrong.",
                 403: "The request comes from another site, or names another host.",
+                408: "The body did not arrive in time.",
                 413: "The body is too large.",
                 422: "The request is not as described here.",
             }.items()

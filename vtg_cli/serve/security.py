@@ -12,6 +12,7 @@ import math
 import re
 import secrets
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,12 +31,13 @@ MOST_JSON_BYTES = 64 * 1024
 """Bytes of a body that is not an upload."""
 
 _DRAIN_S = 5.0
+_BODY_S = 30.0  # in which a body that is not an upload has to arrive
 _BODY_READ = "vtg.body_read"  # in the scope of a request
 _COOKIE_AGE_S = 30 * 24 * 3600
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_HEADERS: Mapping[str, str] = {
+HEADERS: Mapping[str, str] = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; media-src 'self'; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -44,6 +46,7 @@ _HEADERS: Mapping[str, str] = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
+"""What every answer carries."""
 
 
 def is_loopback(host: str) -> bool:
@@ -162,7 +165,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("cache-control", "no-store")
             await send(message)
@@ -232,14 +235,25 @@ class Gate:
         return bool(scope["path"] == self._upload_path and scope["method"] == "POST")
 
     def _counted(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` that remembers the end of the body, and takes no more than it should of one of unstated size."""
-        most = math.inf if self._is_upload(scope) else MOST_JSON_BYTES
+        """`receive` that remembers the end of the body, and refuses one that is too large or too slow.
+
+        Uploads have limits of their own.
+        """
+        most, left_s = (math.inf, None) if self._is_upload(scope) else (MOST_JSON_BYTES, _BODY_S)
         count = 0
         is_refused = False
 
         async def counted() -> Message:
-            nonlocal count, is_refused
-            message = await receive()
+            nonlocal count, is_refused, left_s
+            if left_s is None or scope.get(_BODY_READ, False):
+                message = await receive()
+            else:
+                start_s = time.monotonic()
+                try:
+                    message = await asyncio.wait_for(receive(), left_s)
+                except asyncio.TimeoutError as error:
+                    raise HTTPException(408, _TOO_SLOW) from error
+                left_s = max(left_s - (time.monotonic() - start_s), 0.0)
             count += len(message.get("body", b""))
             scope[_BODY_READ] = not message.get("more_body", False)
             # Once: what comes after the answer is read only to be thrown away.
@@ -251,4 +265,5 @@ class Gate:
         return counted
 
 
+_TOO_SLOW = f"the request did not arrive within {_BODY_S:g} s; send it again"
 _TOO_LARGE = f"the request is larger than {MOST_JSON_BYTES // 1024} KB"

@@ -21,6 +21,7 @@ from extractors.home import vtg_home
 from vtg_cli.console import detail, note, out, verbosity
 from vtg_cli.serve.apart import Apart
 from vtg_cli.serve.app import create_app
+from vtg_cli.serve.connections import Connection
 from vtg_cli.serve.folders import find_served
 from vtg_cli.serve.grounding import GroundingWork, ModelChoice
 from vtg_cli.serve.jobs import Jobs
@@ -31,7 +32,6 @@ from vtg_cli.serve.services import Services
 _FIRST_LOOK_S = 10.0  # the page opens with all videos of any but large folders
 _GRACE_S = 1
 _LAST_BATCH_S = 2.0
-_MOST_CONNECTIONS = 500
 _EVERYWHERE = ("0.0.0.0", "::", "")
 
 
@@ -122,14 +122,13 @@ class _Server(uvicorn.Server):
     def __init__(self, services: Services) -> None:
         config = uvicorn.Config(
             create_app(services),
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="on",
-            log_level=logging.WARNING,
+            log_level=logging.ERROR,  # a line for each bad request would bury what matters
             access_log=False,  # it would write tokens down
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE_S,
         )
         super().__init__(config)
