@@ -7,6 +7,8 @@ backbone. A model can be built from its `model` table alone.
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -28,10 +30,23 @@ TEF_DIM = 2
 T = TypeVar("T")
 
 _SUFFIX = ".toml"
+_NAME = re.compile(r"\w[\w.-]*")
+_LARGEST_FLOAT = 1 << 1023
+_NAME_BYTES = 100  # with a date, a prefix and an ending it still fits a file system
 
 
 class ConfigError(UsageError):
     """A configuration does not hold together; the message starts with the field."""
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name cannot be that of a configuration or a model, both of which become names of files; None if it can."""
+    if _NAME.fullmatch(name) and len(name.encode("utf-8", "surrogatepass")) <= _NAME_BYTES:
+        return None
+    return (
+        f"must be letters, digits, '-', '_' and '.', not beginning with '-' or '.', of at most {_NAME_BYTES} bytes; "
+        f"is {_shortened(name)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ class FeatureConfig:
     normalization: Literal["l2", "none"] = "l2"
 
     def __post_init__(self) -> None:
+        _require_name(self.name)
         _require(self.dim > 0, "dim", f"must be positive, is {self.dim}")
 
 
@@ -90,6 +106,10 @@ class DataConfig:
                 value is None or value > (name == "window_clips"),
                 name,
                 f"must be positive or left out, is {value}",
+            )
+        for domain in self.domains:
+            _require(
+                _is_one_folder(domain), "domains", f"cannot be the name of a folder: {_shortened(domain)}"
             )
 
     @property
@@ -314,6 +334,10 @@ class TrainingConfig:
 class Config:
     """One experiment.
 
+    Attributes:
+        name: what its runs and its model are called: letters, digits, `-`, `_` and `.`.
+        data, model, training, loss, decoding: its tables.
+
     Raises:
         ConfigError: if the tables contradict each other; the message names the fields.
     """
@@ -326,6 +350,7 @@ class Config:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
     def __post_init__(self) -> None:
+        _require_name(self.name)
         _require(
             self.model.video_dim == self.data.video_dim,
             "model.video_dim",
@@ -473,6 +498,26 @@ def _require(holds: bool, name: str, message: str) -> None:
         raise ConfigError(f"{name}: {message}")
 
 
+def _require_name(name: str) -> None:
+    if problem := name_problem(name):
+        raise ConfigError(f"name: {problem}")
+
+
+def _is_one_folder(name: str) -> bool:
+    """Whether a name is that of a folder inside another one, on any system."""
+    return (
+        name.isprintable()
+        and not name.startswith(".")
+        and name.strip() == name != ""
+        and not set(name) & set('/\\:*?"<>|')
+        and len(name.encode()) <= _NAME_BYTES
+    )
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}…"
+
+
 def _build(cls: type[T], table: Mapping[str, Any], prefix: str) -> T:
     assert is_dataclass(cls)
     hints = get_type_hints(cls)
@@ -512,10 +557,12 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise ConfigError(f"{path}: must be a list, is {value!r}")
         return tuple(_convert(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
-    if kind is float and type(value) is int:
-        return float(value)
+    if kind is float and type(value) is int and abs(value) < _LARGEST_FLOAT:
+        value = float(value)
     if type(value) is not kind:
         raise ConfigError(f"{path}: must be of type {kind.__name__}, is {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{path}: must be a finite number, is {value}")
     return value
 
 

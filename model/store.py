@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, WeightsMissing
 from extractors.weights import weights_dir
+from model.config import name_problem
 
 if TYPE_CHECKING:
     from model.checkpoint import Checkpoint
@@ -21,7 +21,6 @@ _SHORTHANDS: Mapping[str, str] = {
     "youtube": "youtube-highlights",
 }
 _MAX_HEAD_BYTES = 1 << 24
-_NAME = re.compile(r"[\w.-]+")
 
 
 def models_dir() -> Path:
@@ -69,12 +68,20 @@ def add_model(file: str | Path, name: str | None = None) -> Path:
     """
     from model.checkpoint import save_checkpoint
 
-    if name is not None and not _NAME.fullmatch(name.strip(".")):
-        raise UsageError(f"'{name}' cannot be the name of a model; use letters, digits, '-', '_' and '.'")
+    if name is not None and (problem := name_problem(name)):
+        raise UsageError(f"the name of a model {problem}")
     path = Path(file)
     checkpoint = read_model(path / "model_best.ckpt" if path.is_dir() else path)
-    target = models_dir() / f"{name or f'flashvtg-{checkpoint.config.name}'}{_SUFFIX}"
+    target = _place(f"flashvtg-{checkpoint.config.name}" if name is None else name)
     save_checkpoint(checkpoint, target)
+    return target
+
+
+def _place(name: str) -> Path:
+    """Where a model of that name lies: in the folder of models and nowhere else, whatever the name is."""
+    target = models_dir() / f"{name}{_SUFFIX}"
+    if target.parent != models_dir():
+        raise UsageError(f"{target} is not in the folder of models; give the model another name")
     return target
 
 

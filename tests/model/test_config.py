@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,46 @@ def test_every_configuration_is_valid_and_named_after_its_file(name: str) -> Non
     assert load_config(name).name == name
 
 
+HOSTILE_NAMES = [
+    "",
+    ".",
+    "..",
+    "x/../../../../pwned",
+    "../../../pwned",
+    "/tmp/pwned",
+    "a\\b",
+    "C:b",
+    ".hidden",
+    "-x",
+    "a b",
+    "a\nb",
+    "a\x1b[31mb",
+    "\ud800",
+    "x" * 101,
+    "ü" * 51,
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_is_one_of_a_file(config: Config, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^name: must be letters, digits") as refused:
+        Config.from_dict({**config.to_dict(), "name": name})
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["v1.2_b-c", "Küche", "x" * 100])
+def test_names_that_can_be(config: Config, name: str) -> None:
+    assert Config.from_dict({**config.to_dict(), "name": name}).name == name
+
+
+@pytest.mark.parametrize("domain", ["", ".", "../x", "a/b", "a\\b", "C:", "a\tb", " a", "x" * 101])
+def test_a_domain_is_the_name_of_a_folder(config: Config, domain: str) -> None:
+    with pytest.raises(ConfigError, match=r"^domains: cannot be the name of a folder"):
+        replace(config.data, domains=("dog", domain))
+    assert replace(config.data, domains=("pets & birds", "Küche")).domains == ("pets & birds", "Küche")
+
+
 @pytest.mark.parametrize("name", sorted(RELEASED_PARAMETERS))
 def test_configured_model_has_the_parameters_of_the_released_one(name: str) -> None:
     config = load_config(name)
@@ -77,6 +118,10 @@ def test_configuration_survives_a_round_trip(name: str) -> None:
             r"data\.video_features\[0\]\.dim: must be of type int",
         ),
         ("model.nowhere.field=1", r"no table 'nowhere'"),
+        ("loss.nce_weight=inf", r"loss\.nce_weight: must be a finite number, is inf"),
+        (f"loss.nce_weight=1{'0' * 400}", r"loss\.nce_weight: must be of type float"),
+        ("data.text_features={name='../x', dim=512}", r"data\.text_features\.name: must be letters"),
+        ("data.domains=['../../x']", r"data\.domains: cannot be the name of a folder: '\.\./\.\./x'"),
         ("model.dropout", "write an override as"),
         ("training.epochs=none", r"training\.epochs: must be of type int, is 'none'"),
         ("model=3", r"model: must be a table"),

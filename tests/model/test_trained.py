@@ -12,7 +12,7 @@ import torch
 
 from extractors.base import TextFeatures
 from extractors.cache import FeatureCache
-from extractors.errors import FeatureMismatch, UsageError
+from extractors.errors import FeatureMismatch, UsageError, WeightsInvalid
 from model import Grounder
 from model.checkpoint import Checkpoint, feature_specs, save_checkpoint
 from model.config import Config
@@ -181,12 +181,47 @@ def test_names_of_models(home):
     assert list(installed_models()) == ["flashvtg-qvhighlights-slowfast-clip"]
 
 
-@pytest.mark.parametrize("name", ["../outside", "a/b", ""])
+@pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden", "a\x1b[31mb"])
 def test_names_that_are_no_file_names_are_refused(home, name):
     path = home / "mine.safetensors"
     save_checkpoint(small_checkpoint(), path)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="the name of a model must be"):
         add_model(path, name)
+
+
+def _renamed(path, name):
+    """Give a checkpoint's configuration another name, as only a stranger's program does."""
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    head = json.loads(content[8:end])
+    description = json.loads(head["__metadata__"]["vtg"])
+    description["config"]["name"] = name
+    head["__metadata__"]["vtg"] = json.dumps(description)
+    packed = json.dumps(head).encode()
+    path.write_bytes(len(packed).to_bytes(8, "little") + packed + content[end:])
+
+
+@pytest.mark.parametrize("name", ["x/../../../../pwned", "../../../pwned", "a\x1b[31mb\n", "x" * 300])
+def test_a_checkpoint_does_not_choose_where_it_is_written(home, name):
+    path = home / "evil.safetensors"
+    save_checkpoint(small_checkpoint(), path)
+    _renamed(path, name)
+    before = sorted(home.rglob("*"))
+    with pytest.raises(
+        WeightsInvalid, match=r"evil\.safetensors: its description cannot be read: name: must be"
+    ):
+        add_model(path)
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_model_lies_in_its_folder_whatever_checked_its_name(home, monkeypatch):
+    monkeypatch.setattr("model.store.name_problem", lambda name: None)
+    path = home / "mine.safetensors"
+    save_checkpoint(small_checkpoint(), path)
+    for name in ("../outside", "a/b", str(home / "outside")):
+        with pytest.raises(UsageError, match="is not in the folder of models"):
+            add_model(path, name)
+    assert not models_dir().exists()
 
 
 def test_a_released_checkpoint_gives_the_answer_it_must(home):
