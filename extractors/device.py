@@ -13,6 +13,21 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
+def check_device(name: str) -> None:
+    """Raise UsageError if a device's name is unknown; whether this machine has it is not looked at."""
+    kind, _, index = name.partition(":")
+    if kind not in {"auto", "cpu", "cuda", "mps"} or (
+        ":" in name and (kind != "cuda" or not (index.isascii() and index.isdecimal()))
+    ):
+        raise UsageError(f"unknown device '{name}'; known are {', '.join(DEVICES)}")
+
+
+def check_precision(name: str) -> None:
+    """Raise UsageError if a precision's name is unknown; whether a device computes in it is not looked at."""
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision '{name}'; known are {', '.join(PRECISIONS)}")
+
+
 def resolve_device(name: str) -> torch.device:
     """Turn a device's name into the device.
 
@@ -22,9 +37,8 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UsageError: if the name is unknown or this machine has no such device.
     """
+    check_device(name)
     kind, _, index = name.partition(":")
-    if kind not in {"auto", "cpu", "cuda", "mps"} or (index and (kind != "cuda" or not index.isdecimal())):
-        raise UsageError(f"unknown device '{name}'; known are {', '.join(DEVICES)}")
     import torch
 
     if kind == "auto":
@@ -70,6 +84,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     Raises:
         UsageError: if the name is unknown or the device cannot compute in it.
     """
+    check_precision(name)
     import torch
 
     if name == "auto":
@@ -77,8 +92,6 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
             return torch.float16 if has_tensor_cores(_capability(device)) else torch.float32
         return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bf16() else torch.float32
     known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if name not in known:
-        raise UsageError(f"unknown precision '{name}'; known are {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
         raise UsageError("precision 'fp16' is for GPUs; on a CPU use fp32, bf16 or auto")
     if name == "bf16" and device.type == "cuda" and not multiplies_bf16(_capability(device)):

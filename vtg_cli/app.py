@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from vtg_cli import bench, cache, datasets, doctor, evaluate, extract, ground, train, weights
+from vtg_cli.helptext import App
 from vtg_cli.options import Offline, Quiet, Verbose
 from vtg_cli.serve import command as serve
 
-app = typer.Typer(
+app = App(
     name="vtg",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vtg_cli import values
 from vtg_cli.console import err, out, verbosity
 from vtg_cli.options import Device, Precision, Quiet, Weights, weights_by_feature
 
@@ -18,10 +19,19 @@ _VERSIONS = ("vtg", "torch", "open_clip_torch", "pytorchvideo", "decord", "av", 
 
 def bench(
     features: Annotated[
-        str, typer.Option(help="Features to measure: names with commas between (clip, slowfast, lite, vgg).")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Features to measure: names with commas between (clip, slowfast, lite, vgg).",
+        ),
     ] = "clip,slowfast,lite",
     seconds: Annotated[
-        float, typer.Option(min=2.0, max=600.0, help="Length of the video that is rendered for it.")
+        float,
+        typer.Option(
+            metavar="N",
+            parser=values.number("--seconds", least=2, most=600),
+            help="Length of the video that is rendered for it.",
+        ),
     ] = 20.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     device: Device = "auto",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtg_cli.console import out
+from vtg_cli import values
+from vtg_cli.console import counted, out
+from vtg_cli.helptext import App
 from vtg_cli.options import Cache
 
-app = typer.Typer(no_args_is_help=True, help="Look at the feature cache, or empty it.")
+if TYPE_CHECKING:
+    from extractors.cache import CacheInfo
+
+app = App(help="Look at the feature cache, or empty it.")
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -47,7 +52,9 @@ def info(
     from rich.markup import escape
     from rich.table import Table
 
-    out().print(f"{escape(str(held.root))}: {held.files} entries, {_size(held.size_bytes)}")
+    out().print(
+        f"{escape(str(held.root))}: {counted(held.files, 'entry', 'entries')}, {_size(held.size_bytes)}"
+    )
     if held.specs:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for heading in ("features", "clip", "entries", "size"):
@@ -58,8 +65,7 @@ def info(
         out().print(table)
     if held.outdated:
         out().print(
-            f"{held.outdated} of the entries are damaged or of another version of vtg: they are not used, and are "
-            "made anew when they are needed."
+            f"{held.outdated} of them damaged or of another version of vtg: not used, and made again when needed"
         )
 
 
@@ -68,13 +74,20 @@ def clear(
     features: Annotated[
         str | None,
         typer.Argument(
-            help="Only these features: a name, or a folder that `info` shows.", show_default=False
+            metavar="FEATURES",
+            help="Only these features: a name, or a folder that `info` shows.",
+            show_default=False,
         ),
     ] = None,
     older_than_days: Annotated[
         float,
-        typer.Option("--older-than", min=0, metavar="DAYS", help="Only entries older than this many days."),
-    ] = 0,
+        typer.Option(
+            "--older-than",
+            metavar="DAYS",
+            parser=values.number("--older-than", least=0, most=100_000),
+            help="Only entries older than this many days.",
+        ),
+    ] = 0.0,
     cache: Cache = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
@@ -89,10 +102,25 @@ def clear(
     from extractors.cache import FeatureCache
 
     store = FeatureCache(cache)
+    if features is not None:
+        _check_features(features, store.info())
     if not yes:
         typer.confirm(f"Remove {features or 'everything'} from {store.root}?", abort=True)
     removed = store.clear(features, older_than_s=older_than_days * 86400)
-    typer.echo(f"removed {removed.files} entries, {_size(removed.size_bytes)}")
+    typer.echo(f"removed {counted(removed.files, 'entry', 'entries')}, {_size(removed.size_bytes)}")
+
+
+def _check_features(name: str, held: CacheInfo) -> None:
+    """Raise UsageError if neither vtg nor the cache knows features, or a folder of entries, of this name."""
+    from extractors.errors import UsageError
+    from extractors.registry import video_feature_names
+
+    here = {usage.spec.name for usage in held.specs if usage.spec is not None}
+    names = dict.fromkeys([*video_feature_names(), *sorted(here)])
+    if name not in names and name not in {usage.folder for usage in held.specs}:
+        raise UsageError(
+            f"'{name}': there are no such features; there are {', '.join(names)}, and the folders of `vtg cache info`"
+        )
 
 
 def _size(size_bytes: float) -> str:

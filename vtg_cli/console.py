@@ -110,6 +110,11 @@ def _say(line: str) -> None:
             print(line, file=sys.stderr)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things, such as `1 clip` or `2 queries`; `many` is the plural where an s does not make it."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def printable(text: str) -> str:
     """The text with every control character, line ends included, shown as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtg_cli.console import err, error_line, note, out, printable, verbosity
+from vtg_cli.helptext import App
 from vtg_cli.options import Offline, Quiet
 
 if TYPE_CHECKING:
     from model.config import Config
     from model.datasets.catalogue import DatasetInfo
 
-app = typer.Typer(
-    no_args_is_help=True, help="List, check, fetch and add the datasets that models learn from."
-)
+app = App(help="List, check, fetch and add the datasets that models learn from.")
 
 Name = Annotated[
     str,
-    typer.Argument(help="Name of the dataset, as `vtg datasets list` shows it.", show_default=False),
+    typer.Argument(
+        metavar="NAME", help="Name of the dataset, as `vtg datasets list` shows it.", show_default=False
+    ),
 ]
 Data = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of the dataset, or the one it lies in. [default: VTG_DATA, else the user's cache folder]",
-        show_default=False,
+        help="Folder of the dataset, or the one it lies in.",
+        show_default="VTG_DATA, else the user's cache folder",
     ),
 ]
 ConfigName = Annotated[
@@ -38,8 +39,8 @@ ConfigName = Annotated[
     typer.Option(
         "--config",
         metavar="CONFIG",
-        help="Configuration whose features are meant, a name or a TOML file. [default: the dataset's first]",
-        show_default=False,
+        help="Configuration whose features are meant, a name or a TOML file.",
+        show_default="the dataset's first",
     ),
 ]
 
@@ -99,7 +100,7 @@ def check(
 
       vtg datasets check qvhighlights
 
-      vtg datasets check charades --config charades-sta-internvideo2 --data features/ --deep
+      vtg datasets check charades --config charades-sta-internvideo2 --deep
     """
     from model.datasets.catalogue import dataset_folder, how_to_get
     from model.datasets.check import check_dataset
@@ -175,7 +176,7 @@ def add(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Archives of features (tar or zip), or published files of annotations.",
             show_default=False,
         ),

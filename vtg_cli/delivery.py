@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError
-from vtg_cli.console import answering, detail, note, out
+from vtg_cli.console import answering, counted, detail, note, out
 
 if TYPE_CHECKING:
     from model.moments import GroundingResult
@@ -94,7 +94,7 @@ class Delivery:
                 detail(f"{name}: written as {form.name}")
         if self.clips is not None:
             written = cut_clips(results, self.clips, padding_s=self.padding_s, copy=self.copy)
-            note(f"{self.clips}: {len(written)} clip{'' if len(written) == 1 else 's'}")
+            note(f"{self.clips}: {counted(len(written), 'clip')}")
         if self.supercut is not None:
             note(f"{self.supercut}: {span(join_moments(results, self.supercut, padding_s=self.padding_s))}")
         if self.plot is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vtg_cli.console import out
+from vtg_cli.console import counted, out
 
 _PACKAGES = (
     "torch",
@@ -183,7 +183,10 @@ def examine_cache() -> list[Finding]:
         return [Finding("cache", "features", "wrong", str(error))]
     return [
         Finding(
-            "cache", "features", "info", f"{held.root}: {held.files} entries, {held.size_bytes / 1e6:.1f} MB"
+            "cache",
+            "features",
+            "info",
+            f"{held.root}: {counted(held.files, 'entry', 'entries')}, {held.size_bytes / 1e6:.1f} MB",
         )
     ]
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtg_cli.console import note, out, printable
+from vtg_cli import values
+from vtg_cli.console import counted, note, out, printable
 from vtg_cli.options import (
     Cache,
     Device,
@@ -35,6 +36,7 @@ def evaluate(
     predictions: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Predictions, a JSON object a line, in the benchmarks' form.",
             show_default=False,
             rich_help_panel=_FILES,
@@ -43,6 +45,7 @@ def evaluate(
     annotations: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Annotations, a JSON object a line, as published.",
             show_default=False,
             rich_help_panel=_FILES,
@@ -61,17 +64,17 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Dataset to score on. [default: the one it was trained on]",
-            show_default=False,
+            help="Dataset to score on.",
+            show_default="the one it was trained on",
             rich_help_panel=_MODEL,
         ),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="Published split (val, test) or a file of annotations in the dataset's folder. [default: the "
-            "configuration's]",
-            show_default=False,
+            metavar="NAME|FILE",
+            help="Published split (val, test) or a file of annotations in the dataset's folder.",
+            show_default="the configuration's",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -96,7 +99,15 @@ def evaluate(
             rich_help_panel=_MODEL,
         ),
     ] = True,
-    batch_size: Annotated[int, typer.Option(min=1, help="Queries at a time.", rich_help_panel=_MODEL)] = 64,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=values.whole_number("--batch-size", least=1),
+            help="Queries at a time.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = 64,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -130,9 +141,9 @@ def evaluate(
 
       vtg eval --checkpoint runs/mine --output submission.jsonl
 
-      vtg eval --checkpoint best.safetensors --dataset qvhl --split test --data ~/datasets
+      vtg eval --checkpoint best.safetensors --dataset qvhl --split test
 
-      vtg eval --checkpoint best.safetensors --annotations mine.jsonl --features features/
+      vtg eval --checkpoint runs/mine --annotations mine.jsonl --data features/
     """
     del quiet, verbose
     from extractors.base import EncoderOptions
@@ -283,7 +294,7 @@ def _write_rows(rows: list[dict[str, object]], path: Path) -> None:
             file.write(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
     except OSError as error:
         raise VtgError(f"{path}: cannot be written ({error.strerror or error})") from error
-    note(f"{len(rows)} predictions written to {printable(str(path))}")
+    note(f"{counted(len(rows), 'prediction')} written to {printable(str(path))}")
 
 
 def _print_json(scores: object) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extractors.errors import UsageError, VideoError
+from vtg_cli import values
 from vtg_cli.console import error_line, note, out
 from vtg_cli.options import (
     Cache,
@@ -31,13 +32,20 @@ if TYPE_CHECKING:
 def extract(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Videos, folders of videos, or globs.", show_default=False),
+        typer.Argument(
+            metavar="PATH",
+            parser=values.path_text("PATH"),
+            help="Videos, folders of videos, or globs.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
+            metavar="FOLDER",
+            parser=values.path("--output"),
             help="Also write the published layout there: NAME_features/VIDEO.npz.",
             show_default=False,
         ),
@@ -46,13 +54,18 @@ def extract(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write a JSON line a video there: path, status (ok, skipped, failed), reason, seconds.",
+            parser=values.path("--report"),
+            help="Write a JSON line for each video there: path, status (ok, skipped, failed), reason, seconds.",
             show_default=False,
         ),
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(min=1.0, help="Give up a video whose decoder makes no progress for so many seconds."),
+        typer.Option(
+            metavar="SECONDS",
+            parser=values.number("--timeout", least=1, most=values.LONGEST_S),
+            help="Give up a video whose decoder makes no progress for so long.",
+        ),
     ] = 120.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract even what is cached.")] = False,
     features: Features = "auto",

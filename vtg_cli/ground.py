@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from extractors.errors import UsageError, VtgError
-from vtg_cli.console import detail, note
+from vtg_cli import values
+from vtg_cli.console import counted, detail, note
 from vtg_cli.options import (
     Cache,
     Device,
     Features,
     Fps,
+    Model,
     Offline,
     Precision,
     Quiet,
@@ -40,11 +42,25 @@ def ground(
         list[str] | None,
         typer.Argument(metavar="QUERY", help="What to look for, one or more sentences.", show_default=False),
     ] = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Moments a query at most.")] = 5,
-    threshold: Annotated[float, typer.Option(help="Leave out moments that score less.")] = 0.0,
-    model: Annotated[
-        str, typer.Option(help="Which model answers: auto, zero-shot, or a trained one by name or file.")
-    ] = "auto",
+    top_k: Annotated[
+        int,
+        typer.Option(
+            "--top-k",
+            "-k",
+            metavar="N",
+            parser=values.whole_number("--top-k", least=1),
+            help="Moments for each query, at most.",
+        ),
+    ] = 5,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            metavar="SCORE",
+            parser=values.number("--threshold", least=0, most=1),
+            help="Leave out moments that score less, from 0 to 1.",
+        ),
+    ] = 0.0,
+    model: Model = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     output: Annotated[
         list[str] | None,
@@ -52,6 +68,7 @@ def ground(
             "--output",
             "-o",
             metavar="FILE",
+            parser=values.path_text("--output"),
             help="Write the answers there, or to standard output if -; the ending says the format: json, jsonl, csv, "
             "srt, vtt, edl, otio, fcpxml, txt. Can be given several times.",
             show_default=False,
@@ -72,6 +89,7 @@ def ground(
         Path | None,
         typer.Option(
             metavar="FOLDER",
+            parser=values.path("--clips"),
             help="Cut every moment into a video of its own there.",
             show_default=False,
             rich_help_panel="Results",
@@ -81,6 +99,7 @@ def ground(
         Path | None,
         typer.Option(
             metavar="FILE",
+            parser=values.path("--supercut"),
             help="Join all moments in order of time into one video.",
             show_default=False,
             rich_help_panel="Results",
@@ -89,19 +108,25 @@ def ground(
     padding: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Seconds added on either side of a cut moment.", rich_help_panel="Results"
+            metavar="SECONDS",
+            parser=values.number("--padding", least=0, most=values.LONGEST_S),
+            help="Added on either side of a moment that is cut.",
+            rich_help_panel="Results",
         ),
     ] = 0.0,
     copy: Annotated[
         bool,
         typer.Option(
-            "--copy", help="Cut --clips at key frames, without encoding anew.", rich_help_panel="Results"
+            "--copy",
+            help="Cut --clips at key frames, without encoding them again.",
+            rich_help_panel="Results",
         ),
     ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
+            parser=values.path("--plot"),
             help="Draw curves and moments over thumbnails into a .png or .svg.",
             show_default=False,
             rich_help_panel="Results",
@@ -111,6 +136,7 @@ def ground(
         Path | None,
         typer.Option(
             metavar="FILE",
+            parser=values.path("--html"),
             help="Write a page for a browser: the video, its curves, and its moments to click on.",
             show_default=False,
             rich_help_panel="Results",
@@ -128,6 +154,7 @@ def ground(
         Path | None,
         typer.Option(
             metavar="FOLDER",
+            parser=values.existing("--watch"),
             help="Answer for every video of a folder, and for each that arrives there, until Ctrl-C.",
             show_default=False,
             rich_help_panel="Watching",
@@ -141,8 +168,8 @@ def ground(
         float,
         typer.Option(
             metavar="SECONDS",
-            min=0.1,
-            help="A file that stays as it is for so long is whole.",
+            parser=values.number("--settle", least=0.1, most=values.LONGEST_S),
+            help="A file that stays unchanged for so long is whole.",
             rich_help_panel="Watching",
         ),
     ] = 2.0,
@@ -172,7 +199,7 @@ def ground(
 
       vtg ground video.mp4 "a goal" --clips goals/ --supercut goals.mp4
 
-      vtg ground video.mp4 "a goal" "a red card" --html match.html --plot match.png
+      vtg ground video.mp4 "a goal" "a red card" --html match.html
 
       vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
@@ -253,7 +280,7 @@ def ground(
     for sentence in grounder.notes:
         note(sentence)
     delivery.deliver(results)
-    detail(f"{len(results)} queries answered")
+    detail(f"{counted(len(results), 'query', 'queries')} answered")
 
 
 def _note_not_kept(error: VtgError) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, VideoError
-from vtg_cli.console import detail, error_line, note, reader
+from vtg_cli.console import counted, detail, error_line, note, reader
 from vtg_cli.delivery import Delivery, show
 from vtg_cli.watch import Arrival, Arrivals, arriving, videos_in
 
@@ -179,7 +179,7 @@ class FolderWatch:
             written = cut_clips(
                 results, folder, stem=self._stem(video, folder), padding_s=wanted.padding_s, copy=wanted.copy
             )
-            detail(f"{folder}: {len(written)} clips of {video.name}")
+            detail(f"{folder}: {counted(len(written), 'clip')} of {video.name}")
 
     def _stem(self, video: Path, folder: Path) -> str:
         """What the names of a video's clips begin with: its own, with its ending where another has the same."""
@@ -188,7 +188,7 @@ class FolderWatch:
 
     def _summarise(self) -> None:
         failed, waiting = len(self._failed), len(self._unfinished.union(self._arrivals.waiting))
-        parts = [f"{len(self._answered)} video{'' if len(self._answered) == 1 else 's'} answered"]
+        parts = [f"{counted(len(self._answered), 'video')} answered"]
         if failed:
             parts.append(f"{failed} failed")
         if waiting:

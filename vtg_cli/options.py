@@ -9,26 +9,41 @@ from typing import Annotated, Any
 import typer
 
 from extractors.errors import UsageError
+from vtg_cli import values
 from vtg_cli.console import verbosity
 
 Features = Annotated[
     str,
     typer.Option(
+        metavar="NAMES",
         help="Features to use: auto, or names with commas between (clip, slowfast, lite, vgg).",
-        show_default=True,
         rich_help_panel="Features",
     ),
 ]
 Fps = Annotated[
     float | None,
     typer.Option(
-        help="Clips per second, 0.5 to 2. [default: 0.5 for clip and slowfast, 1 for lite, 6 for vgg]",
-        show_default=False,
+        metavar="N",
+        parser=values.number("--fps"),
+        help="Clips per second, 0.5 to 2.",
+        show_default="0.5 for clip and slowfast, 1 for lite, 6 for vgg",
         rich_help_panel="Features",
     ),
 ]
 Device = Annotated[
-    str, typer.Option(help="Where encoders run: auto, cpu, cuda, cuda:N or mps.", rich_help_panel="Features")
+    str,
+    typer.Option(
+        metavar="NAME",
+        parser=values.device,
+        help="Where encoders run: auto, cpu, cuda, cuda:N or mps.",
+        rich_help_panel="Features",
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE", help="Which model answers: auto, zero-shot, or a trained one by name or file."
+    ),
 ]
 Devices = Annotated[
     str | None,
@@ -40,7 +55,13 @@ Devices = Annotated[
     ),
 ]
 Precision = Annotated[
-    str, typer.Option(help="Precision of the encoders: auto, fp32, bf16 or fp16.", rich_help_panel="Features")
+    str,
+    typer.Option(
+        metavar="NAME",
+        parser=values.precision,
+        help="Precision of the encoders: auto, fp32, bf16 or fp16.",
+        rich_help_panel="Features",
+    ),
 ]
 Weights = Annotated[
     list[str] | None,
@@ -54,8 +75,10 @@ Weights = Annotated[
 Cache = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the feature cache. [default: VTG_CACHE, else the user's cache folder]",
-        show_default=False,
+        metavar="FOLDER",
+        parser=values.path("--cache"),
+        help="Folder of the feature cache.",
+        show_default="VTG_CACHE, else the user's cache folder",
         rich_help_panel="Features",
     ),
 ]
@@ -63,6 +86,7 @@ Videos = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
+        parser=values.existing("--videos"),
         help="Videos, named by their ids; missing features are extracted from them.",
         show_default=False,
         rich_help_panel="Data",
@@ -110,12 +134,18 @@ def weights_by_feature(pairs: list[str] | None) -> dict[str, Path]:
     """Read `NAME=FILE` pairs.
 
     Raises:
-        UsageError: if one has another form.
+        UsageError: if one has another form, no features of that name have weights, or the file does not exist.
     """
+    from extractors.registry import WEIGHTS
+
     weights: dict[str, Path] = {}
     for pair in pairs or []:
         name, separator, path = pair.partition("=")
         if not separator or not name or not path:
             raise UsageError(f"--weights '{pair}': write it as NAME=FILE, for instance clip=ViT-B-32.pt")
-        weights[name] = Path(path)
+        if name not in WEIGHTS:
+            raise UsageError(
+                f"--weights {pair}: '{name}' has no weights to replace; {', '.join(WEIGHTS)} have"
+            )
+        weights[name] = values.existing("--weights")(path)
     return weights

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vtg_cli.console import error_line, note, out, printable, verbosity
+from vtg_cli import values
+from vtg_cli.console import counted, error_line, note, out, printable, verbosity
 from vtg_cli.options import (
     Cache,
     Device,
@@ -44,8 +45,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where the dataset's annotations and features lie. [default: VTG_DATA, else the user's cache folder]",
-            show_default=False,
+            help="Where the dataset's annotations and features lie.",
+            show_default="VTG_DATA, else the user's cache folder",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -55,8 +56,8 @@ def train(
         typer.Option(
             "--eval",
             metavar="FILE",
-            help="Annotations to score on, with --dataset FILE. [default: every tenth video is held out]",
-            show_default=False,
+            help="Annotations to score on, with --dataset FILE.",
+            show_default="every tenth video is held out",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -64,6 +65,7 @@ def train(
     domain: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="Train the model of this domain only (TVSum, YouTube Highlights); can be given several times.",
             show_default=False,
             rich_help_panel=_DATA,
@@ -73,8 +75,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="Configuration, by name or a TOML file. [default: the dataset's first]",
-            show_default=False,
+            help="Configuration, by name or a TOML file.",
+            show_default="the dataset's first",
             rich_help_panel=_RECIPE,
         ),
     ] = None,
@@ -90,14 +92,20 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Short for --set training.seed=N.", show_default=False, rich_help_panel=_RECIPE),
+        typer.Option(
+            metavar="N",
+            parser=values.whole_number("--seed", least=0),
+            help="Short for --set training.seed=N.",
+            show_default=False,
+            rich_help_panel=_RECIPE,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of the run; it must be new. [default: runs/CONFIG-DATE-TIME]",
-            show_default=False,
+            help="Folder of the run; it must be new.",
+            show_default="runs/CONFIG-DATE-TIME",
         ),
     ] = None,
     resume: Annotated[
@@ -122,13 +130,13 @@ def train(
     --nproc-per-node 4 -m vtg_cli train …`.
 
     Your own file has a JSON object a line: `vid` (a video's file name without suffix), `query`, `relevant_windows`
-    \\[[start, end], …] in seconds, and if you have it `saliency`, a number from 0 to 1 for each clip.
+    \\[\\[start, end], …] in seconds, and if you have it `saliency`, a number from 0 to 1 for each clip.
 
     [bold]Examples[/]
 
       vtg train --dataset qvhl
 
-      vtg train --dataset charades --data ~/datasets --set training.epochs=30 --seed 7
+      vtg train --dataset charades --set training.epochs=30 --seed 7
 
       vtg train --dataset mine.jsonl --videos videos/
 
@@ -251,7 +259,7 @@ def _run(
     from vtg_cli.training_progress import TrainingProgress
 
     counts = " and ".join(
-        f"{len(split.annotations)} queries to {verb}"
+        f"{counted(len(split.annotations), 'query', 'queries')} to {verb}"
         for split, verb in zip(splits, ("learn from", "score on"), strict=True)
     )
     note(f"{config.name}: {counts}; the run is kept in {run.folder}")

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtg_cli.console import out
+from vtg_cli.helptext import App
 from vtg_cli.options import Offline, Quiet
 
 if TYPE_CHECKING:
     from extractors.weights import Artefact
 
-app = typer.Typer(no_args_is_help=True, help="List, fetch and add the weights of encoders and models.")
+app = App(help="List, fetch and add the weights of encoders and models.")
 
 Name = Annotated[
-    str, typer.Argument(help="Name of the weights, as `vtg weights list` shows it.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the weights, as `vtg weights list` shows it.", show_default=False
+    ),
 ]
 
 

@@ -330,7 +330,8 @@ def test_a_watch_ends_when_nobody_reads_it(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("--watch", "nowhere", "a cat"), "is no folder"),
+        (("--watch", "nowhere", "a cat"), "does not exist"),
+        (("--watch", "video.mp4", "a cat"), "is no folder"),
         (("--watch", "in"), "query"),
         (("--watch", "in", " "), "query"),
         (("--watch", "in", "video.mp4", "a cat"), "is a file"),

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from vtg_cli import values
 from vtg_cli.options import (
     Cache,
     Device,
     Features,
     Fps,
+    Model,
     Offline,
     Precision,
     Quiet,
@@ -24,37 +26,54 @@ from vtg_cli.options import (
 def serve(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH", help="Folders of videos, or videos, to offer.", show_default=False),
+        typer.Argument(
+            metavar="PATH",
+            parser=values.path("PATH"),
+            help="Folders of videos, or videos, to offer.",
+            show_default=False,
+        ),
     ] = None,
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on; 0.0.0.0 is every one of this machine.", rich_help_panel="Server"
+            metavar="ADDRESS",
+            help="Address to listen on; 0.0.0.0 is every one of this machine.",
+            rich_help_panel="Server",
         ),
     ] = "127.0.0.1",
     port: Annotated[
         int,
         typer.Option(
-            min=0, max=65535, help="Port to listen on; 0 takes a free one.", rich_help_panel="Server"
+            metavar="N",
+            parser=values.whole_number("--port", least=0, most=65535),
+            help="Port to listen on; 0 takes a free one.",
+            rich_help_panel="Server",
         ),
     ] = 8642,
     library: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where uploads are kept; a place in the user's data folder if not given.",
-            show_default=False,
+            parser=values.path("--library"),
+            help="Where uploads are kept.",
+            show_default="a place in the user's data folder",
             rich_help_panel="Server",
         ),
     ] = None,
     max_upload_mb: Annotated[
         int,
-        typer.Option("--max-upload-mb", min=1, help="Largest upload, in MB.", rich_help_panel="Server"),
+        typer.Option(
+            "--max-upload-mb",
+            metavar="N",
+            parser=values.whole_number("--max-upload-mb", least=1),
+            help="Largest upload, in MB.",
+            rich_help_panel="Server",
+        ),
     ] = 2048,
     token: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT",
+            metavar="TOKEN",
             help="What a visitor has to know; made at random where others can reach the server.",
             show_default=False,
             rich_help_panel="Server",
@@ -63,9 +82,7 @@ def serve(
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in a browser.", rich_help_panel="Server")
     ] = False,
-    model: Annotated[
-        str, typer.Option(help="Which model answers: auto, zero-shot, or a trained one by name or file.")
-    ] = "auto",
+    model: Model = "auto",
     features: Features = "auto",
     fps: Fps = None,
     device: Device = "auto",
