@@ -123,3 +123,50 @@ def _special(folder: Path) -> list[Path]:
     (folder / "folder.mp4").mkdir()
     (folder / "itself").symlink_to(folder, target_is_directory=True)
     return [pipe, loop, dangling, device]
+
+
+def slow_to_index(video: bytes, frame_count: int) -> bytes:
+    """An MP4 with an index of so many frames of a byte each: small for the time that reading it takes.
+
+    Args:
+        video: an MP4 with one stream.
+    """
+    place = 0
+
+    def rebuilt(content: bytes) -> bytes:
+        return b"".join(_box(kind, replaced(kind, inner)) for kind, inner in _boxes(content))
+
+    def replaced(kind: bytes, inner: bytes) -> bytes:
+        match kind:
+            case b"moov" | b"trak" | b"mdia" | b"minf" | b"stbl":
+                return rebuilt(inner)
+            case b"stsz":  # every frame has one byte
+                return struct.pack(">III", 0, 1, frame_count)
+            case b"stts":  # and lasts one tick
+                return struct.pack(">IIII", 0, 1, frame_count, 1)
+            case b"stsc":  # all in one chunk
+                return struct.pack(">IIIII", 0, 1, 1, frame_count, 1)
+            case b"stco":
+                return struct.pack(">III", 0, 1, place)
+            case b"ctts" | b"stss":
+                return bytes(8)
+        return inner
+
+    whole = dict(_boxes(video))
+    head = _box(b"ftyp", whole[b"ftyp"])
+    place = len(head) + len(rebuilt(_box(b"moov", whole[b"moov"]))) + 8
+    return head + rebuilt(_box(b"moov", whole[b"moov"])) + _box(b"mdat", bytes(frame_count))
+
+
+def _boxes(content: bytes) -> list[tuple[bytes, bytes]]:
+    """The boxes of an MP4, or of a box: kinds and contents."""
+    found, start = [], 0
+    while start < len(content):
+        size = int.from_bytes(content[start : start + 4], "big")
+        found.append((content[start + 4 : start + 8], content[start + 8 : start + size]))
+        start += size
+    return found
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content) + 8) + kind + content

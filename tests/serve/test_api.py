@@ -6,10 +6,13 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import httpx
 import jsonschema
 import numpy as np
 import opentimelineio as otio
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +31,7 @@ from extractors.identity import file_identity
 from model import Grounder
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
-from tests.hostile import damaged_in_the_middle, write_hostile
+from tests.hostile import damaged_in_the_middle, slow_to_index, write_hostile
 from tests.serve.running import events, files_in, serving, wait_for
 from vtg_cli.serve.files import Unsatisfiable, attachment, parse_range
 from vtg_cli.serve.library import display_name
@@ -530,7 +534,8 @@ def test_files_that_go_or_change_fail_their_job_alone(tmp_path, cache):
         (folder / "gone.mp4").unlink()
         (folder / "cut.mp4").write_bytes(EXAMPLE.read_bytes()[:2000])
         (folder / "linked.mp4").unlink()
-        (folder / "linked.mp4").symlink_to("/etc/hostname")
+        (tmp_path / "outside.mp4").write_bytes(other_video(7))
+        (folder / "linked.mp4").symlink_to(tmp_path / "outside.mp4")
         for name in ("gone.mp4", "cut.mp4"):
             job = server.finished(client, server.start_job(client, videos[name], "a cat").json()["id"])
             assert job["state"] == "failed"
@@ -542,6 +547,7 @@ def test_files_that_go_or_change_fail_their_job_alone(tmp_path, cache):
         assert client.get(f"/api/videos/{videos['cut.mp4']}/thumbnail").status_code == 422
         linked = server.finished(client, server.start_job(client, videos["linked.mp4"], "a cat").json()["id"])
         assert linked["state"] == "failed"
+        assert "something else is in its place" in linked["error"]
         job = server.finished(client, server.start_job(client, videos["sound.mp4"], "a cat").json()["id"])
         assert job["state"] == "done", job
         assert "Traceback" not in server.said
@@ -603,3 +609,73 @@ def test_nothing_is_left_of_an_upload_that_breaks_off(server, client, place):
         client.post("/api/videos", content=broken())
     wait_for(lambda: files_in(library) == before, 10)
     assert "Traceback" not in server.said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_place_of_a_video_holds_nobody_up(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("pipe.mp4", "video.mp4"):
+        (folder / name).write_bytes(other_video(ord(name[0])))
+    with serving(folder, home=tmp_path / "home") as server, server.client() as client:
+        videos = {video["name"]: video["id"] for video in client.get("/api/videos").json()["videos"]}
+        (folder / "pipe.mp4").unlink()
+        os.mkfifo(folder / "pipe.mp4")
+        with ThreadPoolExecutor(70) as pool:
+            answers = list(
+                pool.map(
+                    lambda _: client.get(f"/api/videos/{videos['pipe.mp4']}/file", timeout=10), range(70)
+                )
+            )
+        assert {answer.status_code for answer in answers} == {404}
+        assert client.get(f"/api/videos/{videos['video.mp4']}/file", timeout=5).status_code == 200
+        job = server.finished(client, server.start_job(client, videos["pipe.mp4"], "a cat").json()["id"])
+        assert job["state"] == "failed"
+
+
+@pytest.mark.slow
+def test_uploads_that_take_long_to_look_at_hold_up_nothing_else(tmp_path):
+    small = render(tmp_path / "small.mp4", frames=40, width=64, height=48)
+    slow = slow_to_index(small.read_bytes(), 400_000)
+    library = tmp_path / "home" / "vtg" / "library"
+    with serving(EXAMPLE, home=tmp_path / "home") as server, server.client() as client:
+        (video,) = client.get("/api/videos").json()["videos"]
+
+        def upload(number: int) -> None:
+            with server.client() as own, suppress(httpx.HTTPError):
+                own.post("/api/videos", content=slow + bytes(number), timeout=300)
+
+        threads = [threading.Thread(target=upload, args=(number,), daemon=True) for number in range(70)]
+        for thread in threads:
+            thread.start()
+        wait_for(
+            lambda: sum(path.stat().st_size >= len(slow) for path in library.glob(".upload.*")) == 70, 60
+        )
+        for _ in range(3):
+            assert client.get(f"/api/videos/{video['id']}/file", timeout=5).status_code == 200
+        assert client.get(f"/api/videos/{video['id']}/thumbnail", timeout=10).status_code == 200
+        job = server.start_job(client, video["id"], "a cat").json()["id"]
+        assert server.finished(client, job)["state"] == "done"
+        assert client.get(f"/api/jobs/{job}/export/edl", timeout=10).status_code == 200
+        assert server.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends the child on Linux only")
+def test_a_killed_server_leaves_no_process_behind(tmp_path):
+    small = render(tmp_path / "small.mp4", frames=40, width=64, height=48)
+    slow = slow_to_index(small.read_bytes(), 1_000_000)
+    with serving(home=tmp_path / "home") as server, server.client() as client:
+        own = psutil.Process(server.process.pid)
+
+        def send() -> None:
+            with suppress(httpx.HTTPError):
+                server.upload(client, slow)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        (child,) = wait_for(own.children, 20)
+        wait_for(lambda: child.cpu_times().user > 1, 20)
+        server.process.kill()
+        child.wait(5)
+        sending.join()

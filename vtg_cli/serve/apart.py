@@ -6,10 +6,12 @@ decoding. A request is a line of JSON; an answer is a line of JSON, and the byte
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from extractors import child
@@ -19,6 +21,7 @@ TIMEOUT_S = 60.0
 """Seconds a piece of work may take."""
 
 _MOST_BYTES = 1 << 30
+_STOPPING = "the server is stopping"
 
 
 class WorkFailed(VtgError):
@@ -26,7 +29,10 @@ class WorkFailed(VtgError):
 
 
 class Apart:
-    """Runs the tasks of `apart_worker` in a child process, one at a time. Safe to call from many threads.
+    """Runs the tasks of `apart_worker` in a child process, one at a time. Safe to use from many threads.
+
+    A thread of its own starts the child and talks to it. So work that waits for its turn on the event loop holds no
+    thread, and the system ends the child with that thread (on Linux), however the server ends.
 
     Args:
         timeout_s: seconds after which a piece of work is given up.
@@ -34,12 +40,12 @@ class Apart:
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        self._turn = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "vtg-apart")
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
     def call(self, task: str, **arguments: Any) -> bytes:
-        """Have a task done.
+        """Have a task done; not from the event loop.
 
         Args:
             task: its name; the arguments are plain JSON.
@@ -47,27 +53,41 @@ class Apart:
         Raises:
             WorkFailed: if the task says so, crashes, or takes too long.
         """
-        with self._turn:
-            if self._stopped:
-                raise WorkFailed("the server is stopping")
-            process = self._process
-            if process is None or process.poll() is not None:
-                self._end()
-                process = self._process = subprocess.Popen(
-                    _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-                )
-                if self._stopped:  # meanwhile
-                    process.kill()
-            return self._exchange(process, {"task": task, "limit_s": self._timeout_s, **arguments})
+        return self._submit(task, arguments).result()
+
+    async def run(self, task: str, **arguments: Any) -> bytes:
+        """`call`, from the event loop."""
+        return await asyncio.wrap_future(self._submit(task, arguments))
 
     def stop(self) -> None:
         """End the child, whatever it is at, and take no more work."""
+        if self._stopped:
+            return
         self._stopped = True
         process = self._process
         if process is not None:
-            process.kill()  # whoever waits for it gets WorkFailed, and gives up its turn
-        with self._turn:
+            process.kill()  # whoever waits for it gets WorkFailed
+        self._thread.submit(self._end)
+        self._thread.shutdown()
+
+    def _submit(self, task: str, arguments: dict[str, Any]) -> Future[bytes]:
+        try:
+            return self._thread.submit(self._do, task, arguments)
+        except RuntimeError as error:  # the thread takes no more work
+            raise WorkFailed(_STOPPING) from error
+
+    def _do(self, task: str, arguments: dict[str, Any]) -> bytes:
+        if self._stopped:
+            raise WorkFailed(_STOPPING)
+        process = self._process
+        if process is None or process.poll() is not None:
             self._end()
+            process = self._process = subprocess.Popen(
+                _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            if self._stopped:  # meanwhile
+                process.kill()
+        return self._exchange(process, {"task": task, "limit_s": self._timeout_s, **arguments})
 
     def _exchange(self, process: subprocess.Popen[bytes], request: dict[str, Any]) -> bytes:
         late = threading.Event()

@@ -20,7 +20,7 @@ from extractors.errors import VideoError, VtgError
 
 def main() -> None:
     """Serve requests from standard input until it ends."""
-    out = begin(dies_with_thread=False)  # it serves many threads, whichever started it
+    out = begin(dies_with_thread=True)
     with suppress(BrokenPipeError):  # the parent has gone
         for line in sys.stdin:
             ok, answer = _do(json.loads(line))
@@ -126,7 +126,7 @@ _TASKS: Mapping[str, Callable[..., bytes]] = {"probe": probe, "thumbnails": thum
 def _do(request: dict[str, Any]) -> tuple[bool, bytes]:
     limit_s = request.pop("limit_s")
     if hasattr(signal, "alarm"):  # not on Windows
-        # The parent stops what takes too long; where it has been killed itself, the system does, be it in a decoder.
+        # The parent stops what takes too long; where it was killed and this process lives on, an alarm does.
         signal.alarm(math.ceil(limit_s) + 1)
     try:
         return True, _TASKS[request.pop("task")](**request)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     else:
         from importlib.abc import Traversable
 
-_THREADS = 64  # uploads that wait for their turn to be looked at hold one each
+_THREADS = 64  # each holds one for as long as a read or a write takes
 _RETRY_S = "30"
 
 _STATIC_TYPES: Mapping[str, str] = {

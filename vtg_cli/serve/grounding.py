@@ -65,11 +65,13 @@ class GroundingWork:
 
         Raises:
             Cancelled: if `report` does.
+            NotThere: if something else has taken the place of the job's file.
             VtgError: as `Grounder.load` and `Grounder.ground`.
         """
         self._report = report
         self._damage.clear()
         report("extracting", 0.0)
+        job.video.check_file()
         if self._grounder is None:
             self._grounder = self._load()
         video = self._grounder.encode(job.video.path)

@@ -14,6 +14,7 @@ import re
 import secrets
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,22 +68,51 @@ class Video:
     height: int
     uploaded: bool
 
+    def open_file(self) -> BinaryIO:
+        """Open the file, which is still the one that was found.
+
+        Raises:
+            NotThere: if it has gone, or something else has taken its place: a link in any part of its path, a pipe.
+        """
+        try:
+            # A pipe would be waited for until somebody writes to it.
+            descriptor = os.open(
+                self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            )
+        except OSError as error:
+            raise NotThere(f"{self.name}: the file has gone") from error
+        # Asked after opening, so that what was checked is what is read.
+        if os.path.realpath(self.path) != str(self.path) or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotThere(f"{self.name}: the file has gone; something else is in its place")
+        return os.fdopen(descriptor, "rb")
+
+    def check_file(self) -> None:
+        """Make sure that the file is still the one that was found; raises as `open_file`."""
+        self.open_file().close()
+
 
 class Library:
     """The videos, by id. Safe to use from many threads.
 
     Args:
         folder: where uploads are kept; made if missing.
-        apart: probes files.
+        uploads: looks at uploads.
+        folders: looks at files of the user's folders, which do not wait for uploads.
+
+    Attributes:
+        intake: where uploads are taken in, one at a time; those that wait hold no thread that others need.
 
     Raises:
         UsageError: if the folder cannot be used, or another server uses it.
     """
 
-    def __init__(self, folder: Path, apart: Apart) -> None:
+    def __init__(self, folder: Path, *, uploads: Apart, folders: Apart) -> None:
         from filelock import FileLock, Timeout
 
-        self._apart = apart
+        self._uploads = uploads
+        self._folders = folders
+        self.intake = ThreadPoolExecutor(1, "vtg-intake")
         self._lock = threading.Lock()
         self._videos: dict[str, Video] = {}
         self._hold = FileLock(folder / ".lock")
@@ -99,7 +129,8 @@ class Library:
         remove_leftovers(self.folder)  # nobody else writes here
 
     def close(self) -> None:
-        """Let another server have the folder."""
+        """Take nothing more in, and let another server have the folder."""
+        self.intake.shutdown(cancel_futures=True)
         self._hold.release()
 
     def videos(self) -> list[Video]:
@@ -118,24 +149,6 @@ class Library:
         if video is None:
             raise NotThere("there is no such video; it may have been deleted")
         return video
-
-    def open_file(self, video: Video) -> BinaryIO:
-        """Open a video's file, which is still the one that was found.
-
-        Raises:
-            NotThere: if it has gone, or a link has taken the place of a part of its path.
-        """
-        try:
-            file = video.path.open("rb")
-        except OSError as error:
-            raise NotThere(f"{video.name}: the file has gone") from error
-        # Asked after opening, so that what was checked is what is read.
-        if os.path.realpath(video.path) != str(video.path) or not stat.S_ISREG(
-            os.fstat(file.fileno()).st_mode
-        ):
-            file.close()
-            raise NotThere(f"{video.name}: the file has gone; a link is in its place")
-        return file
 
     def find_duplicate(self, identity: str) -> Video | None:
         """The video of this content, if there is one and its file has not gone."""
@@ -244,7 +257,8 @@ class Library:
 
     def _examine(self, path: Path, video_id: str, name: str, *, uploaded: bool) -> Video:
         try:
-            info = json.loads(self._apart.call("probe", path=str(path)))
+            apart = self._uploads if uploaded else self._folders
+            info = json.loads(apart.call("probe", path=str(path)))
         except WorkFailed as error:
             raise VideoError(path, str(error)) from error
         identity = video_identity(path)

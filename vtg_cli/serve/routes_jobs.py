@@ -149,7 +149,7 @@ def job_routes(services: Services) -> APIRouter:
             )
         if job.results is None:
             raise HTTPException(409, f"the job is {job.state}; only one that is done has results")
-        data = await asyncio.to_thread(_export, services, job, known)
+        data = await _export(services, job, known)
         name = PurePosixPath(job.video.name).stem + ending(known)
         return Response(
             data,
@@ -165,11 +165,11 @@ def ending(form: Format) -> str:
     return form.suffix or f".{form.name}.txt"
 
 
-def _export(services: Services, job: Job, form: Format) -> bytes:
+async def _export(services: Services, job: Job, form: Format) -> bytes:
     assert job.results is not None, "asked for before"
     if form.name in COUNTS_FRAMES:
-        services.library.open_file(services.library.get(job.video.id)).close()
-    return services.apart.call(
+        await asyncio.to_thread(services.library.get(job.video.id).check_file)
+    return await services.apart.run(
         "export",
         results=[asdict(result) for result in job.results],
         form=form.name,

@@ -86,7 +86,7 @@ def video_routes(services: Services) -> APIRouter:
 
     async def send_file(request: Request, video_id: str, *, with_body: bool) -> Response:
         video = library.get(video_id)
-        file = await asyncio.to_thread(library.open_file, video)
+        file = await asyncio.to_thread(video.open_file)
         size = os.fstat(file.fileno()).st_size
         return video_response(video, file, size, request.headers, with_body=with_body)
 
@@ -131,7 +131,7 @@ def video_routes(services: Services) -> APIRouter:
     ) -> Response:
         """The picture on show at an instant."""
         video = library.get(video_id)
-        (await asyncio.to_thread(library.open_file, video)).close()
+        await asyncio.to_thread(video.check_file)
         picture = await services.thumbnails.get(video, at_s)
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 

@@ -68,13 +68,13 @@ def run(settings: Settings, choice: ModelChoice) -> None:
     folder = default_library() if settings.library is None else settings.library
     paths, notes = find_served(settings.paths, folder.resolve())
     with _listen(settings.host, settings.port) as listening:
-        prober = Apart()
-        library = Library(folder, prober)
+        uploads, folders = Apart(), Apart()
+        library = Library(folder, uploads=uploads, folders=folders)
         services = Services(
             library=library,
             jobs=Jobs(GroundingWork(choice)),
             apart=Apart(),
-            prober=prober,
+            probers=(uploads, folders),
             most_upload_bytes=settings.max_upload_bytes,
             host=settings.host,
             token=token,

@@ -20,7 +20,7 @@ class Services:
         library: the videos.
         jobs: the searches.
         apart: where files that were let in are read.
-        prober: where files are looked at before they are let in; they need not wait for each other.
+        probers: where files are looked at before they are let in.
         thumbnails: pictures of them.
         most_upload_bytes: bytes an upload may have.
         host: the address that is listened on.
@@ -34,7 +34,7 @@ class Services:
     library: Library
     jobs: Jobs
     apart: Apart
-    prober: Apart
+    probers: tuple[Apart, ...]
     most_upload_bytes: int
     host: str
     token: str | None
@@ -56,5 +56,5 @@ class Services:
     def stop_reading(self) -> None:
         """End what is under way in other processes."""
         self.stopping = True
-        self.apart.stop()
-        self.prober.stop()
+        for apart in (self.apart, *self.probers):
+            apart.stop()

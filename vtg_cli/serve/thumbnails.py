@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from functools import partial
 
 from vtg_cli.serve.apart import Apart, WorkFailed
 from vtg_cli.serve.library import Video
@@ -66,16 +65,15 @@ class Thumbnails:
             now = dict(list(waiting.items())[:_AT_ONCE])
             if len(now) < len(waiting):
                 self._wanted[video] = {at_s: waiting[at_s] for at_s in waiting if at_s not in now}
-            call = partial(
-                self._apart.call,
-                "thumbnails",
-                path=str(video.path),
-                instants_s=list(now),
-                height=_height(video),
-                largest=LARGEST,
-            )
             try:
-                pictures = _split(await asyncio.to_thread(call))
+                answer = await self._apart.run(
+                    "thumbnails",
+                    path=str(video.path),
+                    instants_s=list(now),
+                    height=_height(video),
+                    largest=LARGEST,
+                )
+                pictures = _split(answer)
                 if len(pictures) < len(now):
                     raise WorkFailed("not every picture could be drawn")
                 for (at_s, future), picture in zip(now.items(), pictures, strict=True):

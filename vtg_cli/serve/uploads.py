@@ -68,7 +68,8 @@ async def receive(
         with temporary.open("xb", buffering=0) as file:
             await _write(chunks, file, most_bytes, limit)
             await asyncio.to_thread(os.fsync, file.fileno())
-        return await asyncio.to_thread(library.adopt, temporary, name)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(library.intake, library.adopt, temporary, name)
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFull(
