@@ -154,6 +154,8 @@ class VideoCutter:
         if not self._timeline.trustworthy:
             raise VideoError(self._path, "its frames have no times to cut them at; cut without copying")
         keys = self._timeline.key_frames
+        if not len(keys):
+            raise VideoError(self._path, "has no key frame that a copy could start at; cut without copying")
         first = int(keys[max(int(np.searchsorted(keys, wanted.first, side="right")) - 1, 0)])
         stretch = replace(wanted, first=first, start=int(self._ticks[first]))
         with _writing(target, self._path) as output:

@@ -518,6 +518,26 @@ def test_what_cannot_be_cut_is_refused(tmp_path, name, spans, word):
     assert path.read_bytes() == before
 
 
+def test_without_key_frames_a_copy_is_refused(tmp_path):
+    options = {"x265-params": "log-level=none"}
+    marked, path = (
+        render(tmp_path / "marked.mkv", frames=30, codec="libx265", options=options),
+        tmp_path / "v.mkv",
+    )
+    with av.open(str(marked)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.is_keyframe, packet.stream = False, stream
+                target.mux(packet)
+    cutter = VideoCutter(path)
+    with pytest.raises(VideoError, match=r"v\.mkv: has no key frame .*; cut without copying"):
+        cutter.copy(tmp_path / "copy.mkv", (0.2, 0.8))
+    assert not (tmp_path / "copy.mkv").exists()
+    cutter.cut(tmp_path / "cut.mp4", [(0.2, 0.8)])
+    assert probe(tmp_path / "cut.mp4").frame_count == 18
+
+
 def test_a_damaged_video_is_cut_as_far_as_it_goes(tmp_path):
     path = signal_video(tmp_path / "v.mkv")
     data = bytearray(path.read_bytes())
