@@ -23,6 +23,8 @@ _TIMESTAMP_TOLERANCE_S = 2e-3
 
 def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
     """Why decord would read a video wrongly or badly; empty if nothing speaks against it."""
+    if timeline.stream_count > 1:
+        return "it has several video streams, and decord cannot be told which of them to read"
     if timeline.codec == "av1":
         return "decord cannot decode AV1"
     if timeline.codec in ("vp8", "mjpeg"):

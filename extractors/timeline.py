@@ -45,6 +45,7 @@ class Timeline:
         trustworthy: whether the file gives each frame a timestamp of its own; if not, they are made from the rate.
         seek_fault: why decoding from a key frame may give other frames than expected; empty if it does not.
         has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).
+        stream_count: video streams of the file that have frames to show over time; cover art does not count.
     """
 
     start_s: float
@@ -57,6 +58,7 @@ class Timeline:
     trustworthy: bool
     seek_fault: str
     has_hidden_frames: bool
+    stream_count: int = 1
 
     @property
     def end_s(self) -> float:
@@ -80,7 +82,7 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open a video file with PyAV.
 
     Yields:
-        the container, and its best video stream.
+        the container, and the video stream that everything here reads: see `main_video_stream`.
 
     Raises:
         VideoError: if the file is missing, is not a regular file, cannot be read, or holds no video.
@@ -98,12 +100,39 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
         raise VideoError(path, f"not a video that can be read ({_reason(error)})") from error
     with container:
-        stream = container.streams.best("video")
+        stream = main_video_stream(container)
         if stream is None:
             raise VideoError(path, "holds no video stream")
         if stream.codec_context is None:
             raise VideoError(path, "its video stream is of a codec that FFmpeg cannot decode")
         yield container, stream
+
+
+def main_video_stream(container: Any) -> Any | None:
+    """The video stream of a file that features, thumbnails, clips and facts are taken from; None if it has none.
+
+    As players do, this takes the stream that is marked as the default, otherwise the first. Still pictures (cover art,
+    chapter thumbnails) come after moving ones, streams without a known size or decoder after those that can be read,
+    and versions for impaired viewers or parts of another stream after complete ones.
+
+    Args:
+        container: of PyAV.
+    """
+    from av.stream import Disposition
+
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    secondary = Disposition.visual_impaired | Disposition.hearing_impaired | Disposition.dependent
+
+    def rank(stream: Any) -> tuple[bool, bool, bool, bool]:
+        marks, context = stream.disposition, stream.codec_context
+        return (
+            not marks & pictures,
+            context is not None and context.width > 0,
+            not marks & secondary,
+            bool(marks & Disposition.default),
+        )
+
+    return max(container.streams.video, key=rank, default=None)
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -141,6 +170,7 @@ def read_timeline(path: Path) -> Timeline:
         average = float(stream.average_rate or stream.guessed_rate or 0)
         context = stream.codec_context
         width, height, codec = context.width, context.height, context.codec.canonical_name
+        stream_count = _count_streams(container)
     if not pts and not without:
         raise VideoError(path, "its video stream holds no frames")
     if not width or not height:
@@ -166,6 +196,7 @@ def read_timeline(path: Path) -> Timeline:
         trustworthy=trustworthy,
         seek_fault=_seek_fault(formats, pts, keys, fresh),
         has_hidden_frames=hidden > 0 or bool(shown_s[0] < -1e-3),
+        stream_count=stream_count,
     )
     # A few damaged bytes can make a year of a second, and its clips would all be made.
     if timeline.end_s > max(_LONG_S, _LONGEST_FRAME_S * len(shown_s)):
@@ -189,6 +220,14 @@ def _check_regular_file(path: Path) -> None:
                 raise VideoError(path, "is empty")
     except (OSError, ValueError) as error:
         raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _count_streams(container: Any) -> int:
+    from av.stream import Disposition
+
+    marks = [stream.disposition for stream in container.streams.video]
+    cover = Disposition.attached_pic
+    return sum(not mark & cover or bool(mark & Disposition.timed_thumbnails) for mark in marks)
 
 
 def _seek_fault(formats: set[str], pts: list[int], keys: list[bool], fresh: list[bool]) -> str:
