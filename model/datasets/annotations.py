@@ -6,11 +6,10 @@ saliency; TVSum gives its duration in clips.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
+from model.json_lines import is_text, read_json_lines, shown
 
 MAX_SALIENCY = 12.0
 """The largest saliency label: three annotators' 4 on QVHighlights, to which other scales are stretched."""
@@ -26,6 +26,9 @@ _TVSUM_CLIP_S = 2.0
 _TVSUM_SCALE = 5 - 1  # annotators score 1 … 5, and a label is what lies above 1
 _UNSAFE = re.compile(r"[\x00-\x1f/\\]")
 _LONGEST_NAME = 240  # bytes; file systems allow 255, and a suffix follows
+_LONGEST_S = 1e7
+_MOST_CLIPS = 1_000_000
+_HUGE = 1e30
 
 
 class AnnotationError(VtgError):
@@ -46,6 +49,7 @@ class Annotation:
         relevant_clips: indices of the clips that annotators scored; empty where all were, or none.
         domain: what kind of video it is, where models are trained for each.
         row: the line as it was read.
+        place: the file and the line it was read from, for messages; empty if it was not.
     """
 
     qid: int | str
@@ -57,6 +61,7 @@ class Annotation:
     relevant_clips: tuple[int, ...] = ()
     domain: str = ""
     row: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    place: str = field(default="", compare=False)
 
 
 def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
@@ -72,36 +77,26 @@ def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
         AnnotationError: if the file cannot be read, holds nothing, or a line is not what the dataset has; the message
             names the line.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise AnnotationError(
-            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
     annotations: list[Annotation] = []
-    lines: dict[int | str, int] = {}
-    # Not splitlines(): it would also break at the line separators that a sentence may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    places: dict[str, str] = {}  # as text, which is what feature files are named by
+    for place, row in read_json_lines(path, AnnotationError):
         try:
-            annotation = parse_annotation(json.loads(line), dataset, position=len(annotations))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-            raise AnnotationError(f"{path}, line {number}: {reason}") from error
-        if annotation.qid in lines:
-            raise AnnotationError(
-                f"{path}, line {number}: qid {annotation.qid} is that of line {lines[annotation.qid]} too"
-            )
-        lines[annotation.qid] = number
-        annotations.append(annotation)
+            annotation = parse_annotation(row, dataset, position=len(annotations))
+        except KeyError as error:
+            raise AnnotationError(f"{place}: there is no {error}") from error
+        except ValueError as error:
+            raise AnnotationError(f"{place}: {error}") from error
+        other = places.setdefault(str(annotation.qid), place)
+        if other != place:
+            number = other.rpartition(" ")[2]
+            raise AnnotationError(f"{place}: qid {annotation.qid} is that of line {number} too")
+        annotations.append(replace(annotation, place=place))
     if not annotations:
         raise AnnotationError(f"{path}: holds no annotations")
     return annotations
 
 
-def parse_annotation(row: Any, dataset: str, *, position: int = 0) -> Annotation:
+def parse_annotation(row: Mapping[str, Any], dataset: str, *, position: int = 0) -> Annotation:
     """Read one line.
 
     Args:
@@ -110,27 +105,24 @@ def parse_annotation(row: Any, dataset: str, *, position: int = 0) -> Annotation
         position: stands for a missing `qid` of a custom dataset.
 
     Raises:
-        ValueError, TypeError, KeyError: if a field is missing or is not what the dataset has.
+        KeyError: if a field is missing.
+        ValueError: if one is not what the dataset has; the message says what it should be.
     """
-    if not isinstance(row, dict):
-        raise TypeError("not a JSON object")
     vid, query = row["vid"], row["query"]
     if not isinstance(vid, str) or not _can_be_file_name(vid):
-        raise ValueError(f"vid {vid!r} cannot be the name of a file")
-    if not isinstance(query, str) or not query.strip():
-        raise ValueError("the query is empty")
+        raise ValueError(f"vid {shown(vid)} cannot be the name of a file")
     qid = row.get("qid", position) if dataset == "custom" else row["qid"]
     if not isinstance(qid, (int, str)) or isinstance(qid, bool) or not _can_be_file_name(str(qid)):
-        raise ValueError(f"qid {qid!r} is neither a number nor a name")
+        raise ValueError(f"qid {shown(qid)} is neither a number nor a name")
     read = _SALIENCY.get(dataset, _no_saliency)
     saliency, relevant = read(row)
     domain = row.get("domain", "")
     return Annotation(
         qid=qid,
-        query=query,
+        query=_sentence(query),
         vid=vid,
         duration_s=_duration_s(row, dataset),
-        windows_s=_windows(row.get("relevant_windows") or (), required=dataset == "custom"),
+        windows_s=_windows(row.get("relevant_windows"), required=dataset == "custom"),
         saliency=saliency,
         relevant_clips=relevant,
         domain=domain if isinstance(domain, str) else "",
@@ -152,28 +144,70 @@ def select_domain(annotations: Sequence[Annotation], domain: str) -> list[Annota
 
 
 def _can_be_file_name(name: str) -> bool:
-    return name not in ("", ".", "..") and not _UNSAFE.search(name) and len(name.encode()) <= _LONGEST_NAME
+    return (
+        name not in ("", ".", "..")
+        and not _UNSAFE.search(name)
+        and is_text(name)
+        and len(name.encode()) <= _LONGEST_NAME
+    )
+
+
+def _sentence(query: object) -> str:
+    if not isinstance(query, str) or not query.strip():
+        raise ValueError("the query is empty, or is no text")
+    if not is_text(query):
+        raise ValueError(f"the query {shown(query)} holds half of a character (a lone surrogate)")
+    return query
 
 
 def _duration_s(row: Mapping[str, Any], dataset: str) -> float:
     if dataset == "custom" and row.get("duration") is None:
         return math.nan
-    duration_s = float(row["duration"])
-    if not 0 < duration_s < math.inf:
-        raise ValueError(f"duration {row['duration']} is not a length of time")
+    duration_s = _number(row["duration"])
+    if not 0 < duration_s <= _LONGEST_S:
+        raise ValueError(f"duration {shown(row['duration'])} is not a length of time in seconds")
     return duration_s * _TVSUM_CLIP_S if dataset == "tvsum" else duration_s
 
 
-def _windows(rows: Any, *, required: bool) -> tuple[tuple[float, float], ...]:
+def _windows(rows: object, *, required: bool) -> tuple[tuple[float, float], ...]:
+    if rows is None or rows == []:
+        if required:
+            raise ValueError("relevant_windows is empty or missing")
+        return ()
+    if not isinstance(rows, list) or not all(isinstance(entry, list) for entry in rows):
+        raise ValueError(
+            f"relevant_windows is {shown(rows)}, but must be a list of [start, end] in seconds, such as [[12.0, 17.5]]"
+        )
     windows = []
     for entry in rows:
-        start, end = (float(value) for value in entry)
-        if not 0 <= start <= end < math.inf:
-            raise ValueError(f"relevant_windows holds {entry}, which is not [start, end] in seconds")
-        windows.append((start, end))
-    if required and not windows:
-        raise ValueError("relevant_windows is empty or missing")
+        edges = [_number(value) for value in entry]
+        if len(edges) != 2 or not 0 <= edges[0] <= edges[1] <= _LONGEST_S:
+            raise ValueError(
+                f"relevant_windows holds {shown(entry)}, which is not [start, end] in seconds with 0 ≤ start ≤ end"
+            )
+        windows.append((edges[0], edges[1]))
     return tuple(windows)
+
+
+def _number(value: object) -> float:
+    """The value as a number; NaN if it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value) if abs(value) < _HUGE else math.inf
+
+
+def _array(rows: object, dimensions: int, expected: str) -> NDArray[np.float64]:
+    """A list of numbers, or of lists of them; raises ValueError with what was expected if it is none, or empty."""
+    try:
+        array = np.array(rows)
+    except (ValueError, OverflowError):  # lists of different lengths
+        raise ValueError(expected) from None
+    if array.ndim != dimensions or array.size == 0 or array.dtype.kind not in "iuf":
+        raise ValueError(expected)
+    numbers = array.astype(np.float64)
+    if not (np.abs(numbers) <= _HUGE).all():
+        raise ValueError(expected)
+    return numbers
 
 
 _Labels = tuple["NDArray[np.float32] | None", tuple[int, ...]]
@@ -188,24 +222,23 @@ def _scored_clips(row: Mapping[str, Any]) -> _Labels:
     """QVHighlights: three scores of 0 … 4 for each clip of a moment, and none outside."""
     if row.get("saliency_scores") is None:  # the public test split
         return None, ()
-    clips = np.array(row["relevant_clip_ids"], dtype=np.int64)
-    scores = np.array(row["saliency_scores"], dtype=np.float32)
-    if clips.ndim != 1 or scores.shape != (len(clips), 3) or len(clips) == 0:
-        raise ValueError("saliency_scores are not three numbers for each of relevant_clip_ids")
-    if not ((scores >= 0) & (scores <= 4)).all():
+    places = _array(row["relevant_clip_ids"], 1, "relevant_clip_ids is not a list of whole numbers from 0 on")
+    form = "saliency_scores are not three numbers for each of relevant_clip_ids"
+    scores = _array(row["saliency_scores"], 2, form)
+    if scores.shape != (len(places), 3):
+        raise ValueError(form)
+    if scores.min() < 0 or scores.max() > 4:
         raise ValueError("saliency_scores are not all from 0 to 4")
-    if clips.min() < 0 or clips.max() > 1_000_000:
-        raise ValueError(f"relevant_clip_ids go from {clips.min()} to {clips.max()}")
+    if places.min() < 0 or places.max() > _MOST_CLIPS or (places % 1).any():
+        raise ValueError(f"relevant_clip_ids go from {places.min():g} to {places.max():g}")
+    clips = places.astype(np.int64)
     saliency = np.zeros(clips.max() + 1, dtype=np.float32)
     saliency[clips] = scores.sum(axis=1)
     return saliency, tuple(clips.tolist())
 
 
 def _annotator_columns(row: Mapping[str, Any]) -> NDArray[np.float32]:
-    label = np.array(row["label"], dtype=np.float32)
-    if label.ndim != 2 or label.size == 0 or not np.isfinite(label).all():
-        raise ValueError("label is not a list of numbers for each clip")
-    return label
+    return _array(row["label"], 2, "label is not a list of numbers for each clip").astype(np.float32)
 
 
 def _tvsum_scores(row: Mapping[str, Any]) -> _Labels:
@@ -223,9 +256,10 @@ def _youtube_matches(row: Mapping[str, Any]) -> _Labels:
 def _importance(row: Mapping[str, Any]) -> _Labels:
     if row.get("saliency") is None:
         return _scored_clips(row)
-    saliency = np.array(row["saliency"], dtype=np.float32)
-    if saliency.ndim != 1 or saliency.size == 0 or not ((saliency >= 0) & (saliency <= 1)).all():
-        raise ValueError("saliency is not a list of numbers from 0 to 1, one a clip")
+    form = "saliency is not a list of numbers from 0 to 1, one for each clip"
+    saliency = _array(row["saliency"], 1, form).astype(np.float32)
+    if saliency.min() < 0 or saliency.max() > 1:
+        raise ValueError(form)
     return saliency * np.float32(MAX_SALIENCY), tuple(np.flatnonzero(saliency).tolist())
 
 

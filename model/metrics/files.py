@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
+from model.json_lines import read_json_lines
 from model.metrics.ragged import Ragged
 
 Row = Mapping[str, Any]
@@ -27,24 +27,11 @@ def read_rows(path: str | Path) -> list[Row]:
         EvaluationError: if the file cannot be read, holds no rows, or a line is no object with a `qid`.
     """
     rows: list[Row] = []
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise EvaluationError(
-            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
-    # Not splitlines(): it would also break at the line separators that a sentence may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise EvaluationError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict) or "qid" not in row:
-            raise EvaluationError(f"{path}, line {number}: not an object with a 'qid'")
+    for place, row in read_json_lines(path, EvaluationError):
+        if "qid" not in row:
+            raise EvaluationError(f"{place}: has no 'qid'")
         if not isinstance(row["qid"], (int, float, str)):
-            raise EvaluationError(f"{path}, line {number}: its 'qid' is neither a number nor a name")
+            raise EvaluationError(f"{place}: its 'qid' is neither a number nor a name")
         rows.append(row)
     if not rows:
         raise EvaluationError(f"{path}: holds no rows")

@@ -201,6 +201,17 @@ class TestLines:
         path.write_bytes("\r\n".join(lines).encode())
         assert [a.qid for a in read_annotations(path, "charades_sta")] == [1, 2]
 
+    def test_a_mark_at_the_start_is_passed_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text(json.dumps(CHARADES), encoding="utf-8-sig")  # as editors on Windows do
+        assert [a.qid for a in read_annotations(path, "charades_sta")] == [1]
+        assert [row["qid"] for row in read_rows(path)] == [1]
+
+    def test_an_annotation_knows_its_line(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.jsonl", [CHARADES, "", {**CHARADES, "qid": 2}])
+        places = [a.place for a in read_annotations(path, "charades_sta")]
+        assert places == [f"{path}, line 1", f"{path}, line 3"]
+
     def test_a_qid_is_used_once(self, tmp_path: Path) -> None:
         rows = [CHARADES, {**CHARADES, "qid": 2}, {**CHARADES, "query": "another"}]
         with pytest.raises(AnnotationError, match=r"a\.jsonl, line 3: qid 1 is that of line 1 too"):
@@ -243,7 +254,9 @@ class TestRefused:
         [
             ("tacos", "nonsense", "Expecting value"),
             ("tacos", "[1, 2]", "not a JSON object"),
-            ("tacos", "[" * 100_000, "recursion"),
+            ("tacos", '{"qid": 1', "not JSON: Expecting ',' delimiter at column 10"),
+            ("tacos", '{"qid": ' + "9" * 5000 + "}", "holds a number of 5000 digits"),
+            ("tacos", "[" * 100_000, "nested too deeply"),
             ("tacos", {**CHARADES, "query": "  "}, "the query is empty"),
             ("tacos", {**CHARADES, "query": None}, "the query is empty"),
             ("tacos", {**CHARADES, "qid": None}, "qid None is neither"),
@@ -253,20 +266,51 @@ class TestRefused:
             ("tacos", {**CHARADES, "duration": 0}, "duration 0 is not a length of time"),
             ("tacos", {**CHARADES, "duration": math.nan}, "duration nan is not a length of time"),
             ("tacos", {**CHARADES, "duration": math.inf}, "duration inf is not a length of time"),
-            ("tacos", {**CHARADES, "duration": "long"}, "could not convert"),
+            ("tacos", {**CHARADES, "duration": "long"}, "duration 'long' is not a length of time"),
+            ("tacos", {**CHARADES, "duration": True}, "duration True is not a length of time"),
+            ("tacos", {**CHARADES, "duration": 10**400}, r"duration 10+… is not a length of time"),
+            ("custom", {**OWN, "duration": 1e300}, "duration 1e\\+300 is not a length of time"),
             ("tacos", {**CHARADES, "relevant_windows": [[5, 3]]}, r"holds \[5, 3\], which is not"),
             ("tacos", {**CHARADES, "relevant_windows": [[-1, 3]]}, "which is not"),
             ("tacos", {**CHARADES, "relevant_windows": [[0, math.nan]]}, "which is not"),
-            ("tacos", {**CHARADES, "relevant_windows": [[0, 1, 2]]}, "too many values"),
-            ("tacos", {**CHARADES, "relevant_windows": 5}, "not iterable"),
+            ("tacos", {**CHARADES, "relevant_windows": [[0, 1, 2]]}, r"holds \[0, 1, 2\], which is not"),
+            ("tacos", {**CHARADES, "relevant_windows": [["0", "1"]]}, r"holds \['0', '1'\], which is not"),
+            ("tacos", {**CHARADES, "relevant_windows": [[False, True]]}, "which is not"),
+            ("custom", {**OWN, "relevant_windows": [[0, 1e300]]}, "which is not"),
+            (
+                "custom",
+                {**OWN, "relevant_windows": [0, 2]},
+                r"is \[0, 2\], but must be a list of \[start, end\]",
+            ),
+            ("custom", {**OWN, "relevant_windows": {"ab": 1}}, r"is {'ab': 1}, but must be a list"),
+            ("custom", {**OWN, "relevant_windows": ["12"]}, r"is \['12'\], but must be a list"),
+            ("tacos", {**CHARADES, "relevant_windows": 5}, r"is 5, but must be a list"),
+            (
+                "custom",
+                json.dumps({**OWN, "query": "\ud800"}),
+                r"the query '\\ud800' holds half of a character",
+            ),
+            ("custom", json.dumps({**OWN, "query": "a dog\udc80"}), "half of a character"),
+            ("custom", {**OWN, "query": 5}, "the query is empty, or is no text"),
+            ("custom", {**OWN, "qid": 10**300}, "is neither a number nor a name"),
             ("qvhighlights", {**QVHIGHLIGHTS, "relevant_clip_ids": [1, 2]}, "three numbers for each"),
             ("qvhighlights", {**QVHIGHLIGHTS, "relevant_clip_ids": [-1, 2, 3]}, "go from -1 to 3"),
             ("qvhighlights", {**QVHIGHLIGHTS, "relevant_clip_ids": [1, 2, 10**12]}, "go from 1 to"),
             ("qvhighlights", {**QVHIGHLIGHTS, "saliency_scores": [[1, 2]] * 3}, "three numbers for each"),
             ("qvhighlights", {**QVHIGHLIGHTS, "saliency_scores": [[1, 2, 5]] * 3}, "from 0 to 4"),
-            ("qvhighlights", {**QVHIGHLIGHTS, "saliency_scores": [[1, 2, math.nan]] * 3}, "from 0 to 4"),
+            (
+                "qvhighlights",
+                {**QVHIGHLIGHTS, "saliency_scores": [[1, 2, math.nan]] * 3},
+                "three numbers for each",
+            ),
             ("tvsum", {**TVSUM, "label": [1, 2, 3]}, "list of numbers for each clip"),
-            ("tvsum", {**TVSUM, "label": [[1, 2], [3]]}, "inhomogeneous"),
+            ("tvsum", {**TVSUM, "label": [[1, 2], [3]]}, "list of numbers for each clip"),
+            ("youtube_highlights", {**YOUTUBE, "label": [["1"]]}, "list of numbers for each clip"),
+            ("qvhighlights", {**QVHIGHLIGHTS, "relevant_clip_ids": [1, 2, 3.5]}, "go from 1 to 3.5"),
+            ("qvhighlights", {**QVHIGHLIGHTS, "relevant_clip_ids": "all"}, "list of whole numbers"),
+            ("custom", {**OWN, "saliency": "high"}, "numbers from 0 to 1"),
+            ("custom", {**OWN, "saliency": [[0.5], [1, 1]]}, "numbers from 0 to 1"),
+            ("custom", {**OWN, "saliency": [10**400]}, "numbers from 0 to 1"),
             ("tvsum", {**TVSUM, "label": [[1, 6]]}, "goes from 1 to 6"),
             ("youtube_highlights", {**YOUTUBE, "label": [[math.nan]]}, "list of numbers for each clip"),
             ("youtube_highlights", {**YOUTUBE, "label": []}, "list of numbers for each clip"),
@@ -299,7 +343,7 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         ("content", "reason"),
-        [(None, "No such file"), (b"\n \n", "holds no annotations"), (b"\xff\xfe", "cannot be read")],
+        [(None, "No such file"), (b"\n \n", "holds no annotations"), (b"\xff\xfe", "is not UTF-8 text")],
     )
     def test_files_without_lines(self, tmp_path: Path, content: bytes | None, reason: str) -> None:
         path = tmp_path / "a.jsonl"
