@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from tests.cli.running import clean_environment
+from vtg_cli.serve.upload_folder import LOCK, MARKER
 
 START_S = 90.0
 JOB_S = 240.0
@@ -152,5 +153,5 @@ def serving(
 
 
 def files_in(folder: Path) -> set[str]:
-    """Names in a folder, without its lock."""
-    return {name for name in os.listdir(folder) if name != ".lock"}  # noqa: PTH208
+    """Names in a folder of uploads, without its lock and its marker."""
+    return {name for name in os.listdir(folder) if name not in (LOCK, MARKER)}  # noqa: PTH208

@@ -35,6 +35,7 @@ from tests.hostile import damaged_in_the_middle, slow_to_index, write_hostile
 from tests.serve.running import events, files_in, serving, wait_for
 from vtg_cli.serve.files import Unsatisfiable, attachment, parse_range
 from vtg_cli.serve.library import display_name
+from vtg_cli.serve.upload_folder import MARKER
 from vtg_cli.writers import FORMATS
 
 EXAMPLE = EXAMPLES / "example.mp4"
@@ -679,3 +680,36 @@ def test_a_killed_server_leaves_no_process_behind(tmp_path):
         server.process.kill()
         child.wait(5)
         sending.join()
+
+
+def test_a_folder_with_other_files_is_no_library(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    names = {".notes.swp.tmp", f"{'0123456789abcdef' * 2}.json", "letter.txt"}
+    for name in names:
+        (mine / name).write_text("{}")
+        refused = vtg("serve", "--library", mine, "--port", "0", home=tmp_path)
+        assert refused.returncode == 2
+        assert f"holds other files ({name})" in refused.stderr
+        assert files_in(mine) == {name}
+        (mine / name).unlink()
+
+
+def test_only_what_uploads_leave_is_swept(tmp_path):
+    library = tmp_path / "library"
+    swept = {f".upload.{'0' * 16}.tmp", f".{'a' * 32}.json.{'0' * 12}.tmp"}
+    kept = {".notes.swp.tmp", ".upload.mine.tmp", "notes.tmp", "mine.json"}
+    with serving("--library", library, home=tmp_path / "home") as server, server.client() as client:
+        video = server.upload(client, EXAMPLE.read_bytes()).json()
+    for name in swept | kept:
+        (library / name).write_text("something")
+    (library / MARKER).unlink()
+    for name in kept:  # without these it is known for one of uploads by the uploads in it
+        (library / name).rename(tmp_path / name)
+    with serving("--library", library, home=tmp_path / "home") as server, server.client() as client:
+        assert client.get("/api/videos").json()["videos"] == [video]
+    for name in kept:
+        (tmp_path / name).rename(library / name)
+    with serving("--library", library, home=tmp_path / "home") as server, server.client() as client:
+        assert client.get("/api/videos").json()["videos"] == [video]
+    assert files_in(library) == kept | {f"{video['id']}.mp4", f"{video['id']}.json"}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import stat
 import threading
@@ -20,16 +19,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from extractors.atomic import atomic_write, remove_leftovers
+from extractors.atomic import atomic_write
 from extractors.cache import video_identity
 from extractors.errors import UsageError, VideoError, VtgError
 from extractors.pipeline import VIDEO_SUFFIXES
+from vtg_cli.serve import upload_folder
 from vtg_cli.serve.apart import Apart, WorkFailed
+from vtg_cli.serve.upload_folder import ID_BYTES, RECORD, upload_id
 from vtg_cli.writers import one_line
 
-_ID_BYTES = 16
-_RECORD = ".json"
-_OWN_NAME = re.compile(rf"([0-9a-f]{{{2 * _ID_BYTES}}})(\.[0-9a-z]+)?")
 _LONGEST_NAME = 120  # characters; with an ending and escapes it still fits a header and a file system
 
 
@@ -104,7 +102,7 @@ class Library:
         intake: where uploads are taken in, one at a time; those that wait hold no thread that others need.
 
     Raises:
-        UsageError: if the folder cannot be used, or another server uses it.
+        UsageError: if the folder cannot be used, holds other things, or another server uses it.
     """
 
     def __init__(self, folder: Path, *, uploads: Apart, folders: Apart) -> None:
@@ -115,10 +113,11 @@ class Library:
         self.intake = ThreadPoolExecutor(1, "vtg-intake")
         self._lock = threading.Lock()
         self._videos: dict[str, Video] = {}
-        self._hold = FileLock(folder / ".lock")
+        self._hold = FileLock(folder / upload_folder.LOCK)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.folder = folder.resolve()
+            upload_folder.take(folder)
             self._hold.acquire(timeout=0)
         except Timeout as error:
             raise UsageError(
@@ -126,7 +125,7 @@ class Library:
             ) from error
         except OSError as error:
             raise UsageError(f"--library {folder}: cannot be used ({error.strerror or error})") from error
-        remove_leftovers(self.folder)  # nobody else writes here
+        upload_folder.remove_temporaries(self.folder)
 
     def close(self) -> None:
         """Take nothing more in, and let another server have the folder."""
@@ -172,7 +171,7 @@ class Library:
         Raises:
             VideoError: if it is not a video that can be read.
         """
-        video_id = hashlib.blake2b(os.fsencode(path), digest_size=_ID_BYTES).hexdigest()
+        video_id = hashlib.blake2b(os.fsencode(path), digest_size=ID_BYTES).hexdigest()
         video = self._examine(path, video_id, display_name(path.name), uploaded=False)
         with self._lock:
             self._videos[video_id] = video
@@ -195,7 +194,7 @@ class Library:
         found = self.find_duplicate(video_identity(temporary))
         if found is not None:
             return found, False
-        video_id = secrets.token_hex(_ID_BYTES)
+        video_id = secrets.token_hex(ID_BYTES)
         video = self._examine(temporary, video_id, display_name(name), uploaded=True)
         video = replace(video, path=self.folder / f"{video_id}{_suffix(name)}")
         with self._lock:
@@ -233,19 +232,19 @@ class Library:
         notes = []
         held = set()
         for path in sorted(self.folder.iterdir()):
-            own = _OWN_NAME.fullmatch(path.name)
-            if own is None or path.suffix == _RECORD or path.is_symlink() or not path.is_file():
+            video_id = upload_id(path.name)
+            if video_id is None or path.suffix == RECORD or path.is_symlink() or not path.is_file():
                 continue
-            held.add(own[1])
+            held.add(video_id)
             try:
-                video = self._read_record(own[1], path) or self._restore_unrecorded(own[1], path)
+                video = self._read_record(video_id, path) or self._restore_unrecorded(video_id, path)
             except VideoError as error:
                 notes.append(f"{path}: left out: {error.reason}")
                 continue
             with self._lock:
                 self._videos[video.id] = video
-        for record in self.folder.glob(f"*{_RECORD}"):
-            if _OWN_NAME.fullmatch(record.name) and record.stem not in held:
+        for record in self.folder.glob(f"*{RECORD}"):
+            if upload_id(record.name) is not None and record.stem not in held:
                 record.unlink(missing_ok=True)
         return notes
 
@@ -276,7 +275,7 @@ class Library:
         )
 
     def _record(self, video_id: str) -> Path:
-        return self.folder / f"{video_id}{_RECORD}"
+        return self.folder / f"{video_id}{RECORD}"
 
     def _write_record(self, video: Video) -> None:
         record = {**asdict(video), "path": video.path.name}
