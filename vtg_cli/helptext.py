@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
