@@ -29,14 +29,16 @@ class Server:
     """A running server.
 
     Attributes:
-        address: where its page is, with the token if there is one.
+        address: where its page is on this machine, with the token if there is one.
+        announced: the address that it printed first.
         url: the same without path and token.
         process: it.
     """
 
-    def __init__(self, process: subprocess.Popen[str], address: str, stderr: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], address: str, announced: str, stderr: Path) -> None:
         self.process = process
         self.address = address
+        self.announced = announced
         self.url = address.partition("?")[0].rstrip("/")
         self._stderr = stderr
 
@@ -141,8 +143,7 @@ def serving(
         timer.cancel()
         found = re.search(r"http://\S+", line)
         assert found, f"it did not start: {line}{stderr.read_text()}"
-        # 0.0.0.0 is announced by this machine's name, which need not be known here.
-        server = Server(process, re.sub(r"//[^:/]+", "//127.0.0.1", found[0]), stderr)
+        server = Server(process, re.sub(r"//[^:/]+", "//127.0.0.1", found[0]), found[0], stderr)
         yield server
     finally:
         timer.cancel()

@@ -521,3 +521,29 @@ def test_the_token_opens_the_page_and_stays_out_of_its_address(browser, tmp_path
         wait_until(page, PLAYABLE)
         assert "sesame" not in page.url
         assert "sesame" not in json.dumps(page.evaluate("performance.getEntries().map((e) => e.name)")[1:])
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_token_can_be_typed_in(size, browser, tmp_path):
+    token = "sesame-sesame-sesame"
+    with (
+        serving(EXAMPLE, "--token", token, home=tmp_path) as server,
+        window(browser, size) as (page, watch),
+    ):
+        page.goto(f"{server.url}/#here")
+        page.get_by_role("heading", name="This page needs a token").wait_for()
+        assert grave_violations(page) == []
+        assert not scrolls_sideways(page)
+        assert page.evaluate("document.activeElement.id") == "token"
+        page.keyboard.type("sesame")
+        page.keyboard.press("Enter")
+        page.get_by_text("This is not the token.").wait_for()
+        assert grave_violations(page) == []
+        # The whole address does as well.
+        page.get_by_label("Token").fill(f"http://elsewhere:8642/?token={token}")
+        page.keyboard.press("Enter")
+        page.locator("#name", has_text="example.mp4").wait_for()
+        assert token not in page.url
+        assert watch.origins() == {server.url}
+        # The browser itself notes the refusals.
+        assert all("401" in trouble for trouble in watch.troubles), watch.troubles

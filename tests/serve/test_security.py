@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -12,16 +14,20 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
+import psutil
 import pytest
 
+from extractors.errors import UsageError
 from tests.cli.running import EXAMPLES
 from tests.extractors.rendering import render
 from tests.serve.running import Server, files_in, serving, wait_for
+from vtg_cli.serve.addresses import is_loopback, page_address, reached_at
 from vtg_cli.serve.connections import HEAD_S, MOST_OF_CLIENT
-from vtg_cli.serve.security import choose_token, host_name, is_foreign, is_loopback
+from vtg_cli.serve.entrance import choose_token
+from vtg_cli.serve.security import host_name, is_foreign
 
 EXAMPLE = EXAMPLES / "example.mp4"
 SECRET = "what nobody is to read"
@@ -305,8 +311,9 @@ def test_a_token_opens_everything_and_nothing_else_does(locked):
         {"Authorization": f"Bearer {TOKEN}x"},
         {"Authorization": "Bearer"},
         {"Authorization": "Bearer \xff".encode("latin-1")},
-        {"Cookie": "vtg_token=wrong"},
-        {"Cookie": "vtg_token="},
+        {"Cookie": f"vtg_{locked.port}=wrong"},
+        {"Cookie": f"vtg_{locked.port}="},
+        {"Cookie": f"vtg_{locked.port}={TOKEN}"},
         {"Cookie": f"token={TOKEN}"},
     ]
     paths = [
@@ -335,7 +342,8 @@ def test_a_token_opens_everything_and_nothing_else_does(locked):
         assert entered.status_code == 303
         assert entered.headers["location"] == "/"
         cookie = entered.headers["set-cookie"]
-        assert cookie.startswith(f"vtg_token={TOKEN};")
+        assert cookie.startswith(f"vtg_{locked.port}=")
+        assert TOKEN not in cookie
         assert "HttpOnly" in cookie
         assert "samesite=strict" in cookie.lower()
         assert client.get("/api/videos").status_code == 200  # with the cookie from here on
@@ -361,11 +369,98 @@ def test_beyond_this_machine_there_is_always_a_token(place):
         assert server.stop() == 0
 
 
-def test_tokens_and_addresses():
-    assert choose_token(None, "127.0.0.1") is None
-    assert choose_token(None, "localhost") is None
-    assert choose_token(None, "192.168.1.2") != choose_token(None, "192.168.1.2")
-    assert choose_token("own", "127.0.0.1") == "own"
+def test_a_form_takes_the_token(locked):
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html,*/*"}
+    for accepted in ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html"):
+        with locked.client(headers={"Accept": accepted}) as client:
+            page = client.get("/")
+            assert page.status_code == 401
+            assert page.headers["content-type"].startswith("text/html")
+            assert 'name="token"' in page.text
+            assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+            assert list(client.get("/api/videos").json()) == ["error"]
+            for wrong in (b"token=wrong", b"token=", b"", b"token=" + b"x" * 10_000, b"\xff"):
+                answer = client.post("/", content=wrong, headers=form)
+                assert answer.status_code == 401
+                assert "This is not the token." in answer.text
+                assert "set-cookie" not in answer.headers
+            foreign = {**form, "Origin": "http://evil.example"}
+            assert client.post("/", content=f"token={TOKEN}", headers=foreign).status_code == 403
+            address = quote(locked.address, safe="")
+            for right in (TOKEN, f"%20{TOKEN}%0A", address):
+                answer = client.post("/", content=f"token={right}", headers=form)
+                assert answer.status_code == 303, right
+                assert answer.headers["location"] == "/"
+            assert client.get("/api/videos").status_code == 200
+
+
+def test_servers_on_other_ports_keep_their_cookies_apart(locked, place):
+    with serving("--token", "other", home=place / "second") as other, httpx.Client(trust_env=False) as both:
+        for server in (locked, other):
+            assert both.get(server.address).status_code == 303
+        for server in (locked, other):
+            assert both.get(f"{server.url}/api/videos").status_code == 200
+        # What one of them sees of the other's cookie opens nothing else.
+        values = {cookie.name: cookie.value for cookie in both.cookies.jar}
+        stolen = {"Cookie": f"vtg_{other.port}={values[f'vtg_{locked.port}']}"}
+        assert httpx.get(f"{other.url}/api/videos", headers=stolen, trust_env=False).status_code == 401
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_token_need_not_stand_in_the_command(way, tmp_path):
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    arguments = ["--token-file", tmp_path / "token"] if way == "file" else []
+    environment = {"VTG_TOKEN": TOKEN} if way == "environment" else {}
+    with serving(*arguments, home=tmp_path / "home", **environment) as server, server.client() as client:
+        assert server.address.endswith(f"/?token={TOKEN}")
+        assert client.get("/api/videos").status_code == 401
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        assert client.get("/api/videos", headers=bearer).status_code == 200
+        process = psutil.Process(server.process.pid)
+        assert TOKEN not in " ".join(process.cmdline())
+        # Nor do those that read hostile files know it.
+        assert client.post("/api/videos", content=b"no video", headers=bearer).status_code == 422
+        (child,) = process.children()
+        assert TOKEN not in child.environ().values()
+
+
+def test_a_server_for_the_network_prints_an_address_that_others_know(place):
+    with serving("--host", "0.0.0.0", home=place / "network") as server:
+        host = urlsplit(server.announced).hostname
+        own = {a.address for addresses in psutil.net_if_addrs().values() for a in addresses}
+        assert host in own
+        if any(not ipaddress.ip_address(a).is_loopback for a in own if re.fullmatch(r"[\d.]+", a)):
+            assert not ipaddress.ip_address(host).is_loopback
+        assert httpx.get(server.announced, trust_env=False).status_code == 303
+
+
+def test_addresses_of_what_is_listened_on():
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("0.0.0.0", 0)) as every:
+        assert reached_at("localhost", one) == ["localhost"]
+        addresses = reached_at("0.0.0.0", every)
+        assert addresses
+        assert len(set(addresses)) == len(addresses)
+        for address in addresses:
+            socket.create_connection((address, every.getsockname()[1]), timeout=5).close()
+    assert page_address("::1", 80, None) == "http://[::1]:80/"
+    assert page_address("10.0.0.1", 80, "t") == "http://10.0.0.1:80/?token=t"
+
+
+def test_tokens_and_addresses(tmp_path, monkeypatch):
+    monkeypatch.delenv("VTG_TOKEN", raising=False)
+    assert choose_token(None, None, "127.0.0.1") is None
+    assert choose_token(None, None, "localhost") is None
+    assert choose_token(None, None, "192.168.1.2") != choose_token(None, None, "192.168.1.2")
+    assert choose_token("own", None, "127.0.0.1") == "own"
+    monkeypatch.setenv("VTG_TOKEN", "kept")
+    assert choose_token("own", None, "127.0.0.1") == "own"
+    monkeypatch.setenv("VTG_TOKEN", "k p t")
+    with pytest.raises(UsageError, match=r"^VTG_TOKEN: a token has"):
+        choose_token(None, None, "127.0.0.1")
+    with pytest.raises(UsageError, match="give one of them"):
+        choose_token("own", tmp_path / "nowhere", "127.0.0.1")
+    with pytest.raises(UsageError, match=r"--token-file .*nowhere: cannot be read"):
+        choose_token(None, tmp_path / "nowhere", "127.0.0.1")
     assert [is_loopback(host) for host in ("127.8.8.8", "::1", "0.0.0.0", "::", "example.org", "")] == [
         True, True, False, False, False, False
     ]  # fmt: skip

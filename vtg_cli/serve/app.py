@@ -20,11 +20,13 @@ from starlette.responses import JSONResponse, Response
 from extractors.errors import VideoError
 from vtg_cli.serve import schemas
 from vtg_cli.serve.apart import WorkFailed
+from vtg_cli.serve.entrance import Entrance
 from vtg_cli.serve.jobs import NoSuchJob, QueueFull
 from vtg_cli.serve.library import NotThere, NotUploaded
+from vtg_cli.serve.refusal import Refusal
 from vtg_cli.serve.routes_jobs import job_routes
 from vtg_cli.serve.routes_videos import UPLOADS, video_routes
-from vtg_cli.serve.security import Gate, Refusal
+from vtg_cli.serve.security import Gate
 from vtg_cli.serve.services import Services
 from vtg_cli.serve.uploads import DiskFull, TooLarge, TooSlow
 from vtg_cli.writers import one_line
@@ -95,7 +97,8 @@ def create_app(services: Services) -> FastAPI:
     _add_page(app)
     app.include_router(video_routes(services))
     app.include_router(job_routes(services))
-    app.add_middleware(Gate, host=services.host, token=services.token, upload_path=UPLOADS)
+    entrance = None if services.token is None else Entrance(services.token, services.port)
+    app.add_middleware(Gate, host=services.host, entrance=entrance, upload_path=UPLOADS)
 
     @app.get("/api/health", tags=["server"])
     async def health() -> schemas.HealthBody:

@@ -74,7 +74,19 @@ def serve(
         str | None,
         typer.Option(
             metavar="TOKEN",
-            help="What a visitor has to know; made at random where others can reach the server.",
+            help="What a visitor has to know; made at random where others can reach the server. Other users of "
+            "this machine see it in the list of processes: --token-file, or VTG_TOKEN in the environment, keep "
+            "it from them.",
+            show_default=False,
+            rich_help_panel="Server",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=values.path("--token-file"),
+            help="A file that holds the token.",
             show_default=False,
             rich_help_panel="Server",
         ),
@@ -129,6 +141,7 @@ def serve(
             library=library,
             max_upload_bytes=max_upload_mb * 1_000_000,
             token=token,
+            token_file=token_file,
             open_browser=open_browser,
         ),
         choice,

@@ -7,34 +7,25 @@ origin, and one that has its own name point here (DNS rebinding) names another h
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
-import re
-import secrets
 import sys
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from extractors.errors import UsageError
+from vtg_cli.serve.entrance import Entrance
+from vtg_cli.serve.refusal import BODY_READ, Refusal
 
-COOKIE = "vtg_token"
 MOST_JSON_BYTES = 64 * 1024
 """Bytes of a body that is not an upload."""
 
-_DRAIN_S = 5.0
 _BODY_S = 30.0  # in which a body that is not an upload has to arrive
-_BODY_READ = "vtg.body_read"  # in the scope of a request
-_COOKIE_AGE_S = 30 * 24 * 3600
-_TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 HEADERS: Mapping[str, str] = {
@@ -47,31 +38,6 @@ HEADERS: Mapping[str, str] = {
     "cross-origin-opener-policy": "same-origin",
 }
 """What every answer carries."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def choose_token(token: str | None, host: str) -> str | None:
-    """The token that visitors need: the one given, none on this machine's own address, else one made at random.
-
-    Raises:
-        UsageError: if the one given has letters that an address or a cookie cannot hold.
-    """
-    if token is not None:
-        if not _TOKEN.fullmatch(token):
-            raise UsageError(
-                "--token: takes 1 to 256 letters, digits and . _ ~ -, as it stands in an address"
-            )
-        return token
-    return None if is_loopback(host) else secrets.token_urlsafe(24)
 
 
 def host_name(header: str) -> str:
@@ -107,47 +73,20 @@ def is_foreign(headers: Mapping[str, str], *, is_page: bool) -> bool:
     return parts.scheme not in ("http", "https") or parts.netloc.lower() != headers.get("host", "").lower()
 
 
-class Refusal(JSONResponse):
-    """An error that answers a request whose body was not read.
-
-    A connection that is closed while the other side still sends loses the answer on its way, so what comes is thrown
-    away for a while before the answer is complete.
-    """
-
-    def __init__(self, status_code: int, error: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__({"error": error}, status_code, headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, as ASGI has it."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        # Who waits to be told to go on sends nothing, and after the end of a body comes nothing either.
-        waits = "100-continue" in Headers(scope=scope).get("expect", "").lower()
-        if not waits and not scope.get(_BODY_READ, False):
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(_drain(receive), _DRAIN_S)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _drain(receive: Receive) -> None:
-    while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
-        pass
-
-
 class Gate:
     """ASGI middleware that lets in whom it should, and keeps errors from telling more than a sentence.
 
     Args:
         app: what is behind it.
         host: the address that is listened on.
-        token: what visitors have to know; None lets in who is on this machine.
+        entrance: lets in who knows the token; None lets in who is on this machine.
         upload_path: the path whose POST takes a body of any size.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, token: str | None, upload_path: str) -> None:
+    def __init__(self, app: ASGIApp, *, host: str, entrance: Entrance | None, upload_path: str) -> None:
         self._app = app
         self._hosts = _LOCAL_NAMES | {host_name(f"[{host}]" if ":" in host else host)}
-        self._token = token
+        self._entrance = entrance
         self._upload_path = upload_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,12 +104,14 @@ class Gate:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("cache-control", "no-store")
+                for name, value in {**HEADERS, "cache-control": "no-store"}.items():
+                    headers.setdefault(name, value)
             await send(message)
 
-        answer = self._answer(scope) or self._refuse_large(scope)
+        answer = self._refuse_foreign(scope)
+        if answer is None and self._entrance is not None:
+            answer = await self._entrance.admit(scope, receive)
+        answer = answer or self._refuse_large(scope)
         if answer is not None:
             await answer(scope, receive, send_guarded)
             return
@@ -185,11 +126,9 @@ class Gate:
             error = "vtg itself failed over this; what vtg serve printed on its terminal says where"
             await Refusal(500, error)(scope, receive, send_guarded)
 
-    def _answer(self, scope: Scope) -> Response | None:
-        """What is said to who is not let in, or is only now; None to all others."""
-        request = Request(scope)
-        headers = request.headers
-        if self._token is None and host_name(headers.get("host", "")) not in self._hosts:
+    def _refuse_foreign(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if self._entrance is None and host_name(headers.get("host", "")) not in self._hosts:
             return Refusal(
                 403,
                 "this server is reached as localhost or 127.0.0.1 only; for other names start it with --token",
@@ -197,33 +136,7 @@ class Gate:
         is_page = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
         if is_foreign(headers, is_page=is_page):
             return Refusal(403, "another site's page may not use this server; open its own page")
-        if self._token is None:
-            return None
-        offered = parse_qs(scope["query_string"].decode("latin-1")).get("token") if is_page else None
-        if offered:
-            if not self._is_token(offered[-1]):
-                return self._unknown()
-            response = RedirectResponse("/", 303)
-            response.set_cookie(
-                COOKIE, self._token, max_age=_COOKIE_AGE_S, httponly=True, samesite="strict", path="/"
-            )
-            return response
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        known = request.cookies.get(COOKIE, "")
-        if self._is_token(known) or (scheme.lower() == "bearer" and self._is_token(bearer.strip())):
-            return None
-        return self._unknown()
-
-    def _is_token(self, text: str) -> bool:
-        assert self._token is not None, "asked only where there is one"
-        return secrets.compare_digest(text.encode("utf-8", "replace"), self._token.encode())
-
-    def _unknown(self) -> Response:
-        return Refusal(
-            401,
-            "the token is missing or wrong; open the address that vtg serve printed, which has ?token= in it",
-            {"www-authenticate": "Bearer"},
-        )
+        return None
 
     def _refuse_large(self, scope: Scope) -> Response | None:
         length = Headers(scope=scope).get("content-length", "")
@@ -245,7 +158,7 @@ class Gate:
 
         async def counted() -> Message:
             nonlocal count, is_refused, left_s
-            if left_s is None or scope.get(_BODY_READ, False):
+            if left_s is None or scope.get(BODY_READ, False):
                 message = await receive()
             else:
                 start_s = time.monotonic()
@@ -255,7 +168,7 @@ class Gate:
                     raise HTTPException(408, _TOO_SLOW) from error
                 left_s = max(left_s - (time.monotonic() - start_s), 0.0)
             count += len(message.get("body", b""))
-            scope[_BODY_READ] = not message.get("more_body", False)
+            scope[BODY_READ] = not message.get("more_body", False)
             # Once: what comes after the answer is read only to be thrown away.
             if count > most and not is_refused:
                 is_refused = True

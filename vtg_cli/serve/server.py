@@ -19,20 +19,20 @@ import uvicorn
 from extractors.errors import UsageError, VideoError
 from extractors.home import vtg_home
 from vtg_cli.console import detail, note, out, verbosity
+from vtg_cli.serve.addresses import is_loopback, page_address, reached_at
 from vtg_cli.serve.apart import Apart
 from vtg_cli.serve.app import create_app
 from vtg_cli.serve.connections import Connection
+from vtg_cli.serve.entrance import choose_token
 from vtg_cli.serve.folders import find_served
 from vtg_cli.serve.grounding import GroundingWork, ModelChoice
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library import Library
-from vtg_cli.serve.security import choose_token, is_loopback
 from vtg_cli.serve.services import Services
 
 _FIRST_LOOK_S = 10.0  # the page opens with all videos of any but large folders
 _GRACE_S = 1
 _LAST_BATCH_S = 2.0
-_EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Settings:
         port: 0 for a free one.
         library: where uploads are kept; None for the user's own place.
         max_upload_bytes: bytes an upload may have.
-        token: what visitors have to know; None leaves it to `security.choose_token`.
+        token, token_file: what visitors have to know, as `entrance.choose_token` takes it.
         open_browser: whether to open the page.
     """
 
@@ -55,6 +55,7 @@ class Settings:
     library: Path | None
     max_upload_bytes: int
     token: str | None
+    token_file: Path | None
     open_browser: bool
 
 
@@ -64,7 +65,7 @@ def run(settings: Settings, choice: ModelChoice) -> None:
     Raises:
         UsageError: if a path does not exist, the library cannot be used, or the port cannot be had.
     """
-    token = choose_token(settings.token, settings.host)
+    token = choose_token(settings.token, settings.token_file, settings.host)
     folder = default_library() if settings.library is None else settings.library
     paths, notes = find_served(settings.paths, folder.resolve())
     with _listen(settings.host, settings.port) as listening:
@@ -77,6 +78,7 @@ def run(settings: Settings, choice: ModelChoice) -> None:
             probers=(uploads, folders),
             most_upload_bytes=settings.max_upload_bytes,
             host=settings.host,
+            port=listening.getsockname()[1],
             token=token,
             tells_paths=is_loopback(settings.host) and token is None,
         )
@@ -85,7 +87,7 @@ def run(settings: Settings, choice: ModelChoice) -> None:
                 note(sentence)
             threading.Thread(target=_scan, args=(services, paths), name="vtg-scan", daemon=True).start()
             services.scanned.wait(_FIRST_LOOK_S)
-            _announce(settings, token, listening.getsockname()[1], services)
+            _announce(settings, listening, services)
             _Server(services).run([listening])
         except KeyboardInterrupt:
             pass  # it is how one stops it
@@ -107,15 +109,6 @@ def default_library() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("vtg", appauthor=False) / "library"
-
-
-def page_address(host: str, port: int, token: str | None) -> str:
-    """The address to open the page at."""
-    if host in _EVERYWHERE:
-        host = socket.gethostname()
-    elif ":" in host:
-        host = f"[{host}]"
-    return f"http://{host}:{port}/{'' if token is None else f'?token={token}'}"
 
 
 class _Server(uvicorn.Server):
@@ -180,15 +173,23 @@ def _scan(services: Services, paths: Sequence[Path]) -> None:
         services.scanned.set()
 
 
-def _announce(settings: Settings, token: str | None, port: int, services: Services) -> None:
-    address = page_address(settings.host, port, token)
+def _announce(settings: Settings, listening: socket.socket, services: Services) -> None:
+    hosts = reached_at(settings.host, listening)
+    address, *others = [page_address(host, services.port, services.token) for host in hosts]
     count = len(services.library.videos())
     more = "" if services.scanned.is_set() else " so far"
-    out().print(f"{count} video{'' if count == 1 else 's'}{more} at {address}", soft_wrap=True, markup=False)
+    lines = [
+        f"{count} video{'' if count == 1 else 's'}{more} at {address}",
+        *(f"  or at {other}" for other in others),
+    ]
+    for line in lines:
+        out().print(line, soft_wrap=True, markup=False)
     sys.stdout.flush()
     if not verbosity.quiet:
         note("Ctrl-C stops it")
     if not is_loopback(settings.host):
+        if is_loopback(hosts[0]):
+            note("this machine has no address on a network now, so others cannot reach it")
         note(
             "the connection is not encrypted; where others share the network, put a proxy with TLS in front "
             "(docs/serve.md)"

@@ -23,7 +23,7 @@ class Services:
         probers: where files are looked at before they are let in.
         thumbnails: pictures of them.
         most_upload_bytes: bytes an upload may have.
-        host: the address that is listened on.
+        host, port: the address that is listened on.
         token: what visitors have to know, if anything.
         tells_paths: whether timelines may say where videos lie on this machine: if only this machine asks.
         scanned: set once every folder has been read.
@@ -37,6 +37,7 @@ class Services:
     probers: tuple[Apart, ...]
     most_upload_bytes: int
     host: str
+    port: int
     token: str | None
     tells_paths: bool
     thumbnails: Thumbnails = field(init=False)

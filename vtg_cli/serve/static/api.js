@@ -8,7 +8,7 @@ export class ApiError extends Error {
 }
 
 const UNREACHABLE = "The server does not answer. See whether `vtg serve` is still running, then try again.";
-const LOCKED = "The server wants its token. Open the address that `vtg serve` printed, with the token in it.";
+const LOCKED = "The server wants its token. Reload this page to give it.";
 const POLL_MS = 1000, SLOWEST_POLL_MS = 10000, LOST_AFTER = 4;
 
 function sentence(status, text) {
