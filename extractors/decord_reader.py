@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from extractors import decoder_log
 from extractors.errors import VideoError
-from extractors.frames import Geometry
+from extractors.frames import Geometry, is_elongated
 from extractors.timeline import Timeline
 
 _BATCH = 64
+_BATCH_BYTES = 64 << 20
 _LONGEST_GROUP_S = 20.0
 _MOST_FRAMES = 20_000  # a quarter of an hour; of more, its tables take more memory than the frames
 _TIMESTAMP_TOLERANCE_S = 2e-3
@@ -39,6 +40,8 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
         return timeline.seek_fault
     if quarter_turns:
         return "its frames are stored turned"
+    if is_elongated(timeline.width, timeline.height):
+        return "decord cannot cut its long and narrow frames before it scales them"
     if timeline.longest_group_s > _LONGEST_GROUP_S:
         return "its key frames lie too far apart for reading it in parts"
     if len(timeline.timestamps_s) > _MOST_FRAMES:
@@ -94,9 +97,10 @@ def read_segment(
     import decord
 
     pictures: list[NDArray[np.uint8]] = []
+    count = min(max(_BATCH_BYTES // (geometry.width * geometry.height * 3), 1), _BATCH)
     try:
-        for start in range(0, len(segment), _BATCH):
-            batch = reader.get_batch(segment[start : start + _BATCH].tolist()).asnumpy()
+        for start in range(0, len(segment), count):
+            batch = reader.get_batch(segment[start : start + count].tolist()).asnumpy()
             pictures.extend(geometry.upright_square(picture) for picture in batch)
         reader.seek(0)
     except (decord.DECORDError, RuntimeError) as error:

@@ -3,6 +3,9 @@
 Source: the published scripts scale the short side to 224, the long side to the whole pixel below, and cut the centre.
 They scale with FFmpeg's bicubic filter: so does the PyAV reader. Decord scales bilinearly while it decodes, which is
 faster and moves features by far less than one frame's offset would.
+
+Frames that are very long and narrow are cut before they are scaled: a line of 16384x2 pixels, scaled whole, would take
+1.2 GB, of which the centre square is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+MOST_ASPECT = 16
+"""Up to how many times its short side a frame may be long to be scaled whole."""
+
+_KEPT_ASPECT = 2  # of a longer one: the square and what a scaling filter looks at beside it
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,11 @@ class Geometry:
 
     @classmethod
     def fit(cls, width: int, height: int, *, quarter_turns: int, size: int) -> Geometry:
-        """Scale the short side of a stored frame to `size`, the long one in proportion, to the whole pixel below."""
+        """Scale the short side of a stored frame to `size`, the long one in proportion, to the whole pixel below.
+
+        Of a frame that is longer than `MOST_ASPECT`, only the part that `centre_part` keeps is scaled.
+        """
+        _, _, width, height = centre_part(width, height)
         if width > height:
             return cls(max(width * size // height, size), size, quarter_turns, size)
         return cls(size, max(height * size // width, size), quarter_turns, size)
@@ -48,3 +60,24 @@ class Geometry:
         top = (upright.shape[0] - self.size) // 2
         left = (upright.shape[1] - self.size) // 2
         return np.ascontiguousarray(upright[top : top + self.size, left : left + self.size])
+
+
+def is_elongated(width: int, height: int) -> bool:
+    """Whether frames of this size, in pixels, are too long and narrow to be scaled whole."""
+    return max(width, height) > MOST_ASPECT * min(width, height)
+
+
+def centre_part(width: int, height: int) -> tuple[int, int, int, int]:
+    """The part of a frame that is scaled: all of it, or the middle of one that is elongated.
+
+    Args:
+        width, height: pixels of the frame.
+
+    Returns:
+        left, top, width and height in pixels.
+    """
+    if not is_elongated(width, height):
+        return 0, 0, width, height
+    kept = _KEPT_ASPECT * min(width, height)
+    kept_width, kept_height = min(width, kept), min(height, kept)
+    return (width - kept_width) // 2, (height - kept_height) // 2, kept_width, kept_height

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VideoError
-from extractors.frames import Geometry
+from extractors.frames import Geometry, centre_part, is_elongated
 from extractors.timeline import Timeline, open_container
 
 
@@ -45,8 +45,10 @@ def read_frames(
         (size, size, 3) RGB, one for each of `wanted`.
 
     Raises:
-        VideoError: if the file cannot be opened, or no frame can be decoded.
+        VideoError: if the file cannot be opened, no frame can be decoded, or frames cannot be scaled.
     """
+    import av
+
     if len(wanted) == 0:
         return
     for start in (_key_frame_before(int(wanted[0]), timeline), 0):
@@ -55,14 +57,21 @@ def read_frames(
             stream.thread_count = num_threads
             if start > 0:
                 start_s = timeline.start_s + timeline.timestamps_s[start]
-                container.seek(round(start_s / float(stream.time_base)), stream=stream)
+                try:
+                    container.seek(round(start_s / float(stream.time_base)), stream=stream)
+                except av.error.FFmpegError:
+                    continue
             frames = _numbered(container, stream, timeline)
             first = next(frames, None)
             if start > 0 and (first is None or first[0] > wanted[0]):
                 continue  # that key frame is damaged, or not to be found: what is shown before it is needed
             if first is None:
                 raise VideoError(path, "none of its frames can be decoded")
-            yield from _shown(chain([first], frames), wanted, geometry)
+            try:
+                yield from _shown(chain([first], frames), wanted, geometry)
+            except av.error.FFmpegError as error:
+                reason = f"its frames cannot be scaled to {geometry.width}x{geometry.height}"
+                raise VideoError(path, f"{reason} ({error.strerror})") from error
             return
 
 
@@ -124,9 +133,22 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _picture(frame: Any, geometry: Geometry) -> NDArray[np.uint8]:
+    if is_elongated(frame.width, frame.height):
+        frame = _cut(frame)
+    return geometry.upright_square(_to_rgb(frame, geometry.width, geometry.height))
+
+
+def _cut(frame: Any) -> Any:
+    from av import VideoFrame
+
+    left, top, width, height = centre_part(frame.width, frame.height)
+    pixels = _to_rgb(frame, frame.width, frame.height)[top : top + height, left : left + width]
+    return VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+
+
+def _to_rgb(frame: Any, width: int, height: int) -> NDArray[np.uint8]:
     from av.video.reformatter import Interpolation
 
-    scaled = frame.reformat(
-        width=geometry.width, height=geometry.height, format="rgb24", interpolation=Interpolation.BICUBIC
-    )
-    return geometry.upright_square(scaled.to_ndarray())
+    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.BICUBIC)
+    pixels: NDArray[np.uint8] = scaled.to_ndarray()
+    return pixels

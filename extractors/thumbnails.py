@@ -31,8 +31,10 @@ def read_thumbnails(
         (height, width, 3) RGB, one for each instant.
 
     Raises:
-        VideoError: if the file is missing, not a video, or none of its frames can be decoded.
+        VideoError: if the file is missing, not a video, none of its frames can be decoded, or they cannot be scaled.
     """
+    import av
+
     path = Path(path)
     timeline = read_timeline(path)
     on_show = np.searchsorted(
@@ -45,7 +47,10 @@ def read_thumbnails(
         stream.thread_type = "AUTO"
         aspect = float(stream.sample_aspect_ratio or 1)
         for index, frame in zip(rising, _frames(container, stream, timeline, rising), strict=False):
-            pictures[int(index)] = _picture(frame, aspect, height)
+            try:
+                pictures[int(index)] = _picture(frame, aspect, height)
+            except av.error.FFmpegError as error:
+                raise VideoError(path, f"its frames cannot be scaled ({error.strerror})") from error
     if len(pictures) < len(rising):
         raise VideoError(path, "none of its frames can be decoded")
     return tuple(pictures[int(index)] for index in wanted)

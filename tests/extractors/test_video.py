@@ -248,13 +248,60 @@ def test_playlists_and_pictures_are_refused_at_once(tmp_path, name):
     assert "VideoError" in done.stderr
 
 
-@pytest.mark.parametrize(("width", "height"), [(640, 270), (240, 426), (96, 96), (1000, 64)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(640, 270), (240, 426), (96, 96), (1000, 64), (4000, 128), (128, 4000)]
+)
 def test_any_shape_is_cut_from_the_middle(tmp_path, width, height):
     path = render(tmp_path / "v.mp4", frames=30, width=width, height=height)
     (clips,), _ = read(path, CENTER)
     assert clips.shape == (1, 1, 224, 224, 3)
     if min(width, height) > 90:
         assert read_indices(clips[:, 0]) == [29]
+
+
+def test_of_a_long_narrow_frame_the_same_square_is_kept(tmp_path):
+    path = render(tmp_path / "v.mp4", frames=60, width=3200, height=128)
+    (clips,), _ = read(path, CENTER)
+    whole = filtered(path, "fps=0.5").astype(int)
+    assert np.abs(clips[:, 0].astype(int) - whole).mean() < 4
+
+
+PEAK_OF_READING = """
+import re, sys
+from extractors.clips import Sampling
+from extractors.thumbnails import read_thumbnails
+from extractors.video import ClipReader
+
+with ClipReader(sys.argv[1], [Sampling("slowfast", 2.0)]) as reader:
+    count = sum(len(chunk.rows[0]) for chunk in reader)
+read_thumbnails(sys.argv[1], [0.0, 1.0])
+print(count, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize(("width", "height"), [(16384, 2), (2, 16384), (16384, 16), (16, 16384)])
+def test_lines_take_little_memory(tmp_path, width, height):
+    path = tmp_path / "line.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame(width, height, "yuv420p")))
+        container.mux(stream.encode(None))
+    command = [sys.executable, "-c", PEAK_OF_READING, str(path)]
+    count, peak_kb = map(int, subprocess.check_output(command, text=True, timeout=120).split())
+    assert count == 1
+    assert peak_kb < 300_000
+
+
+def test_few_large_pictures_at_a_time_are_the_same_pictures(tmp_path, monkeypatch):
+    path = render(tmp_path / "v.mp4", frames=60)
+    (expected,), reader = read(path, SLOWFAST, decoder="decord")
+    monkeypatch.setattr("extractors.decord_reader._BATCH_BYTES", 1_000_000)  # three pictures
+    (clips,), _ = read(path, SLOWFAST, decoder="decord")
+    assert reader.info.decoder == "decord"
+    np.testing.assert_array_equal(clips, expected)
 
 
 def test_a_cut_off_file_gives_what_it_has(tmp_path):
