@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
 from extractors.base import EncoderOptions, TextEncoder, VideoEncoder
 from extractors.cache import FeatureCache
-from extractors.errors import UsageError
+from extractors.errors import UsageError, WeightsInvalid
 from extractors.pipeline import Event, encode_video
 from extractors.queries import encode_queries, pooled_phrases
 from extractors.registry import load_text_encoder, text_feature_names
@@ -183,6 +185,7 @@ class Grounder:
 
         Raises:
             UsageError: if a query is empty or `top_k` is less than 1.
+            WeightsInvalid: if the model answers with what is not a number.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
         _check_request(queries, top_k)
@@ -222,6 +225,11 @@ class Grounder:
 
     def _result(self, video: EncodedVideo, query: str, answer: Answer, threshold: float) -> GroundingResult:
         moments, saliency = answer
+        if not (np.isfinite(moments).all() and np.isfinite(saliency).all()):
+            raise WeightsInvalid(
+                f"{self._model.name}: answers “{query}” with what is not a number; its weights are damaged, or their "
+                "training failed"
+            )
         return make_result(
             video=video.path,
             query=query,

@@ -92,6 +92,16 @@ def test_a_checkpoint_answers_from_the_video_to_the_moments(home, cache):
     assert cat.saliency != coffee.saliency
 
 
+def test_answers_that_are_not_numbers_are_refused(home, cache):
+    checkpoint = small_checkpoint()
+    for weight in checkpoint.weights.values():
+        weight.fill_(float("nan"))
+    save_checkpoint(checkpoint, home / "mine.safetensors")
+    grounder = Grounder.load(str(home / "mine.safetensors"), cache=cache, offline=True)
+    with pytest.raises(WeightsInvalid, match=r"mine: .* not a number"):
+        grounder.ground(EXAMPLE, "a cat")
+
+
 def test_batches_give_what_each_pair_gives_alone(home, cache):
     path = home / "mine.safetensors"
     save_checkpoint(small_checkpoint(), path)

@@ -29,9 +29,11 @@ from PIL import Image
 from extractors.cache import FeatureCache
 from extractors.identity import file_identity
 from model import Grounder
+from model.checkpoint import save_checkpoint
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
 from tests.hostile import damaged_in_the_middle, slow_to_index, write_hostile
+from tests.model.test_trained import small_checkpoint
 from tests.serve.running import events, files_in, serving, wait_for
 from vtg_cli.serve.files import Unsatisfiable, attachment, parse_range
 from vtg_cli.serve.library import display_name
@@ -297,30 +299,54 @@ def test_thumbnails(client, served):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        {"queries": []},
-        {"queries": ["  "]},
-        {"queries": ["x" * 501]},
-        {"queries": ["x"] * 21},
-        {"queries": "a cat"},
-        {"queries": [1]},
-        {"top_k": 0},
-        {"top_k": 101},
-        {"top_k": "5"},
-        {"threshold": 2},
-        {"threshold": "0"},
-        {"what": 1},
-        {"\ud800": 1},
-        {"queries": ["\ud800"]},
+        ({"queries": []}, "queries: is empty"),
+        ({"queries": ["  "]}, "queries[0]: is blank"),
+        ({"queries": ["a", ""]}, "queries[1]: is empty"),
+        ({"queries": ["x" * 501]}, "queries[0]: has more than 500 characters"),
+        ({"queries": ["x"] * 21}, "queries: has more than 20 entries"),
+        ({"queries": "a cat"}, "queries: has to be a list"),
+        ({"queries": [1]}, "queries[0]: has to be text"),
+        ({"top_k": 0}, "top_k: has to be 1 or more"),
+        ({"top_k": 101}, "top_k: has to be 100 or less"),
+        ({"top_k": "5"}, "top_k: has to be a whole number"),
+        ({"top_k": 1.5}, "top_k: has to be a whole number"),
+        ({"threshold": 2}, "threshold: has to be 1 or less"),
+        ({"threshold": "0"}, "threshold: has to be a number"),
+        ({"threshold": 1e999}, "threshold: has to be a finite number"),
+        ({"what": 1}, "what: there is no such field"),
+        ({"\ud800": 1}, "the body: is not valid Unicode"),
+        ({"queries": ["\ud800"]}, "queries[0]: is not valid Unicode"),
+        ({"video_id": None}, "video_id: has to be text"),
     ],
     ids=ascii,
 )
-def test_wrong_requests_are_told_in_a_sentence(client, served, change):
+def test_wrong_requests_are_told_in_a_sentence(client, served, change, said):
     body = {"video_id": served["example.mp4"]["id"], "queries": ["a cat"], **change}
     answer = client.post("/api/jobs", content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code == 422
-    assert list(answer.json()) == ["error"]
+    assert answer.json() == {"error": said}
+
+
+def test_wrong_bodies_and_parameters_are_told_in_a_sentence(client, served):
+    kind = {"content-type": "application/json"}
+    thumbnail = f"/api/videos/{served['example.mp4']['id']}/thumbnail"
+    for answer, said in (
+        (client.post("/api/jobs", content="{", headers=kind), "the body: is not JSON"),
+        (client.post("/api/jobs", content="[]", headers=kind), "the body: has to be a JSON object"),
+        (
+            client.post("/api/jobs", content="{}", headers={"content-type": "text/plain"}),
+            "the body: has to be",
+        ),
+        (client.post("/api/jobs"), "the body: is missing"),
+        (client.post("/api/jobs", json={"video_id": "x"}), "queries: is missing"),
+        (client.get(thumbnail, params={"at_s": "soon"}), "at_s: has to be a number"),
+        (client.get(thumbnail, params={"at_s": "-1"}), "at_s: has to be 0 or more"),
+        (client.post("/api/videos", params={"name": "x" * 1001}), "name: has more than 1000 characters"),
+    ):
+        assert answer.status_code == 422
+        assert answer.json()["error"].startswith(said), answer.json()
 
 
 @pytest.mark.parametrize("content", ['{"a":', "[" * 60_000, '{"top_k":' + "9" * 5000 + "}", "null", ""])
@@ -342,7 +368,10 @@ def test_what_is_not_there(client, served, job):
         assert list(answer.json()) == ["error"]
     assert client.post("/api/jobs/x/cancel").status_code == 404
     assert client.post("/api/jobs", json={"video_id": "x", "queries": ["a"]}).status_code == 404
-    assert client.put("/api/jobs").status_code == 405
+    assert "/api/openapi.json" in client.get("/api/nothing").json()["error"]
+    refused = client.put("/api/jobs")
+    assert refused.status_code == 405
+    assert "method" in refused.json()["error"]
 
 
 def test_health_and_the_page(client):
@@ -713,3 +742,18 @@ def test_only_what_uploads_leave_is_swept(tmp_path):
     with serving("--library", library, home=tmp_path / "home") as server, server.client() as client:
         assert client.get("/api/videos").json()["videos"] == [video]
     assert files_in(library) == kept | {f"{video['id']}.mp4", f"{video['id']}.json"}
+
+
+def test_a_model_that_gives_no_numbers_fails_its_job(tmp_path, cache):
+    checkpoint = small_checkpoint()
+    for weight in checkpoint.weights.values():
+        weight.fill_(float("nan"))
+    save_checkpoint(checkpoint, tmp_path / "nan.safetensors")
+    with (
+        serving(EXAMPLE, "--model", tmp_path / "nan.safetensors", home=tmp_path, cache=cache) as server,
+        server.client() as client,
+    ):
+        (video,) = client.get("/api/videos").json()["videos"]
+        job = server.finished(client, server.start_job(client, video["id"], "a cat").json()["id"])
+        assert job["state"] == "failed"
+        assert "not a number" in job["error"]

@@ -29,6 +29,7 @@ from vtg_cli.serve.routes_videos import UPLOADS, video_routes
 from vtg_cli.serve.security import Gate
 from vtg_cli.serve.services import Services
 from vtg_cli.serve.uploads import DiskFull, TooLarge, TooSlow
+from vtg_cli.serve.wording import sentence
 from vtg_cli.writers import one_line
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ _STATIC_TYPES: Mapping[str, str] = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
+
+_PLAIN: Mapping[str, str] = {
+    "Not Found": "there is nothing at this address; /api/openapi.json lists those there are",
+    "Method Not Allowed": "this address does not take requests of this method; /api/openapi.json lists what it takes",
+    "There was an error parsing the body": "the body: is not JSON",
+}
+"""The sentences for those of the framework."""
 
 _STATUS: Mapping[type[Exception], int] = {
     NotThere: 404,
@@ -125,14 +133,13 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def failed(request: Request, error: HTTPException) -> Response:
-        return Refusal(error.status_code, str(error.detail), error.headers)
+        words = _PLAIN.get(str(error.detail), str(error.detail))
+        return Refusal(error.status_code, words, error.headers)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:] if not isinstance(part, int))
         # Names of unknown fields are the sender's, and may be no text that can be sent back.
-        return JSONResponse({"error": one_line(f"{place or 'body'}: {first['msg']}")}, 422)
+        return JSONResponse({"error": one_line(sentence(error.errors()[0]))}, 422)
 
 
 def _add_page(app: FastAPI) -> None:

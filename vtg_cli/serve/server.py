@@ -18,7 +18,7 @@ import uvicorn
 
 from extractors.errors import UsageError, VideoError
 from extractors.home import vtg_home
-from vtg_cli.console import detail, note, out, verbosity
+from vtg_cli.console import counted, detail, note, out, verbosity
 from vtg_cli.serve.addresses import is_loopback, page_address, reached_at
 from vtg_cli.serve.apart import Apart
 from vtg_cli.serve.app import create_app
@@ -176,10 +176,10 @@ def _scan(services: Services, paths: Sequence[Path]) -> None:
 def _announce(settings: Settings, listening: socket.socket, services: Services) -> None:
     hosts = reached_at(settings.host, listening)
     address, *others = [page_address(host, services.port, services.token) for host in hosts]
-    count = len(services.library.videos())
+    count = counted(len(services.library.videos()), "video")
     more = "" if services.scanned.is_set() else " so far"
     lines = [
-        f"{count} video{'' if count == 1 else 's'}{more} at {address}",
+        f"{count}{more} at {address}",
         *(f"  or at {other}" for other in others),
     ]
     for line in lines:
