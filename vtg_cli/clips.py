@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, VtgError
 from vtg_cli.console import err, note, verbosity
+from vtg_cli.values import is_same_file
 
 if TYPE_CHECKING:
     from extractors.cutting import Span
     from model.moments import GroundingResult, Moment
 
-_NAME_LENGTH = 40  # characters of a query in the name of its clips
+_QUERY_LENGTH = 40  # characters of a query in the name of its clips
+_QUERY_BYTES, _STEM_BYTES = 80, 150  # file systems count bytes; a name has 255 at most
 _CLIP_SUFFIX = ".mp4"
 _COPY_SUFFIX = ".mkv"  # holds whatever a source may
 
 
-def check_request(
-    video: Path, clips: Path | None, supercut: Path | None, *, padding_s: float, copy: bool
-) -> None:
+def check_request(clips: Path | None, supercut: Path | None, *, padding_s: float, copy: bool) -> None:
     """Refuse what could not be cut, before anything is looked for.
 
     Raises:
@@ -39,9 +41,26 @@ def check_request(
         return
     if supercut.suffix.lower() not in ENCODED_CONTAINERS:
         raise UsageError(f"--supercut {supercut}: its name has to end in {', '.join(ENCODED_CONTAINERS)}")
-    with suppress(OSError):
-        if supercut.samefile(video):
-            raise UsageError(f"--supercut {supercut}: is the video itself; give it another name")
+
+
+class Stems:
+    """What the names of files begin with that are written for a video, the same for no two videos of a folder.
+
+    It is the video's own name, with its ending where another one has the same, and cut off where it is very long.
+    """
+
+    def __init__(self) -> None:
+        self._holders: dict[str, Path] = {}
+
+    def of(self, video: Path) -> str:
+        """The stem for a video; always the same for the same one."""
+        numbered = (f"{_cut_off(video.stem, _STEM_BYTES - 6)}-{number}" for number in count(2))
+        for stem in chain([video.stem, video.name], numbered):
+            short = _cut_off(stem, _STEM_BYTES)
+            # File systems may take upper and lower case for the same.
+            if self._holders.setdefault(short.casefold(), video) == video:
+                return short
+        raise AssertionError("numbers do not end")
 
 
 def cut_clips(
@@ -51,14 +70,16 @@ def cut_clips(
     stem: str | None = None,
     padding_s: float = 0.0,
     copy: bool = False,
+    spared: Sequence[Path] = (),
 ) -> list[Path]:
     """Cut every moment of results for one video into a file of its own: VIDEO_QUERY_RANK.mp4.
 
     Args:
         folder: where to; made if missing.
-        stem: what the files' names begin with; the video's own name if None.
+        stem: what the files' names begin with, as `Stems` gives it; the video's own name if None.
         padding_s: seconds added on either side, as far as the video goes.
-        copy: cut at key frames and copy, into the source's own format; else exactly, encoded anew.
+        copy: cut at key frames and copy, into the source's own format; else exactly, encoded again.
+        spared: files that no clip may replace, as they are still needed.
 
     Raises:
         VideoError: if the video cannot be decoded or copied.
@@ -78,7 +99,9 @@ def cut_clips(
     with _working("cutting clips"):
         for result, query in zip(results, _query_names(results), strict=True):
             for rank, moment in enumerate(result.moments, start=1):
-                target = folder / f"{stem or video.stem}_{query}_{rank:02d}{suffix}"
+                target = folder / f"{stem or Stems().of(video)}_{query}_{rank:02d}{suffix}"
+                if any(is_same_file(target, other) for other in spared):
+                    raise VtgError(f"{target}: not written, as it is one of the videos; name another folder")
                 span = _padded(moment, padding_s, result.duration_s)
                 if copy:
                     cutter.copy(target, span)
@@ -126,9 +149,16 @@ def _query_names(results: Sequence[GroundingResult]) -> list[str]:
     names: list[str] = []
     for number, result in enumerate(results, start=1):
         words = "".join(c if c.isalnum() else " " for c in result.query.lower()).split()
-        name = "-".join(words)[:_NAME_LENGTH].strip("-") or f"query{number}"
+        name = _cut_off("-".join(words)[:_QUERY_LENGTH], _QUERY_BYTES).strip("-") or f"query{number}"
         names.append(f"{name}-{number}" if name in names else name)
     return names
+
+
+def _cut_off(name: str, most_bytes: int) -> str:
+    """As many of the first characters of a name as fit into a number of bytes on disk."""
+    while len(os.fsencode(name)) > most_bytes:
+        name = name[:-1]
+    return name
 
 
 def _padded(moment: Moment, padding_s: float, duration_s: float) -> Span:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractors.errors import UsageError
-from vtg_cli.console import answering, counted, detail, note, out
+from extractors.errors import UsageError, VtgError
+from vtg_cli.console import answering, counted, detail, error_line, note, out
+from vtg_cli.values import is_same_file
 
 if TYPE_CHECKING:
     from model.moments import GroundingResult
     from vtg_cli.writers import Format
+
+
+PLACEHOLDER = "{video}"
+"""What stands for the name of a video in the name of a file; such a file is written for each video."""
 
 
 @dataclass(frozen=True)
@@ -56,53 +62,156 @@ class Delivery:
         files = any(name != STDOUT for name, _ in self.outputs)
         return files or any((self.clips, self.supercut, self.plot, self.html))
 
-    def check(self, video: Path) -> None:
-        """Refuse what could not be written of a video, before anything is looked for.
+    def check(self, videos: Sequence[Path]) -> None:
+        """Refuse what could not be written of these videos, before anything is looked for.
 
         Raises:
-            UsageError: if an ending says no format, options exclude each other, or a target is the video itself.
+            UsageError: if an ending says no format, options exclude each other, a file can hold one video only and
+                there are several, or a target is one of the videos itself.
         """
         from vtg_cli.clips import check_request
         from vtg_cli.plot import check_plot
-        from vtg_cli.writers import STDOUT
         from vtg_cli.writers.html_report import check_report
 
-        for name, _ in self.outputs:
-            if name != STDOUT and Path(name).resolve() == video.resolve():
-                raise UsageError(f"--output {name}: is the video itself; give the answers another name")
-        check_request(video, self.clips, self.supercut, padding_s=self.padding_s, copy=self.copy)
+        check_request(self.clips, self.supercut, padding_s=self.padding_s, copy=self.copy)
         if self.embed and self.html is None:
             raise UsageError("--embed: puts the video into the --html, and there is no --html")
         if self.plot is not None:
             check_plot(self.plot)
         if self.html is not None:
-            check_report(self.html, video, embed=self.embed)
+            for video in videos:
+                check_report(self.html, video, embed=self.embed)
+        if len(videos) > 1:
+            self._check_room()
+        for option, target in self._targets(videos):
+            if any(is_same_file(target, video) for video in videos):
+                raise UsageError(
+                    f"{option} {target}: is the video itself; give the {_WHAT[option]} another name"
+                )
 
-    def deliver(self, results: Sequence[GroundingResult]) -> None:
-        """Write what was asked for of the answers on one video, and say so on standard error."""
-        from vtg_cli.clips import cut_clips, join_moments
-        from vtg_cli.plot import write_plot
+    def deliver(self, results: Sequence[GroundingResult]) -> bool:
+        """Write what was asked for of answers, and say so on standard error; tables are not shown here.
+
+        What cannot be written is reported, and the rest is written.
+
+        Args:
+            results: those of each video together.
+
+        Returns:
+            whether all was written.
+        """
+        written = True
+        for write in self._tasks(results):
+            try:
+                write()
+            except VtgError as error:
+                error_line(str(error))
+                written = False
+        return written
+
+    def _tasks(self, results: Sequence[GroundingResult]) -> Iterator[Callable[[], None]]:
+        """Everything that is to be written, in order."""
+        by_video: dict[str, list[GroundingResult]] = {}
+        for result in results:
+            by_video.setdefault(result.video, []).append(result)
+        stems = self._stems(by_video)
+
+        def files(name: str | Path) -> Iterator[tuple[str, Sequence[GroundingResult]]]:
+            if PLACEHOLDER not in str(name):
+                yield str(name), results
+                return
+            for video, own in by_video.items():
+                yield str(name).replace(PLACEHOLDER, stems[video]), own
+
+        for name, form in self.outputs:
+            for target, part in files(name):
+                yield partial(_write_output, part, target, form)
+        if self.clips is not None:
+            videos = [Path(video) for video in by_video]
+            for video, own in by_video.items():
+                yield partial(self._cut, own, stems[video], self.clips, videos)
+        for named, write in ((self.supercut, self._join), (self.plot, self._draw), (self.html, self._report)):
+            for target, part in files(named) if named is not None else ():
+                yield partial(write, part, Path(target))
+
+    def _cut(
+        self, results: Sequence[GroundingResult], stem: str, folder: Path, spared: Sequence[Path]
+    ) -> None:
+        from vtg_cli.clips import cut_clips
+
+        written = cut_clips(
+            results, folder, stem=stem, padding_s=self.padding_s, copy=self.copy, spared=spared
+        )
+        note(f"{folder}: {counted(len(written), 'clip')} of {results[0].video}")
+
+    def _join(self, results: Sequence[GroundingResult], target: Path) -> None:
+        from vtg_cli.clips import join_moments
         from vtg_cli.timecode import span
-        from vtg_cli.writers import STDOUT, write_output
+
+        note(f"{target}: {span(join_moments(results, target, padding_s=self.padding_s))}")
+
+    def _draw(self, results: Sequence[GroundingResult], target: Path) -> None:
+        from vtg_cli.plot import write_plot
+
+        write_plot(results, target)
+        note(f"{target}: drawn")
+
+    def _report(self, results: Sequence[GroundingResult], target: Path) -> None:
         from vtg_cli.writers.html_report import write_report
 
-        if self.shows_tables:
-            show(results)
+        write_report(results, target, embed=self.embed)
+        note(f"{target}: written; open it in a browser")
+
+    def _check_room(self) -> None:
+        """Refuse files that hold one video only, and have no placeholder for its name."""
         for name, form in self.outputs:
-            write_output(results, name, form)
-            if name != STDOUT:
-                detail(f"{name}: written as {form.name}")
-        if self.clips is not None:
-            written = cut_clips(results, self.clips, padding_s=self.padding_s, copy=self.copy)
-            note(f"{self.clips}: {counted(len(written), 'clip')}")
-        if self.supercut is not None:
-            note(f"{self.supercut}: {span(join_moments(results, self.supercut, padding_s=self.padding_s))}")
-        if self.plot is not None:
-            write_plot(results, self.plot)
-            note(f"{self.plot}: drawn")
-        if self.html is not None:
-            write_report(results, self.html, embed=self.embed)
-            note(f"{self.html}: written; open it in a browser")
+            if form.holds_one_video and PLACEHOLDER not in name:
+                file = (
+                    f"{PLACEHOLDER}{form.suffix}"
+                    if form.suffix
+                    else f"{PLACEHOLDER}.txt --format {form.name}"
+                )
+                raise UsageError(
+                    f"--output {name}: {form.name} is of one video, and there are several; write one for each: "
+                    f"--output {file}"
+                )
+        for option, path in (("--plot", self.plot), ("--html", self.html)):
+            if path is not None and PLACEHOLDER not in str(path):
+                file = str(path.with_name(f"{PLACEHOLDER}-{path.name}"))
+                raise UsageError(
+                    f"{option} {path}: is of one video, and there are several; write one for each: {option} {file}"
+                )
+
+    def _targets(self, videos: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+        """Options that name files, and the files."""
+        from vtg_cli.writers import STDOUT
+
+        stems = self._stems(map(str, videos))
+        named: list[tuple[str, str | Path | None]] = [
+            ("--output", name) for name, _ in self.outputs if name != STDOUT
+        ]
+        named += [("--supercut", self.supercut), ("--plot", self.plot), ("--html", self.html)]
+        for option, name in named:
+            for stem in stems.values() if name is not None else ():
+                yield option, Path(str(name).replace(PLACEHOLDER, stem))
+
+    @staticmethod
+    def _stems(videos: Iterable[str]) -> dict[str, str]:
+        from vtg_cli.clips import Stems
+
+        stems = Stems()
+        return {video: stems.of(Path(video)) for video in videos}
+
+
+_WHAT = {"--output": "answers", "--supercut": "supercut", "--plot": "picture", "--html": "page"}
+
+
+def _write_output(results: Sequence[GroundingResult], name: str, form: Format) -> None:
+    from vtg_cli.writers import STDOUT, write_output
+
+    write_output(results, name, form)
+    if name != STDOUT:
+        detail(f"{name}: written as {form.name}")
 
 
 def choose_outputs(

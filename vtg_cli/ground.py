@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from extractors.errors import UsageError, VtgError
+from extractors.errors import UsageError, VideoError, VtgError
 from vtg_cli import values
-from vtg_cli.console import counted, detail, note
+from vtg_cli.console import counted, detail, error_line, note, reader
 from vtg_cli.options import (
     Cache,
     Device,
@@ -28,19 +28,30 @@ from vtg_cli.options import (
 if TYPE_CHECKING:
     from extractors.pipeline import Event
     from model import Grounder
+    from model.moments import GroundingResult
+    from vtg_cli.delivery import Delivery
 
 _Kind = TypeVar("_Kind", bound="Grounder")
 
 
 def ground(
-    # Text, and not required: with --watch there is no video, and the first argument is a query, to be kept as it is.
-    video: Annotated[
-        str | None,
-        typer.Argument(metavar="VIDEO", help="A video file; left out with --watch.", show_default=False),
+    # In one list, as only a look at the files tells which is which.
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEO... QUERY",
+            help="Video files, one or more (none with --watch), and what to look for, one or more sentences.",
+            show_default=False,
+        ),
     ] = None,
     queries: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="QUERY", help="What to look for, one or more sentences.", show_default=False),
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            parser=values.path_text("--queries"),
+            help="Read more sentences from a file, one a line, or from standard input if -.",
+            show_default=False,
+        ),
     ] = None,
     top_k: Annotated[
         int,
@@ -183,9 +194,13 @@ def ground(
     verbose: Verbose = False,
     offline: Offline = False,
 ) -> None:
-    """Find the moments of a video that match each query, ranked, with a saliency curve over time.
+    """Find the moments of videos that match each query, ranked, with a saliency curve over time.
 
-    The first call on a video extracts its features; every later one reads them from the cache.
+    The first call on a video extracts its features; every later one reads them from the cache. Arguments that name
+    video files are videos, and all others are queries. A video that cannot be read is reported and the others are
+    done; the exit code is then 1.
+
+    Files that hold one video only are written for each of several if their names hold {video}, for the video's name.
 
     [bold]Examples[/]
 
@@ -201,9 +216,12 @@ def ground(
 
       vtg ground video.mp4 "a goal" "a red card" --html match.html
 
+      vtg ground *.mp4 "a goal" -o goals.csv --html 'goals-{video}.html'
+
       vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
     del quiet, verbose
+    from vtg_cli.arguments import check_queries, read_queries, require_videos, videos_and_queries
     from vtg_cli.delivery import Delivery, choose_outputs
 
     delivery = Delivery(
@@ -218,18 +236,19 @@ def ground(
         html=html,
         embed=embed,
     )
-    sentences = list(queries or [])
+    videos, sentences = videos_and_queries(arguments or [])
     if watch is not None:
         from vtg_cli.ground_watch import check_watch
 
-        sentences = sentences if video is None else [video, *sentences]
-        check_watch(watch, sentences, delivery)
-    elif video is None or not sentences:
-        raise UsageError('name a video and say what to look for: vtg ground video.mp4 "man opens fridge"')
-    elif new_only:
-        raise UsageError("--new-only: says what --watch leaves out, and there is no --watch")
+        check_watch(watch, videos, delivery)
     else:
-        delivery.check(Path(video))
+        if new_only:
+            raise UsageError("--new-only: says what --watch leaves out, and there is no --watch")
+        require_videos(videos, arguments or [])
+        delivery.check(videos)
+    if queries is not None:
+        sentences += read_queries(queries)
+    check_queries(sentences)
 
     from extractors.cache import FeatureCache
     from model import Grounder
@@ -273,14 +292,54 @@ def ground(
                 raise typer.Exit(1)
         return
 
-    assert video is not None, "checked above"
-    with ExtractionProgress(report_failures=False) as on_event, DownloadProgress("weights") as on_download:
+    progress = ExtractionProgress(len(videos), report_failures=False)
+    with progress as on_event, DownloadProgress("weights") as on_download:
         grounder = load(Grounder, on_event, on_download)
-        results = grounder.ground(Path(video), sentences, top_k=top_k, threshold=threshold)
-    for sentence in grounder.notes:
-        note(sentence)
-    delivery.deliver(results)
+
+        def answer(video: Path) -> list[GroundingResult]:
+            results = grounder.ground(video, sentences, top_k=top_k, threshold=threshold)
+            progress.pause()
+            return results
+
+        results, failed = _answer_each(videos, answer, grounder.notes, delivery)
+    if results and not delivery.deliver(results):
+        failed += 1
     detail(f"{counted(len(results), 'query', 'queries')} answered")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _answer_each(
+    videos: Sequence[Path],
+    answer: Callable[[Path], list[GroundingResult]],
+    notes: Sequence[str],
+    delivery: Delivery,
+) -> tuple[list[GroundingResult], int]:
+    """Answer for one video after the other, each shown at once.
+
+    Returns:
+        all answers, and the number of videos that failed.
+    """
+    from vtg_cli.delivery import show
+
+    everything: list[GroundingResult] = []
+    failed = 0
+    for video in videos:
+        try:
+            results = answer(video)
+        except VideoError as error:
+            error_line(str(error))
+            failed += 1
+            continue
+        if not everything:
+            for sentence in notes:
+                note(sentence)
+        everything += results
+        if delivery.shows_tables:
+            show(results)
+        if reader.left and not delivery.keeps_something:
+            break
+    return everything, failed
 
 
 def _note_not_kept(error: VtgError) -> None:

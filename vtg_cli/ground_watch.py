@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, VideoError
+from vtg_cli.clips import Stems
 from vtg_cli.console import counted, detail, error_line, note, reader
 from vtg_cli.delivery import Delivery, show
 from vtg_cli.watch import Arrival, Arrivals, arriving, videos_in
@@ -22,25 +23,23 @@ if TYPE_CHECKING:
     from vtg_cli.isolated import IsolatedGrounder
 
 
-def check_watch(folder: Path, queries: Sequence[str], delivery: Delivery) -> None:
+def check_watch(folder: Path, videos: Sequence[Path], delivery: Delivery) -> None:
     """Refuse a watch that could not answer, before anything is looked for.
 
+    Args:
+        videos: those that were named beside it.
+
     Raises:
-        UsageError: if the folder is none, a query is a file, or something is asked for that is of one video only.
+        UsageError: if the folder is none, videos are named, or something is asked for that is of one video only.
     """
     from vtg_cli.writers import APPENDED
 
     if not folder.is_dir():
         raise UsageError(f"--watch {folder}: is no folder")
-    for query in queries:
-        with suppress(OSError, ValueError):
-            if Path(query).is_file():
-                raise UsageError(
-                    f"'{query}' is a file, and with --watch all arguments are queries; leave it out, and have it in "
-                    "the folder"
-                )
-    if not queries or not all(query.strip() for query in queries):
-        raise UsageError("a query is missing or empty; say in words what to look for")
+    if videos:
+        raise UsageError(
+            f"'{videos[0]}' is a file, and --watch answers for those of its folder; leave it out, or put it there"
+        )
     if delivery.plot is not None or delivery.html is not None:
         raise UsageError(
             "--plot and --html are of one video; with --watch take -o answers.jsonl, --clips or --supercut"
@@ -57,7 +56,7 @@ def check_watch(folder: Path, queries: Sequence[str], delivery: Delivery) -> Non
                 f"{option} {target}: lies in the folder that is watched, and would be grounded in turn; put it "
                 "elsewhere"
             )
-    delivery.check(folder)
+    delivery.check([folder])
 
 
 class Relay:
@@ -108,7 +107,7 @@ class FolderWatch:
         self._answered: dict[Path, list[GroundingResult]] = {}
         self._failed: set[Path] = set()
         self._unfinished: set[Path] = set()
-        self._clip_names: dict[tuple[Path, str], Path] = {}
+        self._stems: dict[Path, Stems] = {}
 
     def run(self, grounder: IsolatedGrounder, relay: Relay) -> bool:
         """Answer until Ctrl-C, SIGTERM, or nobody is left to read.
@@ -176,15 +175,9 @@ class FolderWatch:
         self._answered[video] = results if wanted.supercut is not None else []
         if wanted.clips is not None:
             folder = wanted.clips / video.parent.relative_to(self._folder)
-            written = cut_clips(
-                results, folder, stem=self._stem(video, folder), padding_s=wanted.padding_s, copy=wanted.copy
-            )
+            stem = self._stems.setdefault(folder, Stems()).of(video)
+            written = cut_clips(results, folder, stem=stem, padding_s=wanted.padding_s, copy=wanted.copy)
             detail(f"{folder}: {counted(len(written), 'clip')} of {video.name}")
-
-    def _stem(self, video: Path, folder: Path) -> str:
-        """What the names of a video's clips begin with: its own, with its ending where another has the same."""
-        holder = self._clip_names.setdefault((folder, video.stem.casefold()), video)
-        return video.stem if holder == video else video.name
 
     def _summarise(self) -> None:
         failed, waiting = len(self._failed), len(self._unfinished.union(self._arrivals.waiting))

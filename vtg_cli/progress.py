@@ -50,6 +50,10 @@ class Display:
         self._progress.start()
         return self._progress
 
+    def pause(self) -> None:
+        """Take the display away, so that something else can be printed; the next thing to show brings it back."""
+        self._stop()
+
     def _stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()

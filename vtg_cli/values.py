@@ -9,6 +9,7 @@ import errno
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,10 @@ def exists(place: Path) -> bool:
     except OSError as error:
         return error.errno != errno.ENAMETOOLONG
     return True
+
+
+def is_same_file(target: Path, other: Path) -> bool:
+    """Whether writing to a target would change another file, by whatever name or link it is named."""
+    with suppress(OSError):
+        return target.samefile(other)
+    return False

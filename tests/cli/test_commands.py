@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from tests.cli.running import clean_environment, vtg
+from tests.cli.running import EXAMPLES, clean_environment, vtg
+
+VIDEO = EXAMPLES / "example.mp4"
 
 
 @pytest.fixture
@@ -74,8 +76,8 @@ def fails_with_one_line(done: subprocess.CompletedProcess[str], code: int) -> st
 
 
 def test_a_missing_video_is_named(home):
-    line = fails_with_one_line(vtg("ground", home / "nothing.mp4", "a cat", home=home), 1)
-    assert "nothing.mp4" in line
+    line = fails_with_one_line(vtg("ground", home / "nothing.mp4", "a cat", home=home), 2)
+    assert line == f"vtg: {home / 'nothing.mp4'}: does not exist"
 
 
 def test_a_file_that_is_no_video_is_named(home):
@@ -97,12 +99,12 @@ def test_a_file_that_is_no_video_is_named(home):
     ],
 )
 def test_wrong_options_are_usage_errors(arguments, word, home):
-    line = fails_with_one_line(vtg("ground", "video.mp4", "a cat", *arguments, home=home), 2)
+    line = fails_with_one_line(vtg("ground", VIDEO, "a cat", *arguments, home=home), 2)
     assert word in line
 
 
 def test_an_empty_query_is_a_usage_error(home):
-    assert "query" in fails_with_one_line(vtg("ground", "video.mp4", " ", home=home), 2)
+    assert "query" in fails_with_one_line(vtg("ground", VIDEO, " ", home=home), 2)
 
 
 def test_an_unknown_command_is_a_usage_error(home):
@@ -110,7 +112,7 @@ def test_an_unknown_command_is_a_usage_error(home):
 
 
 def test_missing_weights_are_explained(home):
-    line = fails_with_one_line(vtg("ground", "video.mp4", "a cat", "--features", "clip", home=home), 1)
+    line = fails_with_one_line(vtg("ground", VIDEO, "a cat", "--features", "clip", home=home), 1)
     assert "vtg weights add clip-vit-b-32" in line
     assert "605 MB" in line
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from extractors.errors import UsageError, VideoError, VtgError
 from model.moments import GroundingResult, Moment, Saliency
-from tests.cli.running import vtg
+from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
 from vtg_cli.curve import MOST_LANES, evenly_spaced, lanes, peak, score_range, time_ticks
 from vtg_cli.plot import write_plot
@@ -164,7 +164,7 @@ def test_what_cannot_be_drawn_leaves_nothing(video, tmp_path):
 
 
 def test_requests_that_make_no_sense_are_refused_before_any_work(tmp_path):
-    done = vtg("ground", "video.mp4", "a cat", "--plot", "a.jpg", home=tmp_path)
+    done = vtg("ground", EXAMPLES / "example.mp4", "a cat", "--plot", "a.jpg", home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "vtg: --plot a.jpg: its name has to end in .png or .svg\n"
 

@@ -248,7 +248,7 @@ def test_the_script_is_one(tmp_path):
     ("arguments", "word"), [(("--html", "a.pdf"), ".html or .htm"), (("--embed",), "there is no --html")]
 )
 def test_requests_that_make_no_sense_are_refused_before_any_work(arguments, word, tmp_path):
-    done = vtg("ground", "video.mp4", "a cat", *arguments, home=tmp_path)
+    done = vtg("ground", EXAMPLES / "example.mp4", "a cat", *arguments, home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert word in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -522,7 +522,9 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
         (("--padding", "1"), "--supercut"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused_before_any_work(arguments, word, tmp_path):
+def test_requests_that_make_no_sense_are_refused_before_any_work(arguments, word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "video.csv").touch()
     done = vtg("ground", "video.csv", "a cat", *arguments, home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert word in done.stderr

@@ -28,24 +28,26 @@ class Format:
         name: what `--format` calls it.
         module: the module of this package that writes it.
         suffix: the ending of files that are written in it unasked; empty if there is none.
+        holds_one_video: whether times of several videos would be mixed up in it.
     """
 
     name: str
     module: str
     suffix: str = ""
+    holds_one_video: bool = False
 
 
 FORMATS = (
     Format("json", "json_document", ".json"),
     Format("jsonl", "json_lines", ".jsonl"),
     Format("csv", "csv_table", ".csv"),
-    Format("srt", "subrip", ".srt"),
-    Format("vtt", "webvtt", ".vtt"),
+    Format("srt", "subrip", ".srt", holds_one_video=True),
+    Format("vtt", "webvtt", ".vtt", holds_one_video=True),
     Format("edl", "edl", ".edl"),
     Format("otio", "otio", ".otio"),
     Format("fcpxml", "fcpxml", ".fcpxml"),
     Format("text", "plain_text", ".txt"),
-    Format("chapters", "chapters"),
+    Format("chapters", "chapters", holds_one_video=True),
 )
 
 APPENDED = ("jsonl", "csv")

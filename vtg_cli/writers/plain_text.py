@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import groupby
 from typing import TextIO
 
 from model.moments import GroundingResult
@@ -10,10 +11,20 @@ from vtg_cli.timecode import subtitle_time
 from vtg_cli.writers import one_line
 
 
-def write(results: Iterable[GroundingResult], file: TextIO) -> None:
-    """Write each query and under it its moments, best first: start, end, score."""
-    for number, result in enumerate(results):
-        file.write(f"{chr(10) if number else ''}{one_line(result.query)}\n")
-        for moment in result.moments:
-            start, end = subtitle_time(moment.start_s), subtitle_time(moment.end_s)
-            file.write(f"{start} - {end}  {moment.score:.2f}\n")
+def write(results: Sequence[GroundingResult], file: TextIO) -> None:
+    """Write each query and under it its moments, best first: start, end, score. Several videos have headings."""
+    blocks = []
+    several = len({result.video for result in results}) > 1
+    for video, own in groupby(results, key=lambda result: result.video):
+        if several:
+            blocks.append(f"{one_line(video)}\n")
+        blocks += map(_block, own)
+    file.write("\n".join(blocks))
+
+
+def _block(result: GroundingResult) -> str:
+    lines = [one_line(result.query)]
+    for moment in result.moments:
+        start, end = subtitle_time(moment.start_s), subtitle_time(moment.end_s)
+        lines.append(f"{start} - {end}  {moment.score:.2f}")
+    return "".join(f"{line}\n" for line in lines)
