@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extractors.base import EncoderOptions, FeatureSpec, TextEncoder, TextFeatures
+from extractors.clip_identity import clip_identity
 from extractors.clips import Sampling
-from extractors.identity import file_identity
 from extractors.torch_encoder import TorchVideoEncoder
 from extractors.weights import resolve
 
@@ -155,4 +155,4 @@ def _weights(options: EncoderOptions) -> Path:
 
 
 def _weights_id(weights: Path) -> str:
-    return f"{ARTEFACT}:{file_identity(weights)}"
+    return f"{ARTEFACT}:{clip_identity(weights)}"

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from extractors.clip_weights import NETWORK, read_state
-from extractors.state_dicts import require_shapes
+from extractors.clip_weights import read_state
 
 with warnings.catch_warnings():
     # Its dependencies script functions at import, which today's torch calls deprecated.
@@ -44,10 +43,8 @@ class ImageTower(nn.Module):
     def __init__(self, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
         clip = _bare_clip()
-        state = read_state(weights, lambda name: name.startswith("visual."))
         expected = {name: value for name, value in clip.state_dict().items() if name.startswith("visual.")}
-        require_shapes(weights, state, expected, architecture=NETWORK)
-        clip.load_state_dict({name: state[name] for name in expected}, strict=False, assign=True)
+        clip.load_state_dict(read_state(weights, expected), strict=False, assign=True)
         self.visual: nn.Module = clip.visual.to(device=device, dtype=dtype)
         scale, shift = pixel_affine(_PIXEL_MEAN, _PIXEL_STD)
         self.register_buffer("scale", scale.view(1, 3, 1, 1).to(device))

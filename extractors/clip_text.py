@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from extractors.clip_tokens import END, START, load_tokenizer
-from extractors.clip_weights import NETWORK, read_state
+from extractors.clip_weights import read_state
 from extractors.packed_linear import PackedLinear
-from extractors.state_dicts import require_shapes
 
 MAX_BPE_TOKENS = 30
 """Tokens kept of a query, between start and end of text, in the published text features."""
@@ -63,9 +62,8 @@ class TextTower:
     """
 
     def __init__(self, weights: Path, device: torch.device, dtype: torch.dtype) -> None:
-        state = read_state(weights, _SHAPES.__contains__)
         expected = {name: torch.empty(shape, device="meta") for name, shape in _SHAPES.items()}
-        require_shapes(weights, state, expected, architecture=NETWORK)
+        state = read_state(weights, expected)
         # As it is in the file: of its 49,408 rows, a query needs a few.
         self._token_embedding = state.pop("token_embedding.weight").to(device)
         state = {name: value.to(device, dtype) for name, value in state.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 BLOCK_BYTES = 64 * 1024
 BLOCKS = 32
@@ -29,16 +29,25 @@ def file_identity(path: str | Path) -> str:
         OSError: if the file cannot be read.
     """
     with Path(path).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        digest = hashlib.blake2b(f"{size}:".encode(), digest_size=16)
-        if size <= BLOCKS * BLOCK_BYTES:
-            digest.update(file.read())
-        else:
-            for block in range(BLOCKS):
-                digest.update(_block(file, block * (size - BLOCK_BYTES) // (BLOCKS - 1)))
-        return digest.hexdigest()
+
+        def read(offset: int, count: int) -> bytes:
+            file.seek(offset)
+            return file.read(count)
+
+        return content_identity(os.fstat(file.fileno()).st_size, read)
 
 
-def _block(file: BinaryIO, offset: int) -> bytes:
-    file.seek(offset)
-    return file.read(BLOCK_BYTES)
+def content_identity(size: int, read: Callable[[int, int], bytes]) -> str:
+    """Name a content as `file_identity` names a file that holds it.
+
+    Args:
+        size: its bytes.
+        read: given an offset and a number of bytes, those bytes of it.
+    """
+    digest = hashlib.blake2b(f"{size}:".encode(), digest_size=16)
+    if size <= BLOCKS * BLOCK_BYTES:
+        digest.update(read(0, size))
+    else:
+        for block in range(BLOCKS):
+            digest.update(read(block * (size - BLOCK_BYTES) // (BLOCKS - 1), BLOCK_BYTES))
+    return digest.hexdigest()

@@ -46,6 +46,7 @@ class Artefact:
         urls: direct links, tried in order, mirrors named by the environment included.
         page: a page that only a person can download from.
         hf_repo: repository on the Hugging Face hub.
+        hf_revision: branch or commit of it to download from.
         hf_also: further files of that repository that hold the same weights.
         also_at: places where other programs leave it.
         companions: files kept beside it.
@@ -53,6 +54,7 @@ class Artefact:
         size_bytes: size of the file, None if unknown.
         size_exact: whether the size is known to the byte.
         sha256: hash of the file, or the first digits of it; empty if its publisher gives none.
+        also_sha256: hashes of the files of `hf_also`, which may be added in its place.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Artefact:
     urls: tuple[str, ...] = ()
     page: str = ""
     hf_repo: str = ""
+    hf_revision: str = "main"
     hf_also: tuple[str, ...] = ()
     also_at: tuple[str, ...] = ()
     companions: tuple[str, ...] = ()
@@ -71,6 +74,7 @@ class Artefact:
     size_bytes: int | None = None
     size_exact: bool = False
     sha256: str = ""
+    also_sha256: tuple[str, ...] = ()
 
     @property
     def size_text(self) -> str:
@@ -294,7 +298,8 @@ def _artefact(row: dict[str, Any], hugging_face: str) -> Artefact:
         key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
     }
     if "hf_repo" in values:
-        link = f"{hugging_face}/{values['hf_repo']}/resolve/main/{values['file']}"
+        revision = values.get("hf_revision", "main")
+        link = f"{hugging_face}/{values['hf_repo']}/resolve/{revision}/{values['file']}"
         values["urls"] = (link, *values.get("urls", ()))
     return Artefact(**values)
 
@@ -316,8 +321,8 @@ def _hugging_face_places(item: Artefact) -> Iterator[Path]:
     snapshots = sorted(repository.glob("snapshots/*"))
     if main.is_file():
         snapshots.insert(0, repository / "snapshots" / main.read_text("utf-8").strip())
-    for snapshot in snapshots:
-        for file in (item.file, *item.hf_also):
+    for file in (item.file, *item.hf_also):
+        for snapshot in snapshots:
             yield snapshot / file
 
 
@@ -384,7 +389,7 @@ def _check_file(item: Artefact, path: Path) -> None:
             raise WeightsInvalid(
                 f"{path}: {size} bytes, while {item.name} has {about}{expected}: cut off, or another file"
             )
-    if item.sha256 and not sha256(path).startswith(item.sha256):
+    if item.sha256 and not sha256(path).startswith((item.sha256, *item.also_sha256)):
         raise WeightsInvalid(
             f"{path}: not the published {item.file}, whose SHA-256 is {item.sha256[:12]}...; download it anew"
         )

@@ -148,12 +148,17 @@ def examine_features() -> list[Finding]:
 
 def examine_weights(check: bool) -> list[Finding]:
     """Where each named artefact lies, or how to get it; with `check`, whether CLIP is the published one."""
-    from extractors.weights import artefacts, locate
+    from extractors.weights import artefacts, find, locate
     from model.store import find_model
 
     findings = []
     for item in artefacts():
         path = locate(item) if item.kind == "encoder" else find_model(item.name)
+        if path is None and item.equivalent and (other := find(item)):
+            findings.append(
+                Finding("weights", item.name, "info", f"not needed: the same weights are in {other}")
+            )
+            continue
         get = (
             f"vtg weights pull {item.name}"
             if item.urls

@@ -155,5 +155,18 @@ def test_doctor_finds_nothing_wrong_and_says_how_to_get_weights(home):
     assert "vtg weights pull clip-vit-b-32" in findings["weights", "clip-vit-b-32"]["text"]
 
 
+def test_doctor_asks_for_no_second_form_of_weights(home):
+    file = home / "hub/models--openai--clip-vit-base-patch32/snapshots/3d74/pytorch_model.bin"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    done = vtg("doctor", "--json", home=home, HF_HUB_CACHE=str(home / "hub"))
+    findings = {f["name"]: f for f in json.loads(done.stdout) if f["topic"] in ("weights", "features")}
+    assert findings["clip"]["state"] == "ok"
+    assert findings["clip-vit-b-32-transformers"]["text"] == str(file)
+    for name in ("clip-vit-b-32", "clip-vit-b-32-openai"):
+        assert (findings[name]["state"], str(file) in findings[name]["text"]) == ("info", True)
+    assert findings["slowfast-r50-8x8"]["state"] == "missing"
+
+
 def test_version(home):
     assert vtg("--version", home=home).stdout.startswith("vtg ")

@@ -110,6 +110,58 @@ def write_clip_torchscript(path: Path, seed: int = 0) -> Path:
     return path
 
 
+def clip_transformers_state(seed: int = 0) -> dict[str, Tensor]:
+    """CLIP's tensors as the transformers library names them; as its converter makes them, they are views."""
+    state: dict[str, Tensor] = {
+        "text_model.embeddings.position_ids": torch.arange(77)[None],  # in files of older versions
+        "vision_model.embeddings.position_ids": torch.arange(50)[None],
+    }
+    for name, value in clip_model(seed).state_dict().items():
+        if ".attn.in_proj_" in name:
+            layer, kind = name.split(".attn.in_proj_")
+            for part, rows in zip("qkv", value.chunk(3), strict=True):
+                state[f"{transformers_name(layer)}.self_attn.{part}_proj.{kind}"] = rows
+        elif name in ("visual.proj", "text_projection"):
+            state[f"{'visual' if name == 'visual.proj' else 'text'}_projection.weight"] = value.T
+        else:
+            state[transformers_name(name)] = value
+    return state
+
+
+def write_clip_transformers(path: Path, seed: int = 0) -> Path:
+    """As the transformers library writes it: safetensors, or by torch where the suffix is another."""
+    state = clip_transformers_state(seed)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(
+            {name: value.contiguous() for name, value in state.items()}, path, metadata={"format": "pt"}
+        )
+    else:
+        torch.save(state, path)
+    return path
+
+
+def transformers_name(name: str) -> str:
+    """OpenAI's name of a tensor, or of a part of the network, as transformers spells it."""
+    tower, rest = ("vision", name.removeprefix("visual.")) if name.startswith("visual.") else ("text", name)
+    if name == "logit_scale":
+        return name
+    if block := re.fullmatch(r"transformer\.resblocks\.(\d+)(.*)", rest):
+        inside = block[2].replace(".ln_1", ".layer_norm1").replace(".ln_2", ".layer_norm2")
+        inside = inside.replace("c_fc", "fc1").replace("c_proj", "fc2").replace(".attn.", ".self_attn.")
+        return f"{tower}_model.encoder.layers.{block[1]}{inside}"
+    whole = {
+        "token_embedding.weight": "embeddings.token_embedding.weight",
+        "positional_embedding": "embeddings.position_embedding.weight",
+        "class_embedding": "embeddings.class_embedding",
+        "conv1.weight": "embeddings.patch_embedding.weight",
+    }
+    layers = {"ln_final": "final_layer_norm", "ln_pre": "pre_layrnorm", "ln_post": "post_layernorm"}
+    layer, _, kind = rest.partition(".")
+    return f"{tower}_model." + (whole[rest] if rest in whole else f"{layers[layer]}.{kind}")
+
+
 def write_slowfast_pytorchvideo(path: Path, seed: int = 0) -> Path:
     """As the PyTorchVideo zoo has it."""
     torch.save({"model_state": slowfast_model(seed).state_dict()}, path)

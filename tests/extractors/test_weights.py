@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -150,6 +151,7 @@ def test_the_table_is_consistent() -> None:
         assert item.licence, item.name
         assert set(item.equivalent) <= set(names)
         assert len(item.sha256) in {0, 8, 64}
+        assert all(len(digest) == 64 for digest in item.also_sha256)
         assert all(url.startswith("https://") for url in (*item.urls, item.page) if url)
     assert {item.feature for item in items if item.kind == "encoder"} == {"clip", "slowfast", "vgg", "glove"}
     assert sum(item.kind == "model" for item in items) == 6
@@ -169,6 +171,15 @@ def test_the_name_of_torchvisions_file_carries_the_digits_it_is_pinned_to() -> N
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="slowfast-r50-8x8"):
         weights.artefact("resnet")
+
+
+def test_a_link_names_the_revision() -> None:
+    item = weights.artefact("clip-vit-b-32-transformers")
+    assert item.urls[0].endswith(
+        f"/openai/clip-vit-base-patch32/resolve/{item.hf_revision}/model.safetensors"
+    )
+    assert re.fullmatch("[0-9a-f]{40}", item.hf_revision)
+    assert len(item.hf_also) == len(item.also_sha256)
 
 
 def test_hugging_face_links_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,6 +500,17 @@ def test_the_same_weights_in_another_form_save_a_download(home: Path) -> None:
     path.write_bytes(b"x")
     assert weights.locate("clip-vit-b-32") is None
     assert weights.find("clip-vit-b-32") == weights.resolve("clip-vit-b-32", offline=True) == path
+
+
+def test_each_form_on_the_hub_is_added_by_its_own_hash(item: Artefact, home: Path) -> None:
+    also = hashlib.sha256(b"the other form").hexdigest()
+    item = replace(item, hf_also=("net.old",), also_sha256=(also,), size_bytes=None, size_exact=False)
+    for name, content in (("net.old", b"the other form"), ("net.bin", CONTENT)):
+        (home / name).write_bytes(content)
+        assert weights.add(item, home / name).read_bytes() == content
+    (home / "net.new").write_bytes(b"a third form")
+    with pytest.raises(WeightsInvalid, match=r"net\.new: not the published net\.bin"):
+        weights.add(item, home / "net.new")
 
 
 def test_weights_of_another_training_run_do_not_stand_in(home: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from extractors.errors import VtgError, WeightsInvalid
 from extractors.slowfast_weights import read_slowfast
 from extractors.state_dicts import named_tensors, read_torch
+from extractors.tensor_archive import find_tensors, read_tensors
 from model import official
 from model.checkpoint import import_released
 from model.datasets.features import FeatureFileError, FeatureFolder
@@ -127,6 +129,7 @@ WRAPPED: tuple[Callable[[bytes], bytes], ...] = (
     lambda inner: b"}" + _text("model") + _call(HARMLESS[0], b")") + b"s" + _text("opt")
     + _call(("argparse", "Namespace"), b")") + inner + b"bs.",
     lambda inner: b"}" + _text("blobs") + b"}" + _text("conv1_w") + inner + b"ss.",
+    lambda inner: b"}" + _text("w") + inner + b"s.",
 )  # fmt: skip
 
 
@@ -171,6 +174,7 @@ def _read_all(path: Path) -> None:
         import_released,
         read_slowfast,
         lambda path: named_tensors(path, read_torch(path), nested_in=("model",)),
+        _read_stored,
     )
     for read in readers:
         try:
@@ -187,6 +191,14 @@ def _read_all(path: Path) -> None:
         assert "features.pt" in str(error)
     else:
         assert rows.shape[1] == 8
+
+
+def _read_stored(path: Path) -> None:
+    with suppress(ValueError):
+        stored = find_tensors(path)
+        for tensor in stored.values():
+            tensor.read(path).tobytes()
+        read_tensors(path, stored, stored)
 
 
 @fuzz
@@ -227,12 +239,14 @@ def test_programs(folder: Path, program: bytes, where: int, archived: bool, pack
 def _released() -> dict[str, bytes]:
     weights = OrderedDict(x=torch.arange(6.0), y=torch.ones(2, 3).half())
     content = {"model": weights, "epoch": 3}
-    zipped, legacy = io.BytesIO(), io.BytesIO()
+    zipped, legacy, flat = io.BytesIO(), io.BytesIO(), io.BytesIO()
     torch.save(content, zipped)
+    torch.save(weights, flat)
     torch.save(content, legacy, _use_new_zipfile_serialization=False)
     blobs = {"blobs": {"conv1_w": np.ones((2, 3), np.float32), "lr": 0.1}}
     return {
         "zip": zipped.getvalue(),
+        "flat": flat.getvalue(),
         "legacy": legacy.getvalue(),
         "caffe2": pickle.dumps(blobs, protocol=2),
     }
@@ -287,8 +301,9 @@ def test_shapes_of_tensors(
         HARMLESS[1], b"(" + storage + b"tQ" + number(offset) + numbers(size) + numbers(stride) + b"\x89}t"
     )
     path = folder / "model_best.ckpt"
-    path.write_bytes(_archive(WRAPPED[1](tensor)))
-    _read_all(path)
+    for wrapped in (WRAPPED[1], WRAPPED[-1]):
+        path.write_bytes(_archive(wrapped(tensor)))
+        _read_all(path)
 
 
 def test_one_block_of_numbers_is_not_taken_a_thousand_times(tmp_path: Path, bounded: None) -> None:
