@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from extractors import decoder_log
 from extractors.errors import VideoError
 from extractors.frames import Geometry, is_elongated
+from extractors.signature import indexed_format
 from extractors.timeline import Timeline
 
 _BATCH = 64
@@ -52,11 +53,20 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
 def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threads: int = 0) -> Any:
     """Open a video, and check that decord counts its frames as its packets do.
 
+    Decord guesses the format of a file by itself and knows playlists, which make it open other files. So it is only
+    given what begins as the format that it was read as before.
+
     Raises:
-        VideoError: if decord cannot open it, or counts otherwise.
+        VideoError: if the file begins otherwise, or decord cannot open it or counts its frames otherwise.
     """
     import decord
 
+    try:
+        known = indexed_format(path) in timeline.formats
+    except OSError as error:
+        raise VideoError(path, f"cannot be read: {error.strerror}") from error
+    if not known:
+        raise VideoError(path, "it does not begin as files of its format do")
     decoder_log.set_level_of_decord()
     try:
         reader = decord.VideoReader(

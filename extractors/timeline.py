@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from extractors import decoder_log
 from extractors.errors import VideoError
+from extractors.signature import HEAD_BYTES, is_playlist
 
 # What FFmpeg may take a file for. Pictures, subtitles and text are no videos, and a playlist has FFmpeg try for ever to
 # fetch what it names.
@@ -45,6 +46,7 @@ class Timeline:
         trustworthy: whether the file gives each frame a timestamp of its own; if not, they are made from the rate.
         seek_fault: why decoding from a key frame may give other frames than expected; empty if it does not.
         has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).
+        formats: names that FFmpeg has for the format of the file.
         stream_count: video streams of the file that have frames to show over time; cover art does not count.
     """
 
@@ -58,7 +60,8 @@ class Timeline:
     trustworthy: bool
     seek_fault: str
     has_hidden_frames: bool
-    stream_count: int = 1
+    formats: frozenset[str]
+    stream_count: int
 
     @property
     def end_s(self) -> float:
@@ -85,11 +88,11 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
         the container, and the video stream that everything here reads: see `main_video_stream`.
 
     Raises:
-        VideoError: if the file is missing, is not a regular file, cannot be read, or holds no video.
+        VideoError: if the file is missing, is not a regular file, is a playlist, cannot be read, or holds no video.
     """
     import av
 
-    _check_regular_file(path)
+    _check_file(path)
     decoder_log.set_level_of_av()
     try:
         # With the protocol named, a colon in a file's name is not taken for one.
@@ -166,7 +169,7 @@ def read_timeline(path: Path) -> Timeline:
                 raise VideoError(path, f"damaged before its first frame ({_reason(error)})") from error
         time_base = float(stream.time_base or 0)
         start_s = _start_s(container, time_base)
-        formats = set(container.format.name.split(","))
+        formats = frozenset(container.format.name.split(","))
         average = float(stream.average_rate or stream.guessed_rate or 0)
         context = stream.codec_context
         width, height, codec = context.width, context.height, context.codec.canonical_name
@@ -196,6 +199,7 @@ def read_timeline(path: Path) -> Timeline:
         trustworthy=trustworthy,
         seek_fault=_seek_fault(formats, pts, keys, fresh),
         has_hidden_frames=hidden > 0 or bool(shown_s[0] < -1e-3),
+        formats=formats,
         stream_count=stream_count,
     )
     # A few damaged bytes can make a year of a second, and its clips would all be made.
@@ -207,7 +211,7 @@ def read_timeline(path: Path) -> Timeline:
     return timeline
 
 
-def _check_regular_file(path: Path) -> None:
+def _check_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -216,8 +220,11 @@ def _check_regular_file(path: Path) -> None:
         if not stat.S_ISREG(mode):
             raise VideoError(path, "is not a regular file")
         with path.open("rb") as file:
-            if not file.read(1):
-                raise VideoError(path, "is empty")
+            head = file.read(HEAD_BYTES)
+        if not head:
+            raise VideoError(path, "is empty")
+        if is_playlist(head):
+            raise VideoError(path, "is a playlist, not a video; name the files that it lists")
     except (OSError, ValueError) as error:
         raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -230,7 +237,7 @@ def _count_streams(container: Any) -> int:
     return sum(not mark & cover or bool(mark & Disposition.timed_thumbnails) for mark in marks)
 
 
-def _seek_fault(formats: set[str], pts: list[int], keys: list[bool], fresh: list[bool]) -> str:
+def _seek_fault(formats: frozenset[str], pts: list[int], keys: list[bool], fresh: list[bool]) -> str:
     """What speaks against seeking; `pts`, `keys` and `fresh` are in the order of decoding."""
     if not formats & _INDEXED:
         return "its format has no index to seek by"
