@@ -21,7 +21,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ from numpy.typing import NDArray
 
 from extractors.atomic import atomic_write, remove_leftovers, write_failure
 from extractors.base import FeatureSpec, TextFeatures
+from extractors.damage import Segment
+from extractors.damage import from_json as damage_from_json
 from extractors.errors import CacheError, VideoError
 from extractors.home import vtg_home
 from extractors.identity import file_identity
@@ -56,11 +58,14 @@ class CachedFeatures:
         features: (N, dim) float32, a row a clip. The values are those of the half precision on disk, so that
             the first query of a video and every later one see the same numbers.
         info: the video they were made from, at the path it was asked for by.
+        damaged_s: start and end in seconds of segments that are damaged, in order; features of what is seen there may
+            be wrong.
     """
 
     spec: FeatureSpec
     features: NDArray[np.float32]
     info: VideoInfo
+    damaged_s: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,9 +215,10 @@ class FeatureCache:
             video = {**record["video"]}
             video.pop("name")
             info = VideoInfo(path=Path(path), **video)
-        except (KeyError, TypeError):
+            damaged_s = damage_from_json(record.get("damaged_s", ()))  # earlier versions did not note it
+        except (KeyError, TypeError, ValueError):
             return None
-        return CachedFeatures(spec, features, info)
+        return CachedFeatures(spec, features, info, damaged_s)
 
     def store_video(
         self,
@@ -221,6 +227,7 @@ class FeatureCache:
         features: NDArray[np.floating[Any]],
         info: VideoInfo,
         *,
+        damaged_s: Sequence[Segment] = (),
         identity: str | None = None,
     ) -> CachedFeatures:
         """Keep the features of a video, in place of any that are there.
@@ -230,6 +237,7 @@ class FeatureCache:
             spec: what the features are.
             features: (N, dim), a row a clip.
             info: the video.
+            damaged_s: its damaged segments, start and end in seconds.
             identity: `video_identity(path)`, where it is known already.
 
         Returns:
@@ -245,10 +253,11 @@ class FeatureCache:
         identity = identity or video_identity(path)
         video = {**asdict(info), "name": Path(path).name}
         del video["path"]
+        origin = {"video": video, "damaged_s": [list(segment) for segment in damaged_s]}
         arrays = self._write(
-            self._video_entry(identity, spec), spec, identity, {"features": features}, {"video": video}
+            self._video_entry(identity, spec), spec, identity, {"features": features}, origin
         )
-        return CachedFeatures(spec, arrays["features"], info)
+        return CachedFeatures(spec, arrays["features"], info, tuple(damaged_s))
 
     def load_text(self, query: str, spec: FeatureSpec) -> TextFeatures | None:
         """Look up an encoded query; None if there is none that can be trusted.

@@ -18,15 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors import decord_reader, pyav_reader
+from extractors.damage import SEGMENT_S
 from extractors.decoder_log import Listener
 from extractors.errors import VideoError
 from extractors.frames import Geometry
 from extractors.timeline import Timeline
 
 Picture = NDArray[np.uint8]
-
-SEGMENT_S = 10.0
-"""How long the stretches are, at least, that are decoded anew."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,13 @@ class Listener:
         return self._heard
 
 
+def complain(text: str) -> None:
+    """Note what a decoder reported by its return value: not every one of them logs it as well."""
+    if _kept is not None:
+        with suppress(OSError):
+            os.write(_kept.fileno(), text.encode() + b"\n")
+
+
 def set_level_of_av() -> None:
     """Have PyAV's FFmpeg say of errors what is kept, and nothing otherwise."""
     import av.logging

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
+from extractors.damage import Segment
 from extractors.errors import VideoError
 from extractors.pending import OverlappingEncoder, PendingRows, ReadyRows
 from extractors.prefetch import Opened
@@ -40,7 +41,7 @@ class Encoding:
             for encoder, count in zip(opened.encoders, opened.clip_counts, strict=True)
         }
         self.ended = False
-        self.damaged_s: tuple[tuple[float, float], ...] = ()
+        self.damaged_s: tuple[Segment, ...] = ()
         self.error: VideoError | None = None
         self.path = path
         self.encoders = opened.encoders
@@ -86,6 +87,7 @@ class Encoding:
                     encoder.spec,
                     self._rows[encoder.spec.name].array,
                     self.info,
+                    damaged_s=self.damaged_s,
                     identity=self._identity,
                 )
                 for encoder in self.encoders

@@ -14,6 +14,7 @@ from typing import Literal
 
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
+from extractors.damage import Segment, merge
 from extractors.encoding import Batches, Encoding
 from extractors.errors import UsageError, VideoError
 from extractors.prefetch import DecodeAhead, Ended, Failed, Found, Message, Opened, Waiting
@@ -72,8 +73,8 @@ class VideoResult:
         reason: why it failed; empty otherwise.
         seconds: wall time since the video before it was done with.
         duration_s: length of the video; 0 if it could not be opened.
-        damaged_s: start and end in seconds of segments that were extracted though they are damaged, in order; the
-            features of what is seen there may be wrong. Known only where a process does nothing but decode.
+        damaged_s: start and end in seconds of damaged segments, in order; features of what is seen there may be wrong.
+            Known only of videos that were decoded in a subprocess.
     """
 
     path: Path
@@ -81,7 +82,7 @@ class VideoResult:
     reason: str
     seconds: float
     duration_s: float
-    damaged_s: tuple[tuple[float, float], ...] = ()
+    damaged_s: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -446,7 +447,7 @@ class _Work:
             reason="" if error is None else error.reason,
             seconds=now_s - self._start_s,
             duration_s=infos[0].duration_s if infos else 0.0,
-            damaged_s=video.damaged_s if video and status == "extracted" else (),
+            damaged_s=merge(segment for entry in features.values() for segment in entry.damaged_s),
         )
         self._start_s = now_s
         return Outcome(index, result, features, error)

@@ -17,6 +17,7 @@ from types import TracebackType
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, Claim, FeatureCache, video_identity
 from extractors.clips import Sampling
+from extractors.damage import Segment
 from extractors.errors import VideoError
 from extractors.isolation import DecodeProcess, IsolatedReader
 from extractors.video import ClipChunk, ClipReader, Decoder, VideoInfo
@@ -74,7 +75,7 @@ class Ended:
     """
 
     index: int
-    damaged_s: tuple[tuple[float, float], ...]
+    damaged_s: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors import decoder_log
 from extractors.errors import VideoError
 from extractors.frames import Geometry, centre_part, is_elongated
 from extractors.timeline import Timeline, open_container
@@ -127,9 +128,11 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
         except av.error.EOFError:
             return
         except av.error.InvalidDataError:
+            decoder_log.complain("a packet cannot be decoded")
             continue  # a damaged packet costs its own frames only
         except av.error.FFmpegError:
-            return  # a file that breaks off: what came before it counts
+            decoder_log.complain("the stream breaks off")
+            return  # what came before it counts
 
 
 def _picture(frame: Any, geometry: Geometry) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from extractors.base import FRAME_SIZE
 from extractors.clips import Sampling, frame_indices, sample_times
+from extractors.damage import merge
 from extractors.errors import VideoError
 
 Decoder = Literal["auto", "decord", "pyav"]
@@ -178,6 +179,7 @@ class ClipReader:
                 frames=np.stack([held[int(index)] for index in needed]),
                 rows=tuple(np.searchsorted(needed, indices) for indices in clips),
             )
+        next(frames, None)  # damage in the last segment is noted after its last frame
 
     @property
     def damaged_s(self) -> tuple[tuple[float, float], ...]:
@@ -185,7 +187,7 @@ class ClipReader:
 
         Their frames are what the decoder made of them. Heard of only where a process does nothing but decode.
         """
-        return tuple(self._damaged_s)
+        return merge(self._damaged_s)
 
     def close(self) -> None:
         """Let go of the file; iterating afterwards starts anew."""
@@ -223,16 +225,12 @@ class ClipReader:
         from extractors import concealment
 
         self._damaged_s.clear()
-        source = concealment.Source(self._path, self._timeline, self._geometry, self._add_damage)
+        source = concealment.Source(self._path, self._timeline, self._geometry, self._note_damage)
         if self._decord is None:
             return concealment.read_with_pyav(source, wanted, num_threads=self._num_threads)
         return concealment.read_with_decord(source, self._decord, wanted, alone=self._decoder == "decord")
 
-    def _add_damage(self, start_s: float, end_s: float) -> None:
-        from extractors.concealment import SEGMENT_S
-
-        if self._damaged_s and start_s - self._damaged_s[-1][1] < SEGMENT_S:
-            start_s = self._damaged_s.pop()[0]
+    def _note_damage(self, start_s: float, end_s: float) -> None:
         self._damaged_s.append((start_s, end_s))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.base import TextFeatures
+from extractors.damage import Segment
 
 Answer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 """Moments (K, 3) as start in seconds, end in seconds, score, best first; and saliency (N,)."""
@@ -24,11 +25,13 @@ class EncodedVideo:
         path: the file.
         duration_s: its length in seconds.
         features: by name, (N, dim) float32, a row a clip.
+        damaged_s: start and end in seconds of damaged segments, in order; the rows there may be wrong.
     """
 
     path: Path
     duration_s: float
     features: Mapping[str, NDArray[np.float32]]
+    damaged_s: tuple[Segment, ...] = ()
 
 
 class GroundingModel(Protocol):

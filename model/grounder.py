@@ -10,6 +10,7 @@ import numpy as np
 
 from extractors.base import EncoderOptions, TextEncoder, VideoEncoder
 from extractors.cache import FeatureCache
+from extractors.damage import merge
 from extractors.errors import UsageError, WeightsInvalid
 from extractors.pipeline import Event, encode_video
 from extractors.queries import encode_queries, pooled_phrases
@@ -161,7 +162,10 @@ class Grounder:
         cached = encode_video(path, self._video_encoders, self._cache, on_event=self._on_event)
         info = next(iter(cached.values())).info
         return EncodedVideo(
-            Path(path), info.duration_s, {name: entry.features for name, entry in cached.items()}
+            Path(path),
+            info.duration_s,
+            {name: entry.features for name, entry in cached.items()},
+            merge(segment for entry in cached.values() for segment in entry.damaged_s),
         )
 
     def ground(
@@ -239,6 +243,7 @@ class Grounder:
             moments=moments[moments[:, 2] >= threshold],
             saliency=saliency,
             clip_length_s=self._model.clip_length_s,
+            damaged_s=video.damaged_s,
         )
 
 

@@ -76,6 +76,20 @@ def damaged_in_the_middle(folder: Path) -> tuple[Path, Path]:
     return whole, damaged
 
 
+def undecodable_packet(folder: Path, frame: int) -> Path:
+    """Render a video of 5 s, 50 frames, one of which no decoder takes."""
+    import av
+
+    path = render(folder / "undecodable.mp4", frames=50, fps=10, width=160, height=128, gop=10)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        (position,) = (packet.pos for packet in packets if round(packet.pts * packet.time_base * 10) == frame)
+    content = bytearray(path.read_bytes())
+    content[position : position + 4] = b"\xff\xff\xff\xff"  # the length of its first unit
+    path.write_bytes(content)
+    return path
+
+
 def _plain(video: bytes) -> dict[str, bytes]:
     rng = random.Random(1)
     box: Callable[[bytes, int], bytes] = lambda kind, size: struct.pack(">I", size) + kind  # noqa: E731

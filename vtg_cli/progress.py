@@ -128,16 +128,16 @@ class ExtractionProgress(Display):
         if event.status == "extracted":
             self._done_s[event.path] = event.duration_s
             detail(f"{event.path}: extracted in {span(event.seconds)}")
-            if event.damaged_s:
-                note(f"{event.path}: {damage(event.damaged_s)}")
         elif event.status == "cached":
             detail(f"{event.path}: nothing missing")
         elif self._report_failures:
             error_line(event.reason if str(event.path) in event.reason else f"{event.path}: {event.reason}")
+        if event.damaged_s:
+            note(f"{event.path}: {damage(event.damaged_s)}")
 
 
 def damage(segments_s: Sequence[tuple[float, float]]) -> str:
-    """What to say of a video with damaged segments, start and end in seconds, one at least."""
+    """How a message describes damaged segments, start and end in seconds; there is at least one."""
     places = ", ".join(f"{start_s:.0f} to {end_s:.0f} s" for start_s, end_s in segments_s[:3])
     more = f" and {len(segments_s) - 3} more" if len(segments_s) > 3 else ""
     return f"damaged somewhere in {places}{more}; what is found there is uncertain"

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -118,6 +119,15 @@ def test_nothing_comes_from_elsewhere(video, tmp_path):
     # What the policy would stop must not be there in the first place.
     assert not [key for _, attributes, _ in page.elements for key in attributes if key.startswith("on")]
     assert not [key for _, attributes, _ in page.elements for key in attributes if key == "style"]
+
+
+def test_damage_is_told(video, tmp_path):
+    def told(result: GroundingResult) -> list[str]:
+        return [text for _, text in report([result], tmp_path).all("p") if "damaged" in text]
+
+    damaged = replace(answer(video), damaged_s=((1.2, 4.0),))
+    assert told(answer(video)) == []
+    assert told(damaged) == ["This video is damaged somewhere in 1 to 4 s; what is found there is uncertain."]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -20,6 +20,7 @@ from extractors.base import FeatureSpec, TextFeatures
 from extractors.cache import FeatureCache, default_root
 from extractors.errors import CacheError, VideoError
 from extractors.identity import file_identity
+from extractors.sealed import seal, unseal
 from extractors.video import VideoInfo
 
 REPO = Path(__file__).resolve().parents[2]
@@ -88,6 +89,33 @@ def test_features_come_back_in_half_precision_with_the_video_they_are_of(
     np.testing.assert_array_equal(stored.features, loaded.features)
     assert loaded.spec == SPEC
     assert loaded.info == _info(video)
+
+
+def test_damage_is_part_of_an_entry(cache: FeatureCache, video: Path) -> None:
+    damaged_s = ((0.5, 11.25), (30.0, 40.1))
+    stored = cache.store_video(video, SPEC, FEATURES, _info(video), damaged_s=damaged_s)
+    loaded = cache.load_video(video, SPEC)
+    assert loaded is not None
+    assert stored.damaged_s == loaded.damaged_s == damaged_s
+
+
+@pytest.mark.parametrize(
+    ("damaged_s", "valid"),
+    [(None, True), ([], True), ([[1, 2]], True), ([[1]], False), (3, False), ([[0, float("inf")]], False)],
+    ids=str,
+)
+def test_what_an_entry_says_of_damage_is_checked(
+    cache: FeatureCache, video: Path, damaged_s: object, valid: bool
+) -> None:
+    """Entries of earlier versions say nothing of it, and are as good."""
+    entry = _store(cache, video)
+    found = unseal(entry.read_bytes())
+    assert found is not None
+    arrays, record = found
+    del record["damaged_s"]
+    with entry.open("wb") as file:
+        seal(file, arrays, record if damaged_s is None else {**record, "damaged_s": damaged_s})
+    assert (cache.load_video(video, SPEC) is not None) == valid
 
 
 def test_an_entry_is_a_published_feature_file(cache: FeatureCache, video: Path) -> None:

@@ -24,7 +24,7 @@ from extractors.pipeline import extract_features
 from extractors.video import ClipReader, Decoder
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 from tests.extractors.rendering import render
-from tests.hostile import damaged_in_the_middle, mutate
+from tests.hostile import damaged_in_the_middle, mutate, undecodable_packet
 
 INFO = {
     "kind": "opened",
@@ -107,13 +107,57 @@ def test_where_a_video_is_damaged_is_told(tmp_path: Path, decoder: Decoder) -> N
     assert end_s - start_s < 12
 
 
-def test_what_was_damaged_is_extracted_and_told_of(tmp_path: Path, cache_root: Path) -> None:
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+@pytest.mark.parametrize("frame", [20, 47])
+def test_an_undecodable_packet_is_damage(tmp_path: Path, decoder: Decoder, frame: int) -> None:
+    path = undecodable_packet(tmp_path, frame)
+    with (
+        DecodeProcess() as process,
+        process.open(path, [Sampling("center_frame", 0.2)], decoder=decoder) as reader,
+    ):
+        list(reader)
+    ((start_s, end_s),) = reader.damaged_s
+    assert start_s <= frame / 10 <= end_s
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])  # with key frames to seek to, and without
+def test_damage_near_the_end_is_told(tmp_path: Path, suffix: str) -> None:
+    path = render(tmp_path / f"whole{suffix}", frames=60, fps=10, width=160, height=128, gop=10)
+    content = bytearray(path.read_bytes())
+    place = len(content) * 8 // 10 // 188 * 188 + 20  # within a packet of a transport stream
+    content[place : place + 150] = random.Random(0).randbytes(150)
+    path.write_bytes(content)
+    with (
+        DecodeProcess() as process,
+        process.open(path, [Sampling("center_frame", 0.5)], decoder="pyav") as reader,
+    ):
+        list(reader)
+    assert len(reader.damaged_s) == 1
+
+
+def test_damage_is_kept_with_the_features(tmp_path: Path, cache_root: Path) -> None:
     path, damaged = damaged_in_the_middle(tmp_path)
     cache = FeatureCache(cache_root)
-    for again, statuses in (False, ["extracted"] * 2), (True, ["cached"] * 2):
+    told = []
+    for status in ("extracted", "cached"):
         report = extract_features([path, damaged], [IndexEncoder()], cache, stall_s=60.0)
-        assert [result.status for result in report.results] == statuses
-        assert [bool(result.damaged_s) for result in report.results] == [False, not again]
+        assert [result.status for result in report.results] == [status] * 2
+        told.append([result.damaged_s for result in report.results])
+    assert told[0] == told[1]
+    assert [len(segments) for segments in told[0]] == [0, 1]
+
+
+def test_damage_of_all_features_is_told_as_one(tmp_path: Path, cache_root: Path) -> None:
+    """Features are made one after the other, and each looks at other frames."""
+    _, damaged = damaged_in_the_middle(tmp_path)
+    cache = FeatureCache(cache_root)
+    centre, motion = IndexEncoder(), IndexEncoder("motion", kind="slowfast")
+    extract_features([damaged], [centre], cache, stall_s=60.0)
+    report = extract_features([damaged], [centre, motion], cache, stall_s=60.0)
+    ((start_s, end_s),) = report.results[0].damaged_s
+    assert start_s <= 15 <= end_s
+    entries = [cache.load_video(damaged, encoder.spec) for encoder in (centre, motion)]
+    assert all(entry is not None and len(entry.damaged_s) == 1 for entry in entries)
 
 
 def test_a_damaged_video_is_read_anew_without_a_frame_twice_or_missing(tmp_path: Path) -> None:

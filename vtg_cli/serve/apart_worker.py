@@ -82,6 +82,7 @@ def export(results: Sequence[Mapping[str, Any]], form: str, path: str, name: str
                 "features": tuple(fields["features"]),
                 "moments": tuple(Moment(**moment) for moment in fields["moments"]),
                 "saliency": Saliency(**fields["saliency"]),
+                "damaged_s": tuple(map(tuple, fields["damaged_s"])),
             }
         )
         for fields in results

@@ -100,6 +100,7 @@ class ResultBody(BaseModel):
     duration_s: float
     moments: list[MomentBody]
     saliency: SaliencyBody
+    damaged_s: list[tuple[float, float]]
 
 
 class JobSummary(BaseModel):

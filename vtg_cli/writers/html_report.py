@@ -23,6 +23,7 @@ from urllib.parse import quote
 from extractors.errors import UsageError, VtgError
 from model.moments import to_document
 from vtg_cli.curve import COLOURS, evenly_spaced, lanes, peak, score_range, time_ticks
+from vtg_cli.progress import damage
 from vtg_cli.timecode import timecode
 from vtg_cli.writers import one_line
 
@@ -144,6 +145,7 @@ def _page(
         "summary": _text(
             f"{timecode(first.duration_s)} · {first.model} on {' + '.join(first.features)} features"
         ),
+        "damage": f"\n<p>{_text(f'This video is {damage(first.damaged_s)}.')}</p>" if first.damaged_s else "",
         "source": f' src="{escape(source)}"' if source else f' data-type="{kind}"',
         "trouble": _text(trouble),
         "duration": f"{first.duration_s:.3f}",
