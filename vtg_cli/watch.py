@@ -115,6 +115,11 @@ class Arrivals:
         self._done[arrival.path] = arrival.state
         self._waiting.pop(arrival.path, None)
 
+    def forget(self, path: Path) -> None:
+        """Hand a file out again if it comes back, even as it was."""
+        self._done.pop(path, None)
+        self._waiting.pop(path, None)
+
     def next_look_s(self, now_s: float) -> float:
         """Seconds until a file may have settled, as far as is known now; infinite if none is waiting."""
         left_s = (
@@ -132,7 +137,7 @@ def arriving(folder: Path, arrivals: Arrivals) -> Iterator[Arrival]:
         folder: where videos arrive. If it is not there for a while, it is waited for.
         arrivals: what is known of its files.
     """
-    bell = _Bell(folder)
+    bell = Bell(folder)
     while True:
         # A look for each: while one is read, others change.
         now_s = time.monotonic()
@@ -172,14 +177,14 @@ def is_temporary(name: str) -> bool:
     return name.startswith((".", "~")) or not _TEMPORARY_WORDS.isdisjoint(words)
 
 
-class _Bell:
-    """Rings when something happens in a folder, and often enough where it cannot be told."""
+class Bell:
+    """Rings when something happens in one of the folders, and often enough where it cannot be told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, *folders: Path) -> None:
         import watchfiles
 
         self._changes = watchfiles.watch(
-            folder,
+            *folders,
             watch_filter=None,
             debounce=200,
             rust_timeout=200,

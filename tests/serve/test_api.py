@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
@@ -554,32 +555,39 @@ def test_what_has_gone_from_a_folder_can_be_uploaded(tmp_path):
 
 
 @pytest.mark.slow
-def test_files_that_go_or_change_fail_their_job_alone(tmp_path, cache):
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_files_that_go_or_change_fail_their_job_alone(tmp_path, cache, long_video):
     folder = tmp_path / "videos"
     folder.mkdir()
-    for name in ("gone.mp4", "cut.mp4", "linked.mp4", "sound.mp4"):
+    shutil.copy(long_video, folder / "long.mp4")
+    names = ("gone.mp4", "cut.mp4", "linked.mp4", "pipe.mp4", "sound.mp4")
+    for name in names:
         (folder / name).write_bytes(other_video(len(name) * 1000 + ord(name[0])))
     with serving(folder, home=tmp_path / "home", cache=cache) as server, server.client() as client:
         videos = {video["name"]: video["id"] for video in client.get("/api/videos").json()["videos"]}
-        (folder / "gone.mp4").unlink()
+        # They wait behind a long one while their files change.
+        first = server.start_job(client, videos["long.mp4"], "a cat").json()["id"]
+        jobs = {name: server.start_job(client, videos[name], "a cat").json()["id"] for name in names}
+        for name in ("gone.mp4", "linked.mp4", "pipe.mp4"):
+            (folder / name).unlink()
         (folder / "cut.mp4").write_bytes(EXAMPLE.read_bytes()[:2000])
-        (folder / "linked.mp4").unlink()
         (tmp_path / "outside.mp4").write_bytes(other_video(7))
         (folder / "linked.mp4").symlink_to(tmp_path / "outside.mp4")
-        for name in ("gone.mp4", "cut.mp4"):
-            job = server.finished(client, server.start_job(client, videos[name], "a cat").json()["id"])
-            assert job["state"] == "failed"
-            assert job["error"].startswith(f"{name}: ")
-            assert str(tmp_path) not in job["error"]
+        os.mkfifo(folder / "pipe.mp4")
+        assert client.get(f"/api/jobs/{jobs['gone.mp4']}").json()["state"] == "queued"
+        client.post(f"/api/jobs/{first}/cancel")
+        ended = {name: server.finished(client, job) for name, job in jobs.items()}
+        for name in names[:-1]:
+            assert ended[name]["state"] == "failed"
+            assert ended[name]["error"].startswith(f"{name}: ")
+            assert str(tmp_path) not in ended[name]["error"]
+        for name in ("linked.mp4", "pipe.mp4"):
+            assert "something else is in its place" in ended[name]["error"]
         for part in ("file", "thumbnail"):
-            assert client.get(f"/api/videos/{videos['gone.mp4']}/{part}").status_code == 404
-            assert client.get(f"/api/videos/{videos['linked.mp4']}/{part}").status_code == 404
-        assert client.get(f"/api/videos/{videos['cut.mp4']}/thumbnail").status_code == 422
-        linked = server.finished(client, server.start_job(client, videos["linked.mp4"], "a cat").json()["id"])
-        assert linked["state"] == "failed"
-        assert "something else is in its place" in linked["error"]
-        job = server.finished(client, server.start_job(client, videos["sound.mp4"], "a cat").json()["id"])
-        assert job["state"] == "done", job
+            for name in ("gone.mp4", "linked.mp4", "pipe.mp4"):
+                assert client.get(f"/api/videos/{videos[name]}/{part}").status_code == 404
+        assert client.get(f"/api/videos/{videos['cut.mp4']}/thumbnail").status_code in (404, 422)
+        assert ended["sound.mp4"]["state"] == "done"
         assert "Traceback" not in server.said
 
 
@@ -659,8 +667,6 @@ def test_a_pipe_in_place_of_a_video_holds_nobody_up(tmp_path):
             )
         assert {answer.status_code for answer in answers} == {404}
         assert client.get(f"/api/videos/{videos['video.mp4']}/file", timeout=5).status_code == 200
-        job = server.finished(client, server.start_job(client, videos["pipe.mp4"], "a cat").json()["id"])
-        assert job["state"] == "failed"
 
 
 @pytest.mark.slow
@@ -757,3 +763,54 @@ def test_a_model_that_gives_no_numbers_fails_its_job(tmp_path, cache):
         job = server.finished(client, server.start_job(client, video["id"], "a cat").json()["id"])
         assert job["state"] == "failed"
         assert "not a number" in job["error"]
+
+
+def test_what_comes_and_goes_in_a_folder_is_followed(tmp_path):
+    folder, single = tmp_path / "videos", tmp_path / "single.mp4"
+    folder.mkdir()
+    (folder / "first.mp4").write_bytes(other_video(1))
+    single.write_bytes(other_video(2))
+    with serving(folder, single, home=tmp_path / "home") as server, server.client() as client:
+
+        def offered() -> dict[str, str]:
+            return {video["name"]: video["id"] for video in client.get("/api/videos").json()["videos"]}
+
+        def until(*names: str) -> dict[str, str]:
+            return wait_for(lambda: set(now := offered()) == set(names) and now, 15)
+
+        start = until("first.mp4", "single.mp4")
+        answer = client.get("/api/videos")
+        known = {"If-None-Match": answer.headers["etag"]}
+        assert client.get("/api/videos", headers=known).status_code == 304
+
+        # A copy that takes its time is offered once it is whole.
+        (folder / "trip").mkdir()
+        content = other_video(3)
+        with (folder / "trip" / "slow.mp4").open("wb") as copy:
+            for part in (content[:300_000], content[300_000:600_000], content[600_000:]):
+                copy.write(part)
+                copy.flush()
+                time.sleep(0.5)
+        (folder / "notes.mp4").write_text("no video")
+        now = until("first.mp4", "single.mp4", "slow.mp4")
+        assert start.items() <= now.items()
+        assert client.get(f"/api/videos/{now['slow.mp4']}/file").content == content
+        changed = client.get("/api/videos", headers=known)
+        assert changed.status_code == 200
+        assert changed.headers["etag"] != known["If-None-Match"]
+
+        (folder / "trip" / "slow.mp4").unlink()
+        single.rename(tmp_path / "elsewhere.mp4")
+        until("first.mp4")
+        (tmp_path / "elsewhere.mp4").rename(single)
+        assert until("first.mp4", "single.mp4") == start
+        # Another content under the same name is another video.
+        (folder / "first.mp4").write_bytes(other_video(4))
+        wait_for(lambda: offered()["first.mp4"] != start["first.mp4"], 15)
+        assert client.get(f"/api/videos/{start['first.mp4']}").status_code == 404
+        (folder / "first.mp4").unlink()
+        (folder / "first.mp4").symlink_to(single)
+        until("single.mp4")
+        assert server.said.count("notes.mp4: left out") == 1
+        assert "first.mp4: left out: it is a link" in server.said
+        assert "Traceback" not in server.said

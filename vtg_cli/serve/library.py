@@ -1,8 +1,7 @@
 """The videos that are offered: those of the user's folders, which are only read, and those that were uploaded.
 
-A request names a video by its id, and ids are looked up in a dictionary: nothing in a request becomes a path. Folders
-are read once, at the start. An upload is two files of the library's folder, both named by its id: the video, and a
-record of what it is called and holds.
+A request names a video by its id, and ids are looked up in a dictionary: nothing in a request becomes a path. An upload
+is two files of the library's folder, both named by its id: the video, and a record of what it is called and holds.
 """
 
 from __future__ import annotations
@@ -113,6 +112,9 @@ class Library:
         self.intake = ThreadPoolExecutor(1, "vtg-intake")
         self._lock = threading.Lock()
         self._videos: dict[str, Video] = {}
+        self._served: dict[Path, str] = {}
+        self._revision = 0
+        self._run = secrets.token_hex(4)
         self._hold = FileLock(folder / upload_folder.LOCK)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,6 +138,11 @@ class Library:
         """All of them, in order of name."""
         with self._lock:
             return sorted(self._videos.values(), key=lambda video: (video.name, video.id))
+
+    @property
+    def revision(self) -> str:
+        """A name of the library as it is now: another one after each change, and in each run of the server."""
+        return f"{self._run}-{self._revision}"
 
     def get(self, video_id: str) -> Video:
         """Look a video up.
@@ -171,11 +178,27 @@ class Library:
         Raises:
             VideoError: if it is not a video that can be read.
         """
-        video_id = hashlib.blake2b(os.fsencode(path), digest_size=ID_BYTES).hexdigest()
-        video = self._examine(path, video_id, display_name(path.name), uploaded=False)
+        video = self._examine(path, "", display_name(path.name), uploaded=False)
+        # What changes is another video: its pictures, and the searches in it, are not those of the one before.
+        name = os.fsencode(path) + b"\0" + video.identity.encode()
+        video = replace(video, id=hashlib.blake2b(name, digest_size=ID_BYTES).hexdigest())
         with self._lock:
-            self._videos[video_id] = video
+            if self._videos.get(video.id) != video:
+                self._drop_served(path)
+                self._videos[video.id] = video
+                self._served[path] = video.id
+                self._revision += 1
         return video
+
+    def drop_served(self, path: Path) -> None:
+        """Offer a file of the user's no longer, if it was offered."""
+        with self._lock:
+            if self._drop_served(path):
+                self._revision += 1
+
+    def _drop_served(self, path: Path) -> bool:
+        video_id = self._served.pop(path, None)
+        return video_id is not None and self._videos.pop(video_id, None) is not None
 
     def adopt(self, temporary: Path, name: str) -> tuple[Video, bool]:
         """Take a file of the library's folder in as an upload.
@@ -205,6 +228,7 @@ class Library:
             self._write_record(video)
             temporary.replace(video.path)
             self._videos[video_id] = video
+            self._revision += 1
         return video, True
 
     def delete(self, video_id: str) -> None:
@@ -222,6 +246,7 @@ class Library:
             video.path.unlink(missing_ok=True)
             self._record(video_id).unlink(missing_ok=True)
             self._videos.pop(video_id, None)
+            self._revision += 1
 
     def restore(self) -> list[str]:
         """Find the uploads of earlier runs, and sweep records without a video; before anything is uploaded.

@@ -27,11 +27,19 @@ def video_routes(services: Services) -> APIRouter:
     library = services.library
     not_found = error_reply(404, "There is no such video.")
 
-    @routes.get(UPLOADS)
-    async def list_videos() -> schemas.VideosBody:
-        """The library."""
+    @routes.get(
+        UPLOADS,
+        response_model=schemas.VideosBody,
+        responses={304: {"description": "It is as it was: `If-None-Match` names it as it is."}},
+    )
+    async def list_videos(request: Request) -> Response:
+        """The library; its `ETag` changes with it."""
         scanning = not services.scanned.is_set()
-        return schemas.VideosBody(videos=[_body(video) for video in library.videos()], scanning=scanning)
+        headers = {"etag": f'"{library.revision}{"+" if scanning else ""}"'}
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(status_code=304, headers=headers)
+        body = schemas.VideosBody(videos=[_body(video) for video in library.videos()], scanning=scanning)
+        return JSONResponse(body.model_dump(), headers=headers)
 
     @routes.post(
         UPLOADS,

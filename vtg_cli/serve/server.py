@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,16 @@ from types import FrameType
 
 import uvicorn
 
-from extractors.errors import UsageError, VideoError
+from extractors.errors import UsageError
 from extractors.home import vtg_home
-from vtg_cli.console import counted, detail, note, out, verbosity
+from vtg_cli.console import counted, note, out, verbosity
 from vtg_cli.serve.addresses import is_loopback, page_address, reached_at
 from vtg_cli.serve.apart import Apart
 from vtg_cli.serve.app import create_app
 from vtg_cli.serve.connections import Connection
 from vtg_cli.serve.entrance import choose_token
-from vtg_cli.serve.folders import find_served
+from vtg_cli.serve.folder_watch import FolderWatch
+from vtg_cli.serve.folders import Folders
 from vtg_cli.serve.grounding import GroundingWork, ModelChoice
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library import Library
@@ -67,15 +67,15 @@ def run(settings: Settings, choice: ModelChoice) -> None:
     """
     token = choose_token(settings.token, settings.token_file, settings.host)
     folder = default_library() if settings.library is None else settings.library
-    paths, notes = find_served(settings.paths, folder.resolve())
+    folders = Folders(settings.paths, folder.resolve())
     with _listen(settings.host, settings.port) as listening:
-        uploads, folders = Apart(), Apart()
-        library = Library(folder, uploads=uploads, folders=folders)
+        probers = {"uploads": Apart(), "folders": Apart()}
+        library = Library(folder, **probers)
         services = Services(
             library=library,
             jobs=Jobs(GroundingWork(choice)),
             apart=Apart(),
-            probers=(uploads, folders),
+            probers=tuple(probers.values()),
             most_upload_bytes=settings.max_upload_bytes,
             host=settings.host,
             port=listening.getsockname()[1],
@@ -83,9 +83,11 @@ def run(settings: Settings, choice: ModelChoice) -> None:
             tells_paths=is_loopback(settings.host) and token is None,
         )
         try:
-            for sentence in (*notes, *library.restore()):
+            for sentence in library.restore():
                 note(sentence)
-            threading.Thread(target=_scan, args=(services, paths), name="vtg-scan", daemon=True).start()
+            threading.Thread(
+                target=FolderWatch(folders, services).run, name="vtg-folders", daemon=True
+            ).start()
             services.scanned.wait(_FIRST_LOOK_S)
             _announce(settings, listening, services)
             _Server(services).run([listening])
@@ -154,23 +156,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--port {port}: cannot be had on {host} ({error.strerror or error}); is another vtg serve running? "
             "Give --port another number, or 0 for any"
         ) from error
-
-
-def _scan(services: Services, paths: Sequence[Path]) -> None:
-    """Look at every video; those found so far are on offer meanwhile."""
-    try:
-        for path in paths:
-            try:
-                services.library.add_served(path)
-            except (VideoError, OSError) as error:
-                if services.stopping:
-                    return
-                reason = error.reason if isinstance(error, VideoError) else error.strerror
-                note(f"{path}: left out: {reason}")
-            else:
-                detail(f"{path}: on offer")
-    finally:
-        services.scanned.set()
 
 
 def _announce(settings: Settings, listening: socket.socket, services: Services) -> None:

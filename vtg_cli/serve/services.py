@@ -26,7 +26,7 @@ class Services:
         host, port: the address that is listened on.
         token: what visitors have to know, if anything.
         tells_paths: whether timelines may say where videos lie on this machine: if only this machine asks.
-        scanned: set once every folder has been read.
+        scanned: set once every folder has been read for the first time.
         streams: what wakes the event streams that are open.
         stopping: whether the server is about to stop.
     """
