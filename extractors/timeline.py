@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from extractors import decoder_log
 from extractors.errors import VideoError
+from extractors.mp4_samples import claimed_samples
 from extractors.signature import HEAD_BYTES, is_playlist
 
 # What FFmpeg may take a file for. Pictures, subtitles and text are no videos, and a playlist has FFmpeg try for ever to
@@ -26,10 +28,19 @@ _FORMATS = (
 # Formats with an index that decord finds its way by.
 _INDEXED = frozenset({"mov", "matroska", "avi"})
 _IDR = 5
+_NOT_WHOLE = "it is damaged or mostly empty"
 
 # A still picture under a day of sound is a video; beyond it, frames have to follow each other.
 _LONG_S = 24 * 3600.0
 _LONGEST_FRAME_S = 600.0
+
+# A day of 60 frames a second has 5.2 million. Samples are those of all tracks.
+_MOST_FRAMES = 6_000_000
+_MOST_SAMPLES = 20_000_000
+_TOO_MANY_FRAMES = f"has more than {_MOST_FRAMES:,} frames; cut it into parts"
+_PATIENCE_S = (
+    30.0  # for one packet: FFmpeg goes through whatever lies between two of them, be it 200 GB of zeros
+)
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,13 @@ class Timeline:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
+def open_container(path: Path, *, patience_s: float | None = None) -> Iterator[tuple[Any, Any]]:
     """Open a video file with PyAV.
+
+    Args:
+        path: the file.
+        patience_s: how long FFmpeg may look for the streams, and then for each packet; reading a packet raises PyAV's
+            `ExitError` after that. None lets it take whatever time it needs.
 
     Yields:
         the container, and the video stream that everything here reads: see `main_video_stream`.
@@ -99,7 +115,14 @@ def open_container(path: Path) -> Iterator[tuple[Any, Any]]:
         options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
         # Titles and names of chapters are in whatever encoding, and not asked for; from 19 on PyAV takes them all.
         lenient = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
-        container = av.open(f"file:{os.path.abspath(path)}", options=options, **lenient)  # noqa: PTH100
+        container = av.open(
+            f"file:{os.path.abspath(path)}",  # noqa: PTH100
+            options=options,
+            timeout=patience_s,
+            **lenient,
+        )
+    except av.error.ExitError as error:
+        raise VideoError(path, f"no video was found in it within {patience_s:g} s; {_NOT_WHOLE}") from error
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
         raise VideoError(path, f"not a video that can be read ({_reason(error)})") from error
     with container:
@@ -143,30 +166,12 @@ def read_timeline(path: Path) -> Timeline:
 
     Raises:
         VideoError: as `open_container`, and if the stream holds no frames, or none of any size, or hardly any for
-            what it says to last.
+            what it says to last, or if the file claims or holds more than there is room for, or has a gap that takes
+            too long to search through.
     """
-    import av
-
-    pts: list[int] = []
-    keys: list[bool] = []
-    fresh: list[bool] = []
-    hidden = without = 0
-    with open_container(path) as (container, stream):
-        try:
-            for packet in container.demux(stream):
-                if packet.size == 0:
-                    continue
-                if packet.is_discard:
-                    hidden += 1
-                elif packet.pts is None:
-                    without += 1
-                else:
-                    pts.append(packet.pts)
-                    keys.append(packet.is_keyframe)
-                    fresh.append(packet.is_keyframe and _starts_afresh(packet, stream))
-        except av.error.FFmpegError as error:
-            if not pts and not without:
-                raise VideoError(path, f"damaged before its first frame ({_reason(error)})") from error
+    _check_samples(path)
+    with open_container(path, patience_s=_PATIENCE_S) as (container, stream):
+        packets = _read_packets(path, container, stream)
         time_base = float(stream.time_base or 0)
         start_s = _start_s(container, time_base)
         formats = frozenset(container.format.name.split(","))
@@ -174,31 +179,32 @@ def read_timeline(path: Path) -> Timeline:
         context = stream.codec_context
         width, height, codec = context.width, context.height, context.codec.canonical_name
         stream_count = _count_streams(container)
-    if not pts and not without:
+    if not packets.count:
         raise VideoError(path, "its video stream holds no frames")
     if not width or not height:
         raise VideoError(path, "does not say how large its frames are; it is damaged")
 
-    order = np.argsort(np.array(pts, dtype=np.int64), kind="stable")
-    shown_s = np.array(pts, dtype=np.float64)[order] * time_base - start_s
-    trustworthy = without == 0 and _is_sound(shown_s)
-    if not trustworthy:
-        count = len(pts) + without
+    ticks = np.array(packets.pts, dtype=np.int64)
+    order = np.argsort(ticks, kind="stable")
+    shown_s = ticks[order].astype(np.float64) * time_base - start_s
+    trustworthy = packets.without_pts == 0 and _is_sound(shown_s)
+    if trustworthy:
+        key_frames = np.flatnonzero(np.frombuffer(packets.keys, np.uint8)[order]).astype(np.int64)
+    else:
         average = average if 0 < average <= 1000 else 25.0
-        shown_s = np.arange(count) / average
-    fps = _average_rate(shown_s, average)
-    key_frames = np.flatnonzero(np.array(keys)[order]) if trustworthy else np.zeros(1, dtype=np.int64)
+        shown_s = np.arange(packets.count) / average
+        key_frames = np.zeros(1, dtype=np.int64)
     timeline = Timeline(
         start_s=start_s,
         timestamps_s=shown_s,
-        fps=fps,
+        fps=_average_rate(shown_s, average),
         width=width,
         height=height,
         codec=codec,
-        key_frames=key_frames.astype(np.int64),
+        key_frames=key_frames,
         trustworthy=trustworthy,
-        seek_fault=_seek_fault(formats, pts, keys, fresh),
-        has_hidden_frames=hidden > 0 or bool(shown_s[0] < -1e-3),
+        seek_fault=_seek_fault(formats, packets),
+        has_hidden_frames=packets.hidden > 0 or bool(shown_s[0] < -1e-3),
         formats=formats,
         stream_count=stream_count,
     )
@@ -209,6 +215,61 @@ def read_timeline(path: Path) -> Timeline:
             f"says that its {len(shown_s)} frames last {timeline.end_s / 86400:.3g} days; its times are damaged",
         )
     return timeline
+
+
+@dataclass
+class _Packets:
+    """What the packets of a video stream say, in the order of decoding.
+
+    Attributes:
+        pts: when each frame is shown, in ticks of the stream; only of packets that say so.
+        keys: for each of `pts`, 1 where the container calls it a key frame.
+        fresh: for each of `pts`, 1 where decoding can start.
+        hidden: number of packets that are decoded but not shown.
+        without_pts: number of packets that do not say when they are shown.
+    """
+
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    keys: bytearray = field(default_factory=bytearray)
+    fresh: bytearray = field(default_factory=bytearray)
+    hidden: int = 0
+    without_pts: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of frames that are shown."""
+        return len(self.pts) + self.without_pts
+
+
+def _read_packets(path: Path, container: Any, stream: Any) -> _Packets:
+    """Go through a file once; where it breaks off, what came before counts."""
+    import av
+
+    # Of MP4 this is the length of its tables; other formats may claim what they like, and are counted.
+    if "mov" in container.format.name and stream.frames > _MOST_FRAMES:
+        raise VideoError(path, _TOO_MANY_FRAMES)
+    packets = _Packets()
+    try:
+        for number, packet in enumerate(container.demux(stream)):
+            if number > _MOST_FRAMES:
+                raise VideoError(path, _TOO_MANY_FRAMES)
+            if packet.size == 0:
+                continue
+            if packet.is_discard:
+                packets.hidden += 1
+            elif packet.pts is None:
+                packets.without_pts += 1
+            else:
+                packets.pts.append(packet.pts)
+                packets.keys.append(packet.is_keyframe)
+                packets.fresh.append(packet.is_keyframe and _starts_afresh(packet, stream))
+    except av.error.ExitError as error:
+        reason = f"after frame {packets.count} no other was found within {_PATIENCE_S:g} s; {_NOT_WHOLE}"
+        raise VideoError(path, reason) from error
+    except av.error.FFmpegError as error:
+        if not packets.count:
+            raise VideoError(path, f"damaged before its first frame ({_reason(error)})") from error
+    return packets
 
 
 def _check_file(path: Path) -> None:
@@ -237,14 +298,25 @@ def _count_streams(container: Any) -> int:
     return sum(not mark & cover or bool(mark & Disposition.timed_thumbnails) for mark in marks)
 
 
-def _seek_fault(formats: frozenset[str], pts: list[int], keys: list[bool], fresh: list[bool]) -> str:
-    """What speaks against seeking; `pts`, `keys` and `fresh` are in the order of decoding."""
+def _check_samples(path: Path) -> None:
+    try:
+        claimed = claimed_samples(path, _MOST_SAMPLES)
+    except (OSError, ValueError):
+        return  # opening it gives the reason
+    if claimed > _MOST_SAMPLES:
+        raise VideoError(
+            path, f"claims to hold more than {_MOST_SAMPLES:,} samples; it is damaged or hostile"
+        )
+
+
+def _seek_fault(formats: frozenset[str], packets: _Packets) -> str:
+    """What speaks against seeking."""
     if not formats & _INDEXED:
         return "its format has no index to seek by"
-    if keys != fresh:
+    if packets.keys != packets.fresh:
         return "its key frames are no points to start decoding from"
     latest_key: float = np.inf
-    for shown, key in zip(pts, keys, strict=True):
+    for shown, key in zip(packets.pts, packets.keys, strict=True):
         if key:
             latest_key = shown
         elif shown < latest_key:
