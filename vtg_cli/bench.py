@@ -173,45 +173,37 @@ def _print(document: dict[str, Any]) -> None:
         f"{video['seconds']:.0f} s of {video['width']}×{video['height']} at {video['fps']:.0f} FPS, "
         f"rendered; read with {video['decoder']}\n"
     )
-    console.print(_extraction_table(document), "")
+    _print_extraction(document)
     if document["grounding"]:
-        console.print(_grounding_table(document["grounding"]), "")
+        console.print()
+        _print_grounding(document["grounding"])
+    console.print()
     console.print(f"most memory held: {document['peak_memory_mb']:.0f} MB")
 
 
-def _extraction_table(document: dict[str, Any]) -> Any:
-    table = _table("", "wall s", "CPU s", "× real time", "ms a clip", "loading s", "weights")
+def _print_extraction(document: dict[str, Any]) -> None:
+    from vtg_cli.table import print_table
 
-    def add(name: str, speed: dict[str, Any], *rest: str) -> None:
-        table.add_row(
-            name,
-            f"{speed['wall_s']:.2f}",
-            f"{speed['cpu_s']:.2f}",
-            f"{speed['times_real_time']:.1f}",
-            *rest,
-        )
+    def row(name: str, speed: dict[str, Any], *rest: str) -> tuple[str, ...]:
+        speeds = f"{speed['wall_s']:.2f}", f"{speed['cpu_s']:.2f}", f"{speed['times_real_time']:.1f}"
+        return name, *speeds, *(rest or ("", "", ""))
 
-    add("decoding", document["decoding"])
+    rows = [row("decoding", document["decoding"])]
     for encoder in document["encoders"]:
         per_clip, loading = f"{encoder['ms_per_clip']:.1f}", f"{encoder['loading_s']:.1f}"
-        add(encoder["name"], encoder, per_clip, loading, encoder["weights"])
-    add("all, file to cache", document["extraction"])
-    return table
+        rows.append(row(encoder["name"], encoder, per_clip, loading, encoder["weights"]))
+    rows.append(row("all, file to cache", document["extraction"]))
+    headings = ("", "wall s", "CPU s", "× real time", "ms a clip", "loading s", "weights")
+    print_table(headings, rows, right=range(1, 6))
 
 
-def _grounding_table(rows: list[dict[str, Any]]) -> Any:
-    table = _table("ms a query, 150 s of video", "first", "new", "asked before", "64 together", "clips")
+def _print_grounding(rows: list[dict[str, Any]]) -> None:
+    from vtg_cli.table import print_table
+
+    table = []
     for row in rows:
         name = row["model"] if row["model"] == "zero-shot" else f"{row['model']}, random weights"
         times = (row[key] for key in ("first_ms", "query_ms", "repeated_query_ms", "batched_query_ms"))
-        table.add_row(name, *(f"{value:.1f}" for value in times), str(row["clips"]))
-    return table
-
-
-def _table(*headings: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
-    return table
+        table.append((name, *(f"{value:.1f}" for value in times), str(row["clips"])))
+    headings = ("ms a query, 150 s of video", "first", "new", "asked before", "64 together", "clips")
+    print_table(headings, table, right=range(1, 6))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtg_cli import values
-from vtg_cli.console import counted, out
+from vtg_cli.console import counted, printable
 from vtg_cli.helptext import App
 from vtg_cli.options import Cache
 
@@ -49,22 +49,19 @@ def info(
         typer.echo(json_module.dumps({"root": str(held.root), "specs": specs}, indent=2))
         return
 
-    from rich.markup import escape
-    from rich.table import Table
+    from vtg_cli.table import print_table
 
-    out().print(
-        f"{escape(str(held.root))}: {counted(held.files, 'entry', 'entries')}, {_size(held.size_bytes)}"
+    typer.echo(
+        f"{printable(str(held.root))}: {counted(held.files, 'entry', 'entries')}, {_size(held.size_bytes)}"
     )
     if held.specs:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for heading in ("features", "clip", "entries", "size"):
-            table.add_column(heading, justify="left" if heading == "features" else "right")
+        rows = []
         for usage in held.specs:
             clip = f"{usage.spec.clip_length_s:g} s" if usage.spec and usage.spec.clip_length_s else ""
-            table.add_row(escape(usage.folder), clip, str(usage.files), _size(usage.size_bytes))
-        out().print(table)
+            rows.append((usage.folder, clip, str(usage.files), _size(usage.size_bytes)))
+        print_table(("features", "clip", "entries", "size"), rows, right=(1, 2, 3))
     if held.outdated:
-        out().print(
+        typer.echo(
             f"{held.outdated} of them damaged or of another version of vtg: not used, and made again when needed"
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vtg_cli.console import err, error_line, note, out, printable, verbosity
+from vtg_cli.console import err, error_line, note, printable, verbosity
 from vtg_cli.helptext import App
 from vtg_cli.options import Offline, Quiet
 
@@ -63,26 +63,25 @@ def list_(
         typer.echo(json_module.dumps(rows, indent=2))
         return
 
-    from rich.markup import escape
-    from rich.table import Table
+    from vtg_cli.table import print_table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("name", "also", "rows", "here", "licence"):
-        table.add_column(heading)
+    table = []
     for row in rows:
         annotations = row["annotations"]
         present = sum(item["path"] is not None for item in annotations)
         streams = [stream for stream, path in row["features"].items() if path is not None]
         # Editions of one split (`train, for InternVideo2`) would only repeat its row.
         splits = [f"{item['split']} {item['rows']:,}" for item in annotations if "," not in item["split"]]
-        table.add_row(
-            row["name"],
-            ", ".join(row["aliases"][:1]),
-            ", ".join(splits),
-            escape(", ".join([f"{present} of {len(annotations)} files", *streams])),
-            row["licence"],
+        table.append(
+            (
+                row["name"],
+                ", ".join(row["aliases"][:1]),
+                ", ".join([f"{present} of {len(annotations)} files", *streams]),
+                row["licence"],
+                ", ".join(splits),
+            )
         )
-    out().print(table)
+    print_table(("name", "also", "here", "licence", "rows"), table)
 
 
 @app.command()

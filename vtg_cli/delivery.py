@@ -262,7 +262,8 @@ def show(results: Sequence[GroundingResult]) -> None:
     with answering():
         console.print(
             f"[bold]{escape(printable(first.video))}[/] {glyphs.separator} {timecode(first.duration_s)} "
-            f"{glyphs.separator} {first.model} on {' + '.join(first.features)} features\n"
+            f"{glyphs.separator} {first.model} on {' + '.join(first.features)} features\n",
+            soft_wrap=True,
         )
         for result in results:
             clear = result.model != ZERO_SHOT or not result.moments or is_clear_match(result.moments[0].score)

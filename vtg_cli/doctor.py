@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vtg_cli.console import counted, out
+from vtg_cli.console import counted
 
 _PACKAGES = (
     "torch",
@@ -28,12 +28,7 @@ _PACKAGES = (
     "timm",
 )
 _EITHER = ("decord", "decord2")
-_MARKS = {
-    "ok": "[green]ok[/]",
-    "missing": "[yellow]missing[/]",
-    "wrong": "[red]wrong[/]",
-    "info": "[dim]·[/]",
-}
+_STYLES = {"ok": "green", "missing": "yellow", "wrong": "red", "info": "dim"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,7 @@ def examine_weights(check: bool) -> list[Finding]:
         get = (
             f"vtg weights pull {item.name}"
             if item.urls
-            else f"get it at {item.page}, then: vtg weights add {item.name} FILE"
+            else f"download it, then: vtg weights add {item.name} FILE; from {item.page}"
         )
         findings.append(
             Finding(
@@ -233,17 +228,22 @@ def _pip() -> str:
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+    """Findings under their topics in a terminal, and each beside its topic in a pipe."""
+    from itertools import groupby
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim")
-    table.add_column()
-    table.add_column()
-    table.add_column(overflow="fold")
-    topic = ""
-    for finding in findings:
-        shown = "" if finding.topic == topic else finding.topic
-        topic = finding.topic
-        table.add_row(shown, finding.name, _MARKS[finding.state], escape(finding.text))
-    out().print(table)
+    from rich.text import Text
+
+    from vtg_cli.console import out
+    from vtg_cli.table import print_table
+
+    def row(finding: Finding) -> tuple[str, Text, str]:
+        state = "" if finding.state == "info" else finding.state
+        return finding.name, Text(state, style=_STYLES[finding.state]), finding.text
+
+    console = out()
+    if not console.is_terminal:
+        print_table(("", "", "", ""), [(finding.topic, *row(finding)) for finding in findings])
+        return
+    for topic, group in groupby(findings, key=lambda finding: finding.topic):
+        console.print(topic, style="bold")
+        print_table(("", "", ""), list(map(row, group)), indent=2)

@@ -151,7 +151,8 @@ def extract(
     speed = f" ({video_s / done.seconds:.1f} × real time)" if done.extracted else ""
     out().print(
         f"{names}: {done.extracted} extracted{speed}, {done.cached} already there, {done.failed} failed, "
-        f"in {span(done.seconds)}"
+        f"in {span(done.seconds)}",
+        soft_wrap=True,
     )
     lost = 0
     if output is not None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtg_cli.console import out
 from vtg_cli.helptext import App
 from vtg_cli.options import Offline, Quiet
 
@@ -53,16 +52,21 @@ def list_(
         typer.echo(json_module.dumps(document, indent=2))
         return
 
-    from rich.markup import escape
-    from rich.table import Table
+    from vtg_cli.table import print_table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("name", "kind", "size", "here", "licence"):
-        table.add_column(heading)
-    for name, kind, item, here in rows:
-        size, licence = (item.size_text, item.licence) if item else ("", "")
-        table.add_row(escape(name), kind, size, "yes" if here else "no", escape(licence))
-    out().print(table)
+    print_table(
+        ("name", "kind", "size", "here", "licence"),
+        [
+            (
+                name,
+                kind,
+                item.size_text if item else "",
+                "yes" if here else "no",
+                item.licence if item else "",
+            )
+            for name, kind, item, here in rows
+        ],
+    )
 
 
 @app.command()
