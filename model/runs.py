@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from model.config import Config, load_config
 
 _PACKAGES = ("vtg", "torch", "accelerate", "numpy", "safetensors")
 _HEADER = "vtg-run"
+_CONFIG, _INPUTS = "config.toml", "inputs.json"
 
 
 class RunError(VtgError):
@@ -108,21 +110,36 @@ class Run:
             UsageError: if the folder holds something: no run is ever written over.
             RunError: if it cannot be written.
         """
-        import tomli_w
-
         if not is_main_process():
             return
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise UsageError(
-                f"{self.folder} holds something already: give another --output, or go on with it by "
-                f"`vtg train --resume {self.folder}`"
-            )
+        self.require_new()
         try:
-            self._write("config.toml", tomli_w.dumps(config.to_dict()).encode())
-            self._write("inputs.json", _json(dict(inputs)))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Of two processes that find the folder empty, one gets further than this.
+            with (self.folder / _CONFIG).open("xb"):
+                pass
+            self.write_config(config)
+            self._write(_INPUTS, _json(dict(inputs)))
             self._write("environment.json", _json(environment()))
+        except FileExistsError:
+            raise self._in_use() from None
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+
+    def require_new(self) -> None:
+        """Raise UsageError if the folder holds something: no run is ever written over."""
+        try:
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+                raise self._in_use()
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be read ({error.strerror or error})") from error
+
+    def write_config(self, config: Config) -> None:
+        """Keep the configuration that is trained from now on; of several processes, the first does."""
+        import tomli_w
+
+        if is_main_process():
+            self._write(_CONFIG, tomli_w.dumps(config.to_dict()).encode())
 
     def config(self, overrides: Sequence[str] = ()) -> Config:
         """The configuration it was begun with, changed as asked.
@@ -131,14 +148,14 @@ class Run:
             RunError: if this is no run's folder.
             ConfigError: if a change is not valid.
         """
-        path = self.folder / "config.toml"
+        path = self.folder / _CONFIG
         if not path.is_file():
-            raise RunError(f"{self.folder}: not the folder of a run: it has no config.toml")
+            raise RunError(f"{self.folder}: not the folder of a run: it has no {_CONFIG}")
         return load_config(path, overrides)
 
     def inputs(self) -> dict[str, Any]:
         """What `create` was given; raises RunError if it cannot be read."""
-        path = self.folder / "inputs.json"
+        path = self.folder / _INPUTS
         try:
             inputs = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -204,9 +221,39 @@ class Run:
             raise RunError(f"{path}: damaged, so this run cannot be gone on with ({error})") from error
         return ResumeState(progress, groups.pop("weights", {}), groups)
 
+    def _in_use(self) -> UsageError:
+        return UsageError(
+            f"{self.folder} holds something already: give another --output, or go on with it by "
+            f"`vtg train --resume {self.folder}`"
+        )
+
     def _write(self, name: str, content: bytes) -> None:
         with atomic_write(self.folder / name) as file:
             file.write(content)
+
+
+def run_of(path: Path) -> Run | None:
+    """The run that a path belongs to: its folder, or a file in it; None if there is no such run."""
+    folder = path if path.is_dir() else path.parent
+    return Run(folder) if (folder / _INPUTS).is_file() else None
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder of this name; if there is one, of the first of `NAME-2`, `NAME-3`, … that there is not.
+
+    Raises:
+        RunError: if it cannot be made.
+    """
+    for number in count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"{candidate}: cannot be made ({error.strerror or error})") from error
+    raise AssertionError("numbers do not end")
 
 
 def is_main_process() -> bool:

@@ -147,6 +147,23 @@ def train(
     return _Trainer(config, train_set, eval_set, run, specs, device, on_event or _ignore).run()
 
 
+def continue_run(run: Run, config: Config) -> None:
+    """Keep the configuration that a run goes on with; only how long to train may have changed.
+
+    Raises:
+        RunError: if anything else has.
+    """
+    before = run.config()
+    fixed = {name: getattr(config.training, name) for name in _RESUMABLE}
+    if replace(before, training=replace(before.training, **fixed)) != config:
+        raise RunError(
+            f"{run.folder}: its configuration is another one; only training.{', training.'.join(_RESUMABLE)} can be "
+            "changed when a run is gone on with"
+        )
+    if before != config:
+        run.write_config(config)
+
+
 def agreed_folder(folder: Path, config: Config, device: str) -> Path:
     """The main process's choice of a folder, in every process.
 
@@ -204,9 +221,11 @@ class _Trainer:
         state = run.read_state()
         self._log = run.log()[: state.progress.epoch if state else 0]
         if state is not None:
-            _require_same(config, run)
+            continue_run(run, config)
             self._progress = state.progress
             _restore(network, optimizer, state, run)
+        else:
+            run.write_config(config)
         self._names = {id(parameter): name for name, parameter in network.named_parameters()}
         self._network, self._optimizer, self._loader = self._accelerator.prepare(network, optimizer, loader)
         if self._accelerator.scaler is not None and self._progress.scaler:
@@ -460,17 +479,6 @@ def _restore(network: FlashVTG, optimizer: torch.optim.Optimizer, state: ResumeS
     for name, parameter in network.named_parameters():
         if name in state.moments.get(_MOMENTS[0], {}):
             optimizer.state[parameter] = {kind: state.moments[kind][name] for kind in _MOMENTS}
-
-
-def _require_same(config: Config, run: Run) -> None:
-    """Only how long to train may change when a run is gone on with."""
-    before = run.config()
-    fixed = {name: getattr(config.training, name) for name in _RESUMABLE}
-    if replace(before, training=replace(before.training, **fixed)) != config:
-        raise RunError(
-            f"{run.folder}: its configuration is another one; only training.{', training.'.join(_RESUMABLE)} can be "
-            "changed when a run is gone on with"
-        )
 
 
 def _measurable(output: FlashVTGOutput) -> FlashVTGOutput:

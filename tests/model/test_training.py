@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ from model.checkpoint import load_checkpoint
 from model.config import ConfigError
 from model.experiments import Inputs, evaluate_checkpoint, evaluation_split
 from model.losses import Criterion, LossTerms
-from model.runs import Run, RunError
+from model.runs import Run, RunError, new_folder
 from model.training import EpochDone, EvaluationProgress, Event, StepDone
 from tests.model.training_setup import run_training, splits, tiny_config
 
@@ -215,6 +216,15 @@ def test_a_finished_run_can_be_made_longer(unbroken: Run, tiny: Path, tmp_path: 
     run_training(tiny_config("training.epochs=1"), tiny, folder)
     run_training(tiny_config(), tiny, folder)
     assert weights(Run(folder)) == weights(unbroken)
+    assert Run(folder).config() == tiny_config()
+
+
+def test_a_run_that_did_not_get_far_keeps_what_it_is_trained_with(tiny: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.create(tiny_config(), Inputs(data=tiny).to_json())
+    changed = tiny_config("training.epochs=1", "training.learning_rate=1e-3")
+    run_training(changed, tiny, run.folder)
+    assert run.config() == changed == load_checkpoint(run.last).config
 
 
 def test_an_epoch_without_resume_file_did_not_happen(unbroken: Run, tiny: Path, tmp_path: Path) -> None:
@@ -271,6 +281,31 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path, unbroken: Run)
         Run(tmp_path / "notes.txt").create(tiny_config(), {})
     assert snapshot(tmp_path) == {"notes.txt": b"mine"}
     assert snapshot(unbroken.folder) == before
+
+
+def test_of_runs_that_begin_at_once_one_gets_the_folder(tmp_path: Path) -> None:
+    def begin(number: int) -> int | None:
+        try:
+            Run(tmp_path / "run").create(tiny_config(f"training.seed={number}"), {"number": number})
+        except UsageError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        begun = [number for number in pool.map(begin, range(8)) if number is not None]
+    (winner,) = begun
+    run = Run(tmp_path / "run")
+    assert (run.config().training.seed, run.inputs()["number"]) == (winner, winner)
+
+
+def test_folders_made_at_once_have_names_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(new_folder, [tmp_path / "runs" / "a"] * 8))
+    assert sorted(path.name for path in made) == ["a", *(f"a-{number}" for number in range(2, 9))]
+    assert all(path.is_dir() for path in made)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file"):
+        new_folder(tmp_path / "file" / "a")
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
