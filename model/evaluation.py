@@ -93,7 +93,7 @@ def score_rows(rows: Sequence[Row], annotations: Sequence[Annotation], config: C
         EvaluationError: if rows and annotations do not belong together.
     """
     if not config.data.annotates_moments:
-        curves = {str(row["vid"]): row["pred_saliency_scores"] for row in rows}
+        curves = {str(row.get("vid")): row.get("pred_saliency_scores", ()) for row in rows}
         truth = [annotation.row for annotation in annotations]
         scores = evaluate_domains(curves, truth, dataset=config.data.dataset)
         percents = {domain: round(100 * score, 3) for domain, score in scores.items()}

@@ -17,6 +17,7 @@ from model.checkpoint import Checkpoint, feature_specs
 from model.config import Config, load_config
 from model.datasets.annotations import Annotation, read_annotations, select_domain
 from model.datasets.catalogue import (
+    AnnotationFile,
     dataset_folder,
     dataset_info,
     find_annotations,
@@ -24,6 +25,7 @@ from model.datasets.catalogue import (
     missing_data_message,
 )
 from model.datasets.features import TEXT_KEY, FeatureFolder
+from model.datasets.fit import require_fit
 from model.datasets.grounding import GroundingDataset
 from model.datasets.sources import (
     CachedVideos,
@@ -37,7 +39,7 @@ from model.evaluation import Evaluation, evaluate_model
 from model.resolution import plan_features, text_encoder_name
 from model.runs import Run
 from model.training import Event as TrainingEvent
-from model.training import TrainingResult, train
+from model.training import TrainingResult, continue_run, train
 
 _HELD_OUT = 10  # of one's own videos, every tenth is held out unless told otherwise
 
@@ -80,6 +82,23 @@ class Inputs:
         }
         return cls(skip_missing=bool(values.get("skip_missing")), **paths)
 
+    def require_there(self, named_in: str, *, but: str = "") -> None:
+        """Refuse paths that do not exist any more.
+
+        Args:
+            named_in: the file that names them, for the message.
+            but: what else can be done about it.
+
+        Raises:
+            DataMissing: if one does not exist.
+        """
+        needed = (self.data, self.train if self.evaluate is None else self.evaluate, self.videos)
+        for path in needed:
+            if path is not None and not path.exists():
+                raise DataMissing(
+                    f"{named_in}: {path} is not there any more; bring it back, or correct its place there{but}"
+                )
+
 
 @dataclass(frozen=True)
 class Split:
@@ -92,6 +111,7 @@ class Split:
         video_specs: what the video rows are, in order.
         text_spec: what the text rows are.
         left_out: names of what was left out for missing features.
+        origin: what the annotations were read from, for people.
     """
 
     annotations: tuple[Annotation, ...]
@@ -100,6 +120,7 @@ class Split:
     video_specs: tuple[FeatureSpec, ...]
     text_spec: FeatureSpec
     left_out: tuple[str, ...] = ()
+    origin: str = ""
 
     def dataset(self, config: Config, *, labelled: bool) -> GroundingDataset:
         """The split as samples."""
@@ -186,9 +207,9 @@ def training_splits(
     splits = [
         replace(both, annotations=tuple(a for a in some if id(a) in chosen)) for some in (train, held_out)
     ]
-    for split, name in zip(splits, ("train", "evaluate"), strict=True):
+    for split, verb in zip(splits, ("learn from", "score on"), strict=True):
         if not split.annotations:
-            raise DataMissing(f"no query to {name} on has features; see `vtg datasets check`")
+            raise DataMissing(f"there is no query to {verb} whose features are all there")
     return splits[0], splits[1]
 
 
@@ -202,17 +223,35 @@ def evaluation_split(
 ) -> Split:
     """What a configuration is scored on; arguments and errors as for `training_splits`.
 
-    `inputs.evaluate` may be a file, the name of one in the dataset's folder, or the name of a published split (`val`);
-    without it, the configuration's own is taken.
+    Which queries these are, `evaluation_annotations` says.
     """
+    annotations, origin = evaluation_annotations(config, inputs)
+    split = _with_features(annotations, config, inputs, cache, options, on_event)
+    if not split.annotations:
+        raise DataMissing("there is no query to score on whose features are all there")
+    return replace(split, origin=origin)
+
+
+def evaluation_annotations(config: Config, inputs: Inputs) -> tuple[list[Annotation], str]:
+    """The queries that a configuration is scored on, and what they were read from, for people.
+
+    `inputs.evaluate` may be a file, the name of one in the dataset's folder, or the name of a published split (`val`).
+    Without it, these are the videos held out of `inputs.train`; without that, the configuration's own split.
+
+    Raises:
+        DataMissing: if there is no such file.
+        AnnotationError: if it cannot be used.
+    """
+    if inputs.evaluate is None and inputs.train is not None:
+        annotations = read_annotations(inputs.train, config.data.dataset)
+        return _hold_out(annotations, inputs.train)[1], f"the videos held out of {inputs.train}"
     folder = data_folder(config, inputs)
     file = inputs.evaluate
     if file is None:
         file = _annotation_file(config, folder, config.data.eval_annotations)
     elif not file.is_file():
-        file = _annotation_file(config, folder, _file_of_split(config, str(file)))
-    annotations = read_annotations(file, config.data.dataset)
-    return _with_features(annotations, config, inputs, cache, options, on_event)
+        file = _annotation_file(config, folder, _file_of_split(config, str(file), folder))
+    return read_annotations(file, config.data.dataset), str(file)
 
 
 def run_experiment(
@@ -246,6 +285,8 @@ def run_experiment(
     """
     train_split, eval_split = splits
     results = {}
+    if domains:
+        continue_run(run, config)
     for domain in domains or ("",):
         part = Run(run.folder / domain) if domain else run
         if domain and not (part.folder / "config.toml").is_file():
@@ -316,7 +357,12 @@ def data_folder(config: Config, inputs: Inputs) -> Path:
 
 def _annotation_file(config: Config, folder: Path, name: str) -> Path:
     if config.data.dataset == "custom":
-        path: Path | None = folder / name if name and (folder / name).is_file() else None
+        if not name:
+            raise UsageError(
+                "this model learnt from your own data: name what to score on with --annotations FILE, and its videos "
+                "with --videos FOLDER"
+            )
+        path: Path | None = folder / name if (folder / name).is_file() else None
     else:
         path = find_annotations(dataset_info(config.data.dataset), name, folder)
     if path is None:
@@ -326,20 +372,31 @@ def _annotation_file(config: Config, folder: Path, name: str) -> Path:
     return path
 
 
-def _file_of_split(config: Config, name: str) -> str:
+def _file_of_split(config: Config, name: str, folder: Path) -> str:
+    """The file of a published split, or of this name; raises UsageError if there is no such split or file."""
     if config.data.dataset == "custom":
-        return name
-    published = dataset_info(config.data.dataset).annotations
-    return next((entry.file for entry in published if entry.split == name), name)
+        published: tuple[AnnotationFile, ...] = ()
+    else:
+        info = dataset_info(config.data.dataset)
+        published = info.annotations
+        if find_annotations(info, name, folder) is not None:
+            return name
+    file = next((entry.file for entry in published if name in (entry.split, entry.file)), None)
+    if file is None and not (folder / name).is_file():
+        splits = ", ".join(entry.split for entry in published)
+        known = f"; splits of {config.data.dataset} are {splits}" if splits else ""
+        raise UsageError(f"{name}: there is no such file of annotations, nor one in {folder}{known}")
+    return file or name
 
 
 def _hold_out(annotations: list[Annotation], path: Path) -> tuple[list[Annotation], list[Annotation]]:
-    """Every tenth video, by a hash of its id: the same ones whatever else the file holds."""
-    held_out = {a.vid for a in annotations if _hash(a.vid) % _HELD_OUT == 0}
+    """Every tenth video, by a hash of its id: the same ones whatever else the file holds; of a few videos, one."""
+    videos = {a.vid for a in annotations}
+    held_out = {vid for vid in videos if _hash(vid) % _HELD_OUT == 0} or {min(videos, key=_hash)}
     train = [a for a in annotations if a.vid not in held_out]
     rest = [a for a in annotations if a.vid in held_out]
-    if not train or not rest:
-        raise UsageError(f"{path}: too few videos to hold some out; name a file to score on with --eval")
+    if not train:
+        raise UsageError(f"{path}: too few videos to hold one out; name a file to score on with --eval")
     return train, rest
 
 
@@ -364,14 +421,38 @@ def _with_features(
     texts, text_spec, lacking_texts = _text_source(there, config, folder, cache, options)
     left_out = (*sorted(lacking_videos), *lacking_texts)
     if left_out and not inputs.skip_missing:
-        some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
-        raise DataMissing(
-            f"{len(left_out)} of the videos and queries in the annotations have no features ({some}). Bring them "
-            f"(`vtg datasets check` lists them), or leave their queries out with --skip-missing"
-        )
+        raise DataMissing(_lacking(sorted(lacking_videos), lacking_texts, config, inputs, folder))
     lacking = set(lacking_texts)
     chosen = tuple(a for a in there if f"qid{a.qid}" not in lacking)
+    require_fit(chosen, videos, config.data)
+    # Rows of another length than the configuration's are found before anything begins; published files are of one make.
+    if config.data.dataset == "custom":
+        for annotation in chosen:
+            texts.load(annotation)
+    elif chosen:
+        videos.load(chosen[0].vid)
+        texts.load(chosen[0])
     return Split(chosen, videos, texts, video_specs, text_spec, left_out)
+
+
+def _lacking(videos: list[str], queries: list[str], config: Config, inputs: Inputs, folder: Path) -> str:
+    """What to do about videos and queries of the annotations that have no features."""
+    count = " and ".join(
+        f"{len(names)} {kind if len(names) == 1 else plural}"
+        for names, kind, plural in ((videos, "video", "videos"), (queries, "query", "queries"))
+        if names
+    )
+    names = [*videos, *queries]
+    some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    one = len(names) == 1
+    what = f"{count} of the annotations {'has' if one else 'have'} no features ({some})"
+    if inputs.videos is not None:
+        bring = f"Put files of these names into {inputs.videos}, unless they are there and cannot be read"
+    elif config.data.dataset == "custom" or inputs.train is not None:
+        bring = f"Put feature files of these names into {folder}, or name a folder of videos with --videos"
+    else:
+        bring = "Bring them (`vtg datasets check` lists them)"
+    return f"{what}. {bring}, or leave {'its' if one else 'their'} queries out with --skip-missing"
 
 
 def _video_source(
@@ -409,6 +490,12 @@ def _video_source(
     if files:
         extract_features(list(files.values()), encoders, cache, on_event=on_event)
     specs = tuple(encoder.spec for encoder in encoders)
+    for spec, feature in zip(specs, data.video_features, strict=True):
+        if spec.dim != feature.dim:
+            raise UsageError(
+                f"{config.name} reads '{feature.name}' rows of {feature.dim} numbers, but those made of "
+                f"{inputs.videos} have {spec.dim}; set data.video_features and model.video_dim"
+            )
     model_specs = tuple(
         replace(spec, normalization=feature.normalization)
         for spec, feature in zip(specs, data.video_features, strict=True)

@@ -13,13 +13,12 @@ from model.config import Config, FeatureConfig
 from model.datasets.annotations import Annotation, read_annotations
 from model.datasets.catalogue import DatasetInfo, Requirement, requirements
 from model.datasets.features import TEXT_KEY, FeatureFolder
+from model.datasets.fit import duration_differs
 
 Progress = Callable[[int, int], None]
 """Called with the files that were opened and the files there are."""
 
 _FIRST = 3
-_LENGTH_TOLERANCE = 0.05
-_LENGTH_SLACK = 2
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ class _Stream:
             return False
         if not self.config.data.annotates_moments and annotation.saliency is not None:
             return rows < len(annotation.saliency)
-        clips = annotation.duration_s / self.config.data.clip_length_s
-        return abs(rows - clips) > max(_LENGTH_SLACK, _LENGTH_TOLERANCE * clips)
+        clip_s = self.config.data.clip_length_s
+        return duration_differs(annotation.duration_s, rows * clip_s, clip_s)
 
 
 def _check_stream(

@@ -76,13 +76,23 @@ class FeatureFolder:
             reason = str(error) or type(error).__name__
             raise FeatureFileError(f"{path}: damaged, or not a feature file ({reason})") from error
         if rows.ndim != 2 or rows.shape[1] != self.dim or len(rows) == 0:
-            raise FeatureFileError(
-                f"{path}: holds an array of shape {list(rows.shape)}, "
-                f"while '{self.name}' features are rows of {self.dim}"
-            )
+            raise FeatureFileError(f"{path}: {self._misshapen(rows)}")
         if not np.isfinite(rows).all():
             raise FeatureFileError(f"{path}: holds numbers that are not finite; extract it again")
         return rows
+
+    def _misshapen(self, rows: Array) -> str:
+        form = (
+            f"holds an array of shape {list(rows.shape)}, while '{self.name}' features are rows of {self.dim}"
+        )
+        if rows.ndim != 2 or rows.shape[1] == self.dim or len(rows) == 0:
+            return form
+        table = (
+            "data.text_features and model.text_dim"
+            if self._key == TEXT_KEY
+            else "data.video_features and model.video_dim"
+        )
+        return f"{form}; for rows of {rows.shape[1]}, set {table}"
 
     def _read(self, path: Path) -> Array:
         if path.suffix == ".npz":

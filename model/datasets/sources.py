@@ -29,6 +29,10 @@ class VideoSource(Protocol):
         """Those videos that lack a stream."""
         ...
 
+    def length_s(self, vid: str) -> float | None:
+        """How long the video itself is; None where nothing but its rows is at hand."""
+        ...
+
 
 class TextSource(Protocol):
     """Rows of queries."""
@@ -55,6 +59,11 @@ class FolderVideos:
     def missing(self, vids: Sequence[str]) -> list[str]:
         """Those videos that lack a file in a folder, each once."""
         return missing(self._folders, vids)
+
+    def length_s(self, vid: str) -> float | None:
+        """Unknown: files of features hold rows alone."""
+        del vid
+        return None
 
 
 class CachedVideos:
@@ -91,6 +100,11 @@ class CachedVideos:
             if vid not in self._paths
             or any(self._cache.load_video(self._paths[vid], spec) is None for spec in self._specs)
         ]
+
+    def length_s(self, vid: str) -> float | None:
+        """The duration of the video file; None if its features are not in the cache."""
+        entry = self._cache.load_video(self._paths[vid], self._specs[0])
+        return None if entry is None else entry.info.duration_s
 
 
 class FolderTexts:
