@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +38,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
+            parser=values.existing("--predictions"),
             help="Predictions, a JSON object a line, in the benchmarks' form.",
             show_default=False,
             rich_help_panel=_FILES,
@@ -46,7 +48,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Annotations, a JSON object a line, as published.",
+            parser=values.existing("--annotations"),
+            help="Annotations to score on, a JSON object a line. Of what lies in a run's folder, the run knows them.",
             show_default=False,
             rich_help_panel=_FILES,
         ),
@@ -84,6 +87,7 @@ def evaluate(
             "--data",
             "--features",
             metavar="FOLDER",
+            parser=values.existing("--data"),
             help="Where the dataset, or with --annotations its feature folders, lie.",
             show_default=False,
             rich_help_panel=_MODEL,
@@ -112,6 +116,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
+            parser=values.path("--output"),
             help="Write the predictions here in the benchmarks' form, for submission.",
             show_default=False,
             rich_help_panel=_MODEL,
@@ -147,22 +152,26 @@ def evaluate(
     """
     del quiet, verbose
     from extractors.base import EncoderOptions
+    from extractors.device import resolve_device
     from extractors.errors import UsageError
+    from model.experiments import Inputs
 
     if (predictions is None) == (checkpoint is None):
         raise UsageError("give either --predictions with --annotations, or --checkpoint")
     if predictions is not None:
-        if annotations is None:
-            raise UsageError("--predictions goes with --annotations FILE")
         _score_files(predictions, annotations, json)
         return
     if split is not None and annotations is not None:
         raise UsageError("--annotations names the file to score on; leave out --split")
 
-    from model.experiments import Inputs
-
+    resolve_device(device)  # before features are extracted, which may take hours
     chosen = annotations or (Path(split) if split is not None else None)
-    inputs = Inputs(data, None, chosen, videos, skip_missing)
+    inputs = _inputs(
+        str(checkpoint),
+        Inputs(data, None, chosen, videos, skip_missing),
+        dataset,
+        own=annotations is not None,
+    )
     options = EncoderOptions(
         device=device, precision=precision, weights=weights_by_feature(weights), offline=offline
     )
@@ -183,16 +192,83 @@ def evaluate(
     _print_evaluations(evaluations, inputs, nms, json)
 
 
-def _score_files(predictions: Path, annotations: Path, json: bool) -> None:
-    from model.metrics.files import read_rows
+def _inputs(checkpoint: str, given: Inputs, dataset: str | None, *, own: bool) -> Inputs:
+    """What was given on the command line, and for the rest what the checkpoint's run was begun with."""
+    from dataclasses import replace
+
+    from model.experiments import Inputs
+    from model.runs import run_of
+
+    run = run_of(Path(checkpoint))
+    if run is None or dataset is not None:
+        return given
+    begun = Inputs.from_json(run.inputs())
+    if own and begun.train is None:
+        begun = replace(begun, data=None)  # the folder of a published dataset, which this file is not of
+    inputs = Inputs(
+        data=given.data or begun.data,
+        train=begun.train,
+        evaluate=given.evaluate or begun.evaluate,
+        # Features of a folder that is named are meant before those of the run's videos.
+        videos=given.videos or (begun.videos if given.data is None else None),
+        skip_missing=given.skip_missing or begun.skip_missing,
+    )
+    kept = inputs if given.evaluate is None else replace(inputs, train=None, evaluate=None)
+    kept.require_there(
+        str(run.folder / "inputs.json"), but=", or name another with --annotations, --videos or --data"
+    )
+    return inputs
+
+
+def _score_files(predictions: Path, annotations: Path | None, json: bool) -> None:
+    from extractors.errors import UsageError
+    from model.metrics.files import read_annotation_rows, read_rows
     from model.metrics.report import evaluate as score
+    from model.runs import run_of
     from vtg_cli.scores import print_scores
 
-    report = score(read_rows(predictions), read_rows(annotations))
-    if json:
-        _print_json(report.brief)
+    found = read_rows(predictions)
+    if annotations is None:
+        scores = _score_of_run(predictions, found)
     else:
-        print_scores({"": report.brief})
+        truth = read_annotation_rows(annotations, found)
+        unanswered = {row["qid"] for row in truth} - {row["qid"] for row in found}
+        if unanswered and run_of(predictions) is not None:
+            raise UsageError(
+                f"{predictions} does not answer {counted(len(unanswered), 'query', 'queries')} of {annotations}; leave "
+                "out --annotations to score it on what the run was scored on"
+            )
+        scores = dict(score(found, truth).brief)
+    if json:
+        _print_json(scores)
+    else:
+        print_scores({"": scores})
+
+
+def _score_of_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Score predictions that lie in a run's folder as the run did, by the annotations that it knows."""
+    from extractors.errors import UsageError
+    from model.datasets.annotations import select_domain
+    from model.evaluation import score_rows
+    from model.experiments import Inputs, evaluation_annotations
+    from model.runs import run_of
+
+    run = run_of(predictions)
+    if run is None:
+        raise UsageError("--predictions goes with --annotations FILE, unless it lies in the folder of a run")
+    config, begun = run.config(), run.inputs()
+    inputs = Inputs.from_json(begun)
+    inputs.require_there(
+        str(run.folder / "inputs.json"), but=", or name other annotations with --annotations"
+    )
+    annotations, origin = evaluation_annotations(config, inputs)
+    if domain := begun.get("domain"):
+        annotations = select_domain(annotations, str(domain))
+    if inputs.skip_missing:
+        predicted = {row["qid"] for row in rows}
+        annotations = [annotation for annotation in annotations if annotation.qid in predicted]
+    note(f"scored on {counted(len(annotations), 'query', 'queries')}: {origin}")
+    return score_rows([dict(row) for row in rows], annotations, config)
 
 
 def _checkpoint_files(name: str) -> list[Path]:
@@ -255,6 +331,7 @@ def _evaluate(
             model.config, inputs, cache=FeatureCache(cache), options=options, on_event=on_event
         )
     note_left_out(part.left_out)
+    note(f"scored on {counted(len(part.annotations), 'query', 'queries')}: {part.origin}")
     with CountProgress("queries") as on_progress:
         return evaluate_checkpoint(model, part, device=device, batch_size=batch_size, on_progress=on_progress)
 

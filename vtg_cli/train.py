@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _DATA = "Data"
 _RECIPE = "Recipe"
+_OWN_SUFFIX = ".jsonl"
+_OWN_EXAMPLE = '{"vid": "kitchen", "query": "man opens fridge", "relevant_windows": [[12.0, 17.5]]}'
 
 
 def train(
@@ -45,6 +47,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
+            parser=values.existing("--data"),
             help="Where the dataset's annotations and features lie.",
             show_default="VTG_DATA, else the user's cache folder",
             rich_help_panel=_DATA,
@@ -56,6 +59,7 @@ def train(
         typer.Option(
             "--eval",
             metavar="FILE",
+            parser=values.existing("--eval"),
             help="Annotations to score on, with --dataset FILE.",
             show_default="every tenth video is held out",
             rich_help_panel=_DATA,
@@ -104,13 +108,19 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
+            parser=values.path("--output"),
             help="Folder of the run; it must be new.",
             show_default="runs/CONFIG-DATE-TIME",
         ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Go on with the run in this folder.", show_default=False),
+        typer.Option(
+            metavar="FOLDER",
+            parser=values.existing("--resume"),
+            help="Go on with the run in this folder.",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configuration, check the data, and stop.")
@@ -144,8 +154,9 @@ def train(
     """
     del quiet, verbose
     from extractors.base import EncoderOptions
+    from extractors.device import resolve_device
     from extractors.errors import UsageError
-    from model.runs import Run, is_main_process
+    from model.runs import Run, is_main_process, new_folder
     from model.training import agreed_folder
 
     if not is_main_process():
@@ -154,8 +165,9 @@ def train(
     options = EncoderOptions(
         device=device, precision=precision, weights=weights_by_feature(weights), offline=offline
     )
+    resolve_device(device)  # before anything else is done, which may take hours
     if resume is not None:
-        if dataset or config or output or data or videos or eval_:
+        if dataset or config or output or data or videos or eval_ or domain or skip_missing:
             raise UsageError(
                 "--resume goes on with a run as it was begun: of the rest, give only --set and --device"
             )
@@ -167,12 +179,18 @@ def train(
         )
     chosen, inputs = _choose(dataset, config, overrides, data, videos, eval_, skip_missing, options)
     domains = _domains(chosen, domain or [])
+    if output is not None:
+        Run(output).require_new()
     if dry_run:
         _print_config(chosen)
     splits = _splits(chosen, inputs, cache, options)
     if dry_run:
         return
-    run = Run(output or agreed_folder(_default_folder(chosen), chosen, device))
+    if output is None:
+        # One process makes it, so that of two that begin in the same second each has its own.
+        made = new_folder(_default_folder(chosen)) if is_main_process() else Path()
+        output = agreed_folder(made, chosen, device)
+    run = Run(output)
     run.create(chosen, {**inputs.to_json(), "domains": list(domains)})
     _run(chosen, inputs, run, splits, domains, device)
 
@@ -182,6 +200,7 @@ def _resume(run: Run, overrides: list[str], device: str, options: Any, cache: Pa
 
     config, values = run.config(overrides), run.inputs()
     inputs = Inputs.from_json(values)
+    inputs.require_there(str(run.folder / "inputs.json"))
     splits = _splits(config, inputs, cache, options)
     domains = tuple(str(name) for name in values.get("domains") or ())
     if not domains and values.get("domain"):
@@ -204,9 +223,7 @@ def _choose(
     from model.config import load_config
     from model.experiments import Inputs, config_for, own_config
 
-    own = Path(dataset) if dataset is not None and dataset.endswith(".jsonl") else None
-    if own is not None and not own.is_file():
-        raise UsageError(f"--dataset {own}: there is no such file")
+    own = None if dataset is None else _own_annotations(dataset)
     if evaluate is not None and own is None:
         raise UsageError("--eval goes with --dataset FILE.jsonl; a published dataset has its own split")
     if config is not None:
@@ -217,12 +234,31 @@ def _choose(
             note(sentence)
     else:
         chosen = config_for(str(dataset), overrides)
+    if own is None and chosen.data.dataset == "custom" and not chosen.data.train_annotations:
+        raise UsageError(f"{chosen.name} learns from your own data: name it with --dataset FILE{_OWN_SUFFIX}")
     if own is None and dataset is not None and config is not None:
         from model.datasets.catalogue import dataset_info
 
         if dataset_info(dataset).name != chosen.data.dataset:
             raise UsageError(f"--config {config} is for {chosen.data.dataset}, not for {dataset}")
     return chosen, Inputs(data, own, evaluate, videos, skip_missing)
+
+
+def _own_annotations(dataset: str) -> Path | None:
+    """The file of one's own that --dataset names; None if it is the name of a published dataset."""
+    from extractors.errors import UsageError
+    from model.datasets.catalogue import dataset_info
+
+    if Path(dataset).suffix.lower() == _OWN_SUFFIX:
+        return values.existing("--dataset")(dataset)
+    try:
+        dataset_info(dataset)
+    except UsageError as error:
+        form = f"your own is a {_OWN_SUFFIX} file with a JSON object a line, such as {_OWN_EXAMPLE}"
+        if values.exists(Path(dataset)):
+            raise UsageError(f"--dataset {dataset}: cannot be read as annotations; {form}") from None
+        raise UsageError(f"{error}; {form}") from None
+    return None
 
 
 def _domains(config: Config, wanted: list[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
-from model.json_lines import read_json_lines
+from model.json_lines import read_json_lines, shown
 from model.metrics.ragged import Ragged
 
 Row = Mapping[str, Any]
@@ -28,11 +28,37 @@ def read_rows(path: str | Path) -> list[Row]:
     """
     rows: list[Row] = []
     for place, row in read_json_lines(path, EvaluationError):
-        if "qid" not in row:
-            raise EvaluationError(f"{place}: has no 'qid'")
-        if not isinstance(row["qid"], (int, float, str)):
-            raise EvaluationError(f"{place}: its 'qid' is neither a number nor a name")
-        rows.append(row)
+        rows.append(_with_qid(row, place))
+    if not rows:
+        raise EvaluationError(f"{path}: holds no rows")
+    return rows
+
+
+def read_annotation_rows(path: str | Path, predictions: Sequence[Row]) -> list[Row]:
+    """Read annotations; where a line has no `qid`, it is its place in the file, from 0, as it is for training.
+
+    Args:
+        path: the file.
+        predictions: what is to be scored; a query counted by its place has to be theirs by its words as well.
+
+    Raises:
+        EvaluationError: as `read_rows`, and if lines were moved since the predictions were made.
+    """
+    predicted = {row["qid"]: row for row in predictions}
+    rows: list[Row] = []
+    for place, row in read_json_lines(path, EvaluationError):
+        number = len(rows)
+        if "qid" in row:
+            rows.append(_with_qid(row, place))
+            continue
+        rows.append({**row, "qid": number})
+        for field in ("vid", "query"):
+            theirs = predicted.get(number, {}).get(field)
+            if theirs is not None and theirs != row.get(field):
+                raise EvaluationError(
+                    f"{place}: its {field} is {shown(row.get(field))}, but prediction {number} has {shown(theirs)}: it "
+                    "was made of another file, or of this one before its lines were moved"
+                )
     if not rows:
         raise EvaluationError(f"{path}: holds no rows")
     return rows
@@ -70,6 +96,14 @@ def ragged(rows: Sequence[Row], field: str, width: int | None, *, what: str) -> 
             )
         parts.append(part)
     return Ragged(np.concatenate(parts), np.array([len(part) for part in parts], dtype=np.intp))
+
+
+def _with_qid(row: Row, place: str) -> Row:
+    if "qid" not in row:
+        raise EvaluationError(f"{place}: has no 'qid'")
+    if not isinstance(row["qid"], (int, float, str)):
+        raise EvaluationError(f"{place}: its 'qid' is neither a number nor a name")
+    return row
 
 
 def match_queries(predictions: Sequence[Row], annotations: Sequence[Row]) -> NDArray[np.intp]:

@@ -45,6 +45,8 @@ class Report:
 def evaluate(predictions: Sequence[Row], annotations: Sequence[Row]) -> Report:
     """Score moments and highlights; what is scored is what the first prediction holds.
 
+    Highlights are passed over where no annotation has `saliency_scores` and `duration`.
+
     Args:
         predictions: `qid`, and `pred_relevant_windows` [[start_s, end_s, score], …], `pred_saliency_scores` [score, …]
             or both. Of several rows of a query the windows are pooled for precision, and the last one counts else.
@@ -66,7 +68,8 @@ def evaluate(predictions: Sequence[Row], annotations: Sequence[Row]) -> Report:
         )
         detail |= {name: _retrieval_detail(score) for name, score in scores.items()}
         brief |= _retrieval_brief(detail)
-    if "pred_saliency_scores" in predictions[0]:
+    labelled = any("saliency_scores" in row and "duration" in row for row in annotations)
+    if "pred_saliency_scores" in predictions[0] and labelled:
         last = dict(zip(queries.tolist(), predictions, strict=True))
         curves = ragged(
             [last[index] for index in range(len(annotations))], "pred_saliency_scores", None, what="the curve"
@@ -76,6 +79,10 @@ def evaluate(predictions: Sequence[Row], annotations: Sequence[Row]) -> Report:
             detail[f"HL-min-{name}"] = percents
             brief |= {f"HL-min-{name}-{key.removeprefix('HL-')}": value for key, value in percents.items()}
     if not brief:
+        if "pred_saliency_scores" in predictions[0]:
+            raise EvaluationError(
+                "the annotations hold no saliency_scores to compare pred_saliency_scores with"
+            )
         raise EvaluationError("the predictions hold neither pred_relevant_windows nor pred_saliency_scores")
     return Report(brief, {"brief": brief, **detail})
 

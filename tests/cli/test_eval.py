@@ -62,7 +62,49 @@ def test_what_cannot_be_scored_is_said_in_one_line(tmp_path, found, words):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_missing_file_is_named(tmp_path):
-    done = vtg("eval", "--predictions", "no.jsonl", "--annotations", "no.jsonl", home=tmp_path)
+@pytest.mark.parametrize("option", ["--predictions", "--annotations"])
+def test_a_file_that_does_not_exist_is_named(tmp_path, option):
+    there = write(tmp_path / "p.jsonl", FOUND)
+    files = {"--predictions": there, "--annotations": there, option: "no.jsonl"}
+    done = vtg("eval", *(word for pair in files.items() for word in pair), home=tmp_path)
+    assert done.returncode == 2
+    assert f"{option} no.jsonl: does not exist" in done.stderr
+
+
+# One's own annotations, whose fields are fewer
+
+OWN = [
+    {"vid": "a", "query": "a dog", "relevant_windows": [[0, 10]], "saliency": [0, 1]},
+    {"vid": "b", "query": "a cat", "relevant_windows": [[20, 60]]},
+]
+OF_OWN = [
+    {"qid": 0, "vid": "a", "query": "a dog", "pred_relevant_windows": [[0, 10, 0.9]], "pred_saliency_scores": [1]},
+    {"qid": 1, "vid": "b", "query": "a cat", "pred_relevant_windows": [[20, 44, 0.9]], "pred_saliency_scores": [1]},
+]  # fmt: skip
+
+
+def test_annotations_need_no_qid_and_no_duration(tmp_path):
+    done = run(tmp_path, OF_OWN, "--json", truth=OWN)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)
+    assert scores["MR-full-mIoU"] == 80
+    assert all(key.startswith("MR-") for key in scores)  # there are no labels to rank clips by
+
+
+def test_lines_that_were_moved_are_noticed(tmp_path):
+    done = run(tmp_path, OF_OWN, truth=OWN[::-1])
     assert done.returncode == 1
-    assert "no.jsonl" in done.stderr
+    assert "a.jsonl, line 1: its vid is 'b', but prediction 0 has 'a'" in done.stderr
+
+
+def test_curves_need_labels(tmp_path):
+    found = [{key: row[key] for key in ("qid", "pred_saliency_scores")} for row in OF_OWN]
+    done = run(tmp_path, found, truth=OWN)
+    assert done.returncode == 1
+    assert "the annotations hold no saliency_scores" in done.stderr
+
+
+def test_predictions_alone_are_not_enough_outside_of_a_run(tmp_path):
+    done = vtg("eval", "--predictions", write(tmp_path / "p.jsonl", FOUND), home=tmp_path)
+    assert done.returncode == 2
+    assert "--predictions goes with --annotations FILE" in done.stderr

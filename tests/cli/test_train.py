@@ -20,6 +20,8 @@ from model.datasets.synthetic import SyntheticSpec, write_synthetic
 from model.runs import Run
 from tests.cli.running import clean_environment, vtg
 from tests.extractors.rendering import render
+from tests.model.datasets.own import OwnData
+from tests.model.datasets.small import small_config as own_config
 from tests.model.training_setup import TINY, small_config, tiny_config, write_config
 
 SCREEN = 24
@@ -83,6 +85,7 @@ def test_quiet_says_the_answer_alone(
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1].startswith("best checkpoint: epoch ")
     assert [row["epoch"] for row in run.log()] == [1, 2, 3]
+    assert run.config().training.epochs == 3
 
 
 def test_a_dataset_that_is_not_here_is_explained_on_a_screen(tmp_path: Path) -> None:
@@ -100,14 +103,32 @@ def test_a_dataset_that_is_not_here_is_explained_on_a_screen(tmp_path: Path) -> 
     [
         (["--dataset", "qvhl", "--set", "training.epoch=3"], "training.epoch: unknown field"),
         (["--dataset", "qvhl", "--set", "training.epochs=many"], "training.epochs: must be of type int"),
-        (["--dataset", "no.jsonl"], "no.jsonl: there is no such file"),
+        (["--dataset", "no.jsonl"], "--dataset no.jsonl: does not exist"),
+        (["--dataset", "mine.csv"], "mine.csv: cannot be read as annotations; your own is a .jsonl file"),
+        (["--dataset", "qvhi"], "known are qvhighlights, "),
+        (["--dataset", "mine.jsonl", "--eval", "no.jsonl"], "--eval no.jsonl: does not exist"),
+        (["--dataset", "mine.jsonl", "--data", "no"], "--data no: does not exist"),
+        (["--dataset", "mine.jsonl", "--videos", "no"], "--videos no: does not exist"),
+        (["--dataset", "mine.jsonl", "--device", "tpu"], "known are auto, cpu, cuda, cuda:N, mps"),
+        (["--dataset", "mine.jsonl", "--precision", "int8"], "known are auto, fp32, bf16, fp16"),
+        (["--dataset", "mine.jsonl", "--output", "."], "holds something already"),
+        (
+            ["--config", "custom-lite"],
+            "custom-lite learns from your own data: name it with --dataset FILE.jsonl",
+        ),
         ([], "--dataset"),
-        (["--resume", "runs/mine", "--dataset", "qvhl"], "--resume goes on with a run as it was begun"),
+        (["--resume", "no"], "--resume no: does not exist"),
+        (["--resume", ".", "--dataset", "qvhl"], "--resume goes on with a run as it was begun"),
         (["--dataset", "tvsum", "--domain", "XX"], "--domain XX: tvsum-slowfast-clip has the domains: BK"),
         (["--dataset", "qvhl", "--config", "tacos-slowfast-clip"], "is for tacos, not for qvhl"),
     ],
 )
-def test_a_wrong_option_is_named(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_a_wrong_option_is_named(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.csv", "mine.jsonl"):
+        Path(name).write_text('{"vid": "v", "query": "a", "relevant_windows": [[0, 1]]}')
     done = vtg("train", *arguments, home=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
@@ -320,6 +341,37 @@ def test_ones_own_videos_are_learnt_and_grounded(home: Path, tmp_path: Path) -> 
     assert found[0] == pytest.approx(first["pred_relevant_windows"][0][:2], abs=2e-3)
     own = scores("--checkpoint", model, "--annotations", held_out, "--videos", videos, home=home)
     assert own == json.loads((output / "best_metrics.json").read_text())["suppressed"]
+    # The folder of a run knows its data.
+    assert scores("--checkpoint", output, home=home) == own
+    other = scores("--checkpoint", output, "--annotations", mine, home=home)
+    assert other == scores("--checkpoint", model, "--annotations", mine, "--videos", videos, home=home)
+
+
+@pytest.mark.slow
+def test_a_run_is_scored_on_what_it_held_out(home: Path, tmp_path: Path) -> None:
+    own, run = OwnData(tmp_path), Run(tmp_path / "run")
+    config = write_config(own_config("custom-slowfast-clip", "training.epochs=1"), tmp_path / "c.toml")
+    mine = own.write()
+    done = vtg("train", "--config", config, "--dataset", mine, "--output", run.folder, home=home)
+    assert done.returncode == 0, done.stderr
+    assert "11 queries to learn from and 1 query to score on" in done.stderr
+    kept = json.loads((run.folder / "best_metrics.json").read_text())["suppressed"]
+
+    shown = vtg("eval", "--checkpoint", run.folder, "--json", home=home)
+    assert json.loads(shown.stdout) == kept
+    assert shown.stderr == f"note: scored on 1 query: the videos held out of {mine}\n"
+    predictions = run.folder / "best_predictions.jsonl"
+    assert scores("--predictions", predictions, home=home) == kept
+    refused = vtg("eval", "--predictions", predictions, "--annotations", mine, home=home)
+    assert refused.returncode == 2
+    assert "does not answer 11 queries" in refused.stderr
+
+    mine.rename(tmp_path / "moved.jsonl")
+    gone = vtg("eval", "--checkpoint", run.folder, home=home)
+    assert gone.returncode == 1
+    assert f"{mine} is not there any more" in gone.stderr
+    moved = ["--annotations", tmp_path / "moved.jsonl"]
+    assert vtg("eval", "--checkpoint", run.folder, *moved, home=home).returncode == 0
 
 
 @pytest.mark.slow
@@ -357,6 +409,8 @@ def test_a_model_is_trained_for_each_domain(home: Path, tmp_path: Path) -> None:
     again = vtg("train", "--resume", run, "--set", "training.epochs=3", home=home)
     assert again.returncode == 0, again.stderr
     assert [len(Run(run / domain).log()) for domain in ("guitar", "car")] == [3, 3]
+    assert [Run(path).config().training.epochs for path in (run, run / "guitar", run / "car")] == [3, 3, 3]
+    assert scores("--checkpoint", run, home=home) == scores("--checkpoint", run, "--data", data, home=home)
 
 
 # Several processes
