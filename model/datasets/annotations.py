@@ -190,7 +190,12 @@ def _windows(rows: object, *, required: bool) -> tuple[tuple[float, float], ...]
 
 
 def _number(value: object) -> float:
-    """The value as a number; NaN if it is none."""
+    """The value as a number, also of one written as text; NaN if it is none."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return math.nan
     return float(value) if abs(value) < _HUGE else math.inf

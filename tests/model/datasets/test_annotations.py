@@ -120,6 +120,11 @@ class TestFields:
         assert annotation.saliency is None
         assert annotation.row == CHARADES
 
+    def test_numbers_may_be_written_as_text(self, tmp_path: Path) -> None:
+        row = {**OWN, "duration": "9.5", "relevant_windows": [["1", "4.5"]]}
+        annotation = read_one(tmp_path, row, "custom")
+        assert (annotation.duration_s, annotation.windows_s) == (9.5, ((1, 4.5),))
+
     def test_scores_of_qvhighlights_add_up(self, tmp_path: Path) -> None:
         annotation = read_one(tmp_path, QVHIGHLIGHTS, "qvhighlights")
         assert annotation.saliency is not None
@@ -274,7 +279,11 @@ class TestRefused:
             ("tacos", {**CHARADES, "relevant_windows": [[-1, 3]]}, "which is not"),
             ("tacos", {**CHARADES, "relevant_windows": [[0, math.nan]]}, "which is not"),
             ("tacos", {**CHARADES, "relevant_windows": [[0, 1, 2]]}, r"holds \[0, 1, 2\], which is not"),
-            ("tacos", {**CHARADES, "relevant_windows": [["0", "1"]]}, r"holds \['0', '1'\], which is not"),
+            (
+                "tacos",
+                {**CHARADES, "relevant_windows": [["0", "end"]]},
+                r"holds \['0', 'end'\], which is not",
+            ),
             ("tacos", {**CHARADES, "relevant_windows": [[False, True]]}, "which is not"),
             ("custom", {**OWN, "relevant_windows": [[0, 1e300]]}, "which is not"),
             (
