@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import time
@@ -13,6 +14,7 @@ from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
+_FRESH_S, _FORGOTTEN_S = 2.0, 3600.0  # since a temporary file was written to
 _STEM_LENGTH = 40  # keeps the temporary name under 255 bytes beside targets that are near it
 
 _ADVICE = {
@@ -39,7 +41,7 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[BinaryIO
 
     The bytes go to a temporary file of the same folder, reach the disk, and then take the name in one step:
     a reader sees the old file or the new one, never a part. On any error, an interrupt included, the
-    temporary file is removed; only a killed process leaves one behind, for `remove_leftovers` to find.
+    temporary file is removed; only a killed process leaves one behind, for `remove_abandoned` to find.
     A link is followed, and what is no file (`/dev/stdout`, a pipe) is written to directly, not replaced.
 
     Args:
@@ -75,6 +77,7 @@ def _replacing(path: Path, durable: bool) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name[:_STEM_LENGTH]}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
+            _lock(file)
             yield file
             if durable:
                 file.flush()
@@ -118,3 +121,50 @@ def remove_leftovers(folder: Path, target: str | None = None, *, older_than_s: f
                 temporary.unlink()
                 removed += 1
     return removed
+
+
+def remove_abandoned(folder: Path, begins: str) -> int:
+    """Remove the temporary files of `atomic_write` in a folder whose writers were killed.
+
+    A writer that lives holds a lock on its file. Where the system has no such locks, files that were not written to
+    for an hour are taken for abandoned. Files that cannot be removed are left.
+
+    Args:
+        folder: where to look; subfolders are left alone.
+        begins: what the names of the files that were being written begin with.
+
+    Returns:
+        The number of files removed.
+    """
+    names = re.compile(rf"\.{re.escape(begins[:_STEM_LENGTH])}.*\.[0-9a-f]{{12}}\.tmp", re.DOTALL)
+    removed = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if names.fullmatch(entry.name):
+                with suppress(OSError):
+                    removed += _remove_if_abandoned(Path(entry.path))
+    return removed
+
+
+def _remove_if_abandoned(temporary: Path) -> bool:
+    with temporary.open("r+b") as file:
+        locked = _lock(file)
+        # A writer makes its file a moment before it locks it.
+        youngest_s = _FORGOTTEN_S if locked is None else _FRESH_S
+        if locked is False or time.time() - os.fstat(file.fileno()).st_mtime < youngest_s:
+            return False
+    temporary.unlink()
+    return True
+
+
+def _lock(file: BinaryIO) -> bool | None:
+    """Lock a file for as long as it is open; False if somebody else holds it, None where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True

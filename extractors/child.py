@@ -22,7 +22,9 @@ def begin(*, dies_with_thread: bool) -> BinaryIO:
     Returns:
         its standard output, for messages; what libraries print goes to standard error.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # They reach the whole group of processes, and are the parent's to handle, which ends this one.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     _limit_memory()
     if dies_with_thread and sys.platform == "linux":
         import ctypes

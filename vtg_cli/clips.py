@@ -85,6 +85,7 @@ def cut_clips(
         VideoError: if the video cannot be decoded or copied.
         VtgError: if a clip cannot be written.
     """
+    from extractors.atomic import remove_abandoned
     from extractors.cutting import CONTAINERS, VideoCutter
 
     moments = sum(len(result.moments) for result in results)
@@ -95,11 +96,13 @@ def cut_clips(
     suffix = _CLIP_SUFFIX
     if copy:
         suffix = video.suffix.lower() if video.suffix.lower() in CONTAINERS else _COPY_SUFFIX
+    stem = stem or Stems().of(video)
+    remove_abandoned(folder, f"{stem}_")
     written: list[Path] = []
     with _working("cutting clips"):
         for result, query in zip(results, _query_names(results), strict=True):
             for rank, moment in enumerate(result.moments, start=1):
-                target = folder / f"{stem or Stems().of(video)}_{query}_{rank:02d}{suffix}"
+                target = folder / f"{stem}_{query}_{rank:02d}{suffix}"
                 if any(is_same_file(target, other) for other in spared):
                     raise VtgError(f"{target}: not written, as it is one of the videos; name another folder")
                 span = _padded(moment, padding_s, result.duration_s)
@@ -128,6 +131,7 @@ def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s:
         VideoError: if a video cannot be decoded.
         VtgError: if there are no moments, or the file cannot be written.
     """
+    from extractors.atomic import remove_abandoned
     from extractors.cutting import join
 
     spans: dict[str, list[Span]] = {}
@@ -137,6 +141,7 @@ def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s:
     parts = [(Path(video), span) for video, wanted in spans.items() for span in _merged(wanted)]
     if not parts:
         raise VtgError(f"{target}: not written, as no moment scores as high as --threshold")
+    remove_abandoned(target.parent, target.name)
     with _working("joining moments"):
         joined = join(target, parts)
     if joined.note:

@@ -14,7 +14,7 @@ _INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 
 
 def main() -> None:
-    """Run the command line; exits with 0 (done), 1 (some inputs failed), 2 (usage) or 130 (interrupted)."""
+    """Run the command line; exits with 0 (done), 1 (some inputs failed), 2 (usage), 130 or 143 (interrupted)."""
     interrupts = _Interrupts()
     # Read once, when torch is loaded: spinning OpenMP threads make a busy machine several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -27,7 +27,9 @@ def main() -> None:
             raise
         code = _interrupted()
     if interrupts.came and code:  # whatever it was taken for on its way
-        code = code if code == _INTERRUPTED else _interrupted()
+        if code != _INTERRUPTED:
+            _interrupted()
+        code = interrupts.code
     _settle_errors()
     interrupts.end(code)
     sys.exit(code)
@@ -101,25 +103,30 @@ def _discard(stream: TextIO | None) -> None:
 
 
 class _Interrupts:
-    """Ctrl-C: the first one ends the command in order, the second at once.
+    """Ctrl-C, and SIGTERM as of a system that shuts down: the first ends the command in order, the second at once.
 
     Attributes:
         came: whether there was one.
+        code: the exit code that says so: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     def __init__(self) -> None:
         self.came = False
-        self._code = _INTERRUPTED
+        self.code = _INTERRUPTED
+        self._exit_code = _INTERRUPTED
         atexit.register(self._leave)  # the first of all, so that it is the last to be called
         # A command started in the background is not meant to be interrupted.
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._handle)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._handle)
 
     def end(self, code: int) -> None:
         """Let none disturb the end of the process, when all is done."""
-        self._code = code
-        if not self.came and signal.getsignal(signal.SIGINT) == self._handle:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._exit_code = code
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if not self.came and signal.getsignal(number) == self._handle:
+                signal.signal(number, signal.SIG_IGN)
 
     def _leave(self) -> None:
         # Python would raise the signal against itself if the interrupt met an `exec`, and have no exit code.
@@ -128,13 +135,14 @@ class _Interrupts:
                 # It may be closed, or never have been open.
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
-            os._exit(self._code)
+            os._exit(self._exit_code)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.came:
             os.write(2, b"vtg: interrupted again; stopped at once\n")
-            os._exit(_INTERRUPTED)
+            os._exit(128 + number)
         self.came = True
+        self.code = 128 + number
         raise KeyboardInterrupt
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.running import clean_environment, vtg
+from tests.cli.running import EXAMPLES, clean_environment, vtg
 from tests.end_to_end.places import command, entries, leftovers
 from tests.extractors.index_encoder import make_video
 
@@ -72,13 +72,13 @@ class Running:
         """Whether a decoder is at work."""
         return bool(psutil.Process(self.process.pid).children())
 
-    def interrupt(self, *, group: bool = True) -> None:
-        """Ctrl-C, to the command and its children as a terminal sends it, or to the command alone."""
+    def interrupt(self, *, group: bool = True, number: signal.Signals = signal.SIGINT) -> None:
+        """Ctrl-C or another signal, to the command and its children as a terminal does, or to the command alone."""
         self._children = psutil.Process(self.process.pid).children(recursive=True)
         if group:
-            os.killpg(self.process.pid, signal.SIGINT)
+            os.killpg(self.process.pid, number)
         else:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
         """Exit code and standard error, once it and all its children have ended."""
@@ -88,9 +88,9 @@ class Running:
         return self.process.returncode, stderr
 
 
-def says_how_to_go_on(code: int, stderr: str) -> None:
+def says_how_to_go_on(code: int, stderr: str, expected: int = 130) -> None:
     lines = [line for line in stderr.splitlines() if not line.startswith("note: ")]
-    assert code == 130, stderr
+    assert code == expected, stderr
     assert lines == ["vtg: interrupted; what was finished is kept, and the same command goes on from there"]
 
 
@@ -170,6 +170,42 @@ def test_a_second_interrupt_ends_it_at_once(videos: Path, whole: dict[str, bytes
     assert not leftovers(tmp_path)
 
 
+def test_a_terminated_extraction_ends_in_order(videos: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """SIGTERM to all its processes, as of a system that shuts down."""
+    cache = tmp_path / "cache"
+    arguments = ("extract", videos, *LITE, "--cache", cache)
+    running = Running(*arguments, home=tmp_path)
+    running.wait_for(lambda: running.has_child() and len(list(cache.rglob("*.npz"))) >= 1)
+    running.interrupt(number=signal.SIGTERM)
+    says_how_to_go_on(*running.end(), 143)
+    assert not leftovers(tmp_path)
+    assert entries(cache).items() <= whole.items()
+
+
+CUTS = {"clips": ("--clips", "cuts"), "supercut": ("--supercut", "cuts/all.mp4")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+@pytest.mark.parametrize("what", CUTS)
+def test_cuts_that_are_ended_leave_nothing_for_long(
+    what: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("ground", EXAMPLES / "example.mp4", "a cat", "a dog", *CUTS[what])
+    running = Running(*arguments, home=tmp_path)
+    running.wait_for(lambda: bool(leftovers(tmp_path / "cuts")))
+    running.interrupt(number=number)
+    code, stderr = running.end()
+    if number != signal.SIGKILL:
+        says_how_to_go_on(code, stderr, 128 + number)
+        assert not leftovers(tmp_path)
+        return
+    assert leftovers(tmp_path / "cuts")
+    time.sleep(2.5)  # a writer may just have begun
+    assert vtg(*arguments, home=tmp_path).returncode == 0
+    assert not leftovers(tmp_path)
+
+
 _STUCK = """
 import signal, sys, time
 from vtg_cli import main
@@ -189,7 +225,8 @@ main.main()
 """
 
 
-def test_a_second_interrupt_does_not_wait_for_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+def test_a_second_interrupt_does_not_wait_for_the_first(number: signal.Signals, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _STUCK], cwd=Path(__file__).parents[2], env=clean_environment(tmp_path),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -198,9 +235,9 @@ def test_a_second_interrupt_does_not_wait_for_the_first(tmp_path: Path) -> None:
     assert process.stdout is not None
     for word in ("ready", "ending"):
         assert process.stdout.readline() == f"{word}\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
     stderr = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert stderr == "vtg: interrupted again; stopped at once\n"
 
 
