@@ -7,8 +7,9 @@
 Entries are addressed by what they were made from and by the recipe that made them, so a renamed or copied
 video is found again and another recipe is another entry. Arrays lie in half precision under the names of the
 published features (`features`; `last_hidden_state` and `pooler_output`), readable by plain `numpy.load`.
-Beside them lies a record of their origin with a checksum: an entry that is damaged, or not what its place
-says, counts as missing.
+Beside them lies a record of their origin with a checksum: an entry that is damaged, not what its place
+says, or of a video that differs in a single byte, counts as missing. `.files` remembers the hashes of videos by
+path, size and times, so that a video is read whole once, and not at every look.
 
 Reading needs numpy alone: a query whose features are at hand starts without torch and without a decoder.
 """
@@ -19,7 +20,7 @@ import hashlib
 import json
 import os
 import re
-import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -35,10 +36,10 @@ from extractors.atomic import atomic_write, remove_leftovers, write_failure
 from extractors.base import FeatureSpec, TextFeatures
 from extractors.damage import Segment
 from extractors.damage import from_json as damage_from_json
-from extractors.errors import CacheError, VideoError
+from extractors.errors import CacheError
 from extractors.home import vtg_home
-from extractors.identity import file_identity
-from extractors.sealed import has_our_format, seal, unseal
+from extractors.identity import VideoIdentity, file_identity
+from extractors.sealed import read_record, seal, unseal
 from extractors.video import VideoInfo
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
 _FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
+_FILES = ".files"
 _ELSEWHERE = "--cache or VTG_CACHE may name another folder for the cache"
 
 
@@ -156,20 +158,6 @@ def default_root() -> Path:
     return vtg_home() / "features"
 
 
-def video_identity(path: str | Path) -> str:
-    """What the features of a video are filed under: `file_identity`, with VideoError if it cannot be read."""
-    try:
-        # Opening a pipe would wait for its writer for ever, and a device need not have an end.
-        mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
-            raise VideoError(path, "is a folder that cannot be looked into; change its permissions")
-        if not stat.S_ISREG(mode):
-            raise VideoError(path, "is not a file but a folder, a pipe or a device")
-        return file_identity(path)
-    except (OSError, ValueError) as error:
-        raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
 class FeatureCache:
     """Features on disk, shared by any number of processes.
 
@@ -186,15 +174,19 @@ class FeatureCache:
         self._on_write_error = on_write_error
         self._told = False
 
+    def identify(self, path: str | Path, *, stop: threading.Event | None = None) -> VideoIdentity:
+        """What a video holds, with what this cache remembers of the file; arguments, errors as of `VideoIdentity`."""
+        return VideoIdentity(path, self.root / _FILES, stop=stop)
+
     def load_video(
-        self, path: str | Path, spec: FeatureSpec, *, identity: str | None = None
+        self, path: str | Path, spec: FeatureSpec, *, identity: VideoIdentity | None = None
     ) -> CachedFeatures | None:
-        """Look up the features of a video.
+        """Look up the features of a video. Where there are some, the video may have to be read whole.
 
         Args:
             path: the video file.
             spec: what its features must be.
-            identity: `video_identity(path)`, where it is known already.
+            identity: `identify(path)`, where it is known already.
 
         Returns:
             The features; None if there are none, or none that can be trusted.
@@ -203,8 +195,8 @@ class FeatureCache:
             VideoError: if the video cannot be read.
             CacheError: if the cache cannot be read.
         """
-        identity = identity or video_identity(path)
-        entry = self._read(self._video_entry(identity, spec), spec, identity)
+        identity = identity or self.identify(path)
+        entry = self._read(self._video_entry(identity.address, spec), spec, identity.address)
         if entry is None:
             return None
         arrays, record = entry
@@ -216,7 +208,10 @@ class FeatureCache:
             video.pop("name")
             info = VideoInfo(path=Path(path), **video)
             damaged_s = damage_from_json(record.get("damaged_s", ()))  # earlier versions did not note it
+            content = str(record["content"])  # which entries of earlier versions lack
         except (KeyError, TypeError, ValueError):
+            return None
+        if content != identity.content():
             return None
         return CachedFeatures(spec, features, info, damaged_s)
 
@@ -228,7 +223,7 @@ class FeatureCache:
         info: VideoInfo,
         *,
         damaged_s: Sequence[Segment] = (),
-        identity: str | None = None,
+        identity: VideoIdentity | None = None,
     ) -> CachedFeatures:
         """Keep the features of a video, in place of any that are there.
 
@@ -238,7 +233,7 @@ class FeatureCache:
             features: (N, dim), a row a clip.
             info: the video.
             damaged_s: its damaged segments, start and end in seconds.
-            identity: `video_identity(path)`, where it is known already.
+            identity: `identify(path)` of before it was decoded.
 
         Returns:
             The features as they will be read back.
@@ -250,12 +245,20 @@ class FeatureCache:
         """
         if features.ndim != 2 or features.shape[1] != spec.dim:
             raise ValueError(f"'{spec.name}' features are (N, {spec.dim}), not {features.shape}")
-        identity = identity or video_identity(path)
+        identity = identity or self.identify(path)
         video = {**asdict(info), "name": Path(path).name}
         del video["path"]
-        origin = {"video": video, "damaged_s": [list(segment) for segment in damaged_s]}
+        origin = {
+            "video": video,
+            "content": identity.content(),
+            "damaged_s": [list(segment) for segment in damaged_s],
+        }
         arrays = self._write(
-            self._video_entry(identity, spec), spec, identity, {"features": features}, origin
+            self._video_entry(identity.address, spec),
+            spec,
+            identity.address,
+            {"features": features},
+            origin,
         )
         return CachedFeatures(spec, arrays["features"], info, tuple(damaged_s))
 
@@ -324,15 +327,15 @@ class FeatureCache:
             CacheError: if features are missing, if a file of the same id holds those of another video or
                 recipe, or if `out_dir` cannot be written.
         """
-        identity = video_identity(path)
+        identity = self.identify(path)
         written = []
         for spec in specs:
             if self.load_video(path, spec, identity=identity) is None:
                 raise CacheError(f"no '{spec.name}' features of {path} in {self.root}; extract them first")
-            data = _read_bytes(self._video_entry(identity, spec))
+            data = _read_bytes(self._video_entry(identity.address, spec))
             target = Path(out_dir) / f"{spec.name}_features" / f"{Path(path).stem}.npz"
             there = _read_bytes(target)
-            if there is not None and _unsealed(there, spec, identity) is None:
+            if there is not None and not _is_of_video(there, spec, identity):
                 raise CacheError(
                     f"{target} holds features of another video or recipe than {path}; "
                     "rename the video or export to another folder"
@@ -352,7 +355,7 @@ class FeatureCache:
             entries = list(_entries(folder))
             if entries:
                 size_bytes = sum(size for _, size, _ in entries)
-                outdated = sum(not has_our_format(path) for path, _, _ in entries)
+                outdated = sum(not _is_current(path) for path, _, _ in entries)
                 usages.append(SpecUsage(folder.name, _read_spec(folder), len(entries), size_bytes, outdated))
         return CacheInfo(self.root, tuple(usages))
 
@@ -379,16 +382,21 @@ class FeatureCache:
                     files += 1
                     size_bytes += size
             _remove_if_empty(folder)
+        if spec is None:
+            for record in (self.root / _FILES).glob("*.json"):
+                with suppress(OSError):  # worth nothing without the entries
+                    if record.stat().st_mtime <= newest_s:
+                        record.unlink()
         self.sweep()
         return Cleared(files, size_bytes)
 
-    def try_claim(self, identity: str) -> Claim | None:
+    def try_claim(self, address: str) -> Claim | None:
         """Claim a video for extraction, so that two processes do not do the same work; does not wait.
 
         What a process that was killed held is free again; what it left half written of this video is removed.
 
         Args:
-            identity: of the video's content.
+            address: of the video's content, as of `VideoIdentity`.
 
         Returns:
             The claim; None if another process, or another thread, has it.
@@ -397,15 +405,15 @@ class FeatureCache:
             CacheError: if the cache cannot be written.
         """
         try:
-            return self._claim(identity)
+            return self._claim(address)
         except CacheError as error:
             self._pass_over(error)
             return Claim(None, Path())
 
-    def _claim(self, identity: str) -> Claim | None:
+    def _claim(self, address: str) -> Claim | None:
         from filelock import FileLock, Timeout
 
-        path = self._claims_folder / f"{identity}.lock"
+        path = self._claims_folder / f"{address}.lock"
         lock = FileLock(path, thread_local=False)
         with _writing(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -419,7 +427,7 @@ class FeatureCache:
         if was_held:
             for folder in self._spec_folders():
                 for kind in folder.glob("*_features"):
-                    remove_leftovers(kind, f"{identity}.npz")
+                    remove_leftovers(kind, f"{address}.npz")
         return Claim(lock, path)
 
     def sweep(self) -> None:
@@ -427,6 +435,7 @@ class FeatureCache:
         for folder in self._spec_folders():
             for place in (folder, *folder.glob("*_features")):
                 remove_leftovers(place, older_than_s=_LEFTOVER_AGE_S)
+        remove_leftovers(self.root / _FILES, older_than_s=_LEFTOVER_AGE_S)
         for lock in self._claims_folder.glob("*.lock"):
             # A cache that cannot be written keeps its litter, and can still be read.
             with suppress(CacheError):
@@ -448,8 +457,8 @@ class FeatureCache:
     def _spec_folder(self, spec: FeatureSpec) -> Path:
         return self.root / f"{spec.name}-{spec.digest()}"
 
-    def _video_entry(self, identity: str, spec: FeatureSpec) -> Path:
-        return self._spec_folder(spec) / f"{spec.name}_features" / f"{identity}.npz"
+    def _video_entry(self, address: str, spec: FeatureSpec) -> Path:
+        return self._spec_folder(spec) / f"{spec.name}_features" / f"{address}.npz"
 
     def _text_entry(self, identity: str, spec: FeatureSpec) -> Path:
         return self._spec_folder(spec) / f"{spec.name}_text_features" / f"{identity}.npz"
@@ -526,6 +535,14 @@ def _unsealed(
     return {key: array.astype(np.float32) for key, array in arrays.items()}, record
 
 
+def _is_of_video(data: bytes, spec: FeatureSpec, identity: VideoIdentity) -> bool:
+    """Whether exported features are of this video and recipe, or of what the video was before it was edited."""
+    if _unsealed(data, spec, identity.address) is not None:
+        return True
+    # What earlier versions exported bears the name they knew the video by.
+    return _unsealed(data, spec, file_identity(identity.path)) is not None
+
+
 @contextmanager
 def _writing(path: Path, advice: str = _ELSEWHERE) -> Iterator[None]:
     try:
@@ -540,6 +557,12 @@ def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
         with suppress(FileNotFoundError):
             stat = path.stat()
             yield path, stat.st_size, stat.st_mtime
+
+
+def _is_current(entry: Path) -> bool:
+    """Whether an entry is of this version; whether it is sound, only reading it whole finds out."""
+    record = read_record(entry)
+    return record is not None and ("query" in record or "content" in record)
 
 
 def _read_spec(folder: Path) -> FeatureSpec | None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 
 from extractors.base import VideoEncoder
-from extractors.cache import CachedFeatures, Claim, FeatureCache, video_identity
+from extractors.cache import CachedFeatures, Claim, FeatureCache
 from extractors.clips import Sampling
 from extractors.damage import Segment
 from extractors.errors import VideoError
+from extractors.identity import VideoIdentity
 from extractors.isolation import DecodeProcess, IsolatedReader
 from extractors.video import ClipChunk, ClipReader, Decoder, VideoInfo
 
@@ -50,7 +51,7 @@ class Opened:
     """
 
     index: int
-    identity: str
+    identity: VideoIdentity
     encoders: tuple[VideoEncoder, ...]
     found: Mapping[str, CachedFeatures]
     info: VideoInfo
@@ -185,8 +186,8 @@ class DecodeAhead:
         """Say that a video is done with, well or badly: its claim is given back, no more of it is decoded."""
         self._settled.add(index)
         if claimed := self._claims.pop(index, None):
-            identity, claim = claimed
-            self._made.add(identity)
+            address, claim = claimed
+            self._made.add(address)
             claim.release()
 
     def _next_message(self) -> Message | BaseException | None:
@@ -219,10 +220,10 @@ class DecodeAhead:
         self._queue.put(None)
 
     def _messages(self) -> Generator[Message, None, None]:
-        busy: list[tuple[int, str]] = []
+        busy: list[tuple[int, VideoIdentity]] = []
         for index, path in enumerate(self._paths):
             try:
-                identity = video_identity(path)
+                identity = self._cache.identify(path, stop=self._stop)
             except VideoError as error:
                 yield Failed(index, error)
                 continue
@@ -234,25 +235,27 @@ class DecodeAhead:
                 if not (yield from self._video(index, identity)):
                     still_busy.append((index, identity))
             if len(still_busy) == len(busy):
-                own = {identity for identity, _ in list(self._claims.values())}
-                elsewhere = [index for index, identity in busy if identity not in own]
+                own = {address for address, _ in list(self._claims.values())}
+                elsewhere = [index for index, identity in busy if identity.address not in own]
                 if elsewhere and self._queue.empty():
                     yield Waiting(elsewhere[0])
                 self._stop.wait(_POLL_S)
             busy = still_busy
 
-    def _video(self, index: int, identity: str) -> Generator[Message, None, bool]:
+    def _video(self, index: int, identity: VideoIdentity) -> Generator[Message, None, bool]:
         """Messages of one video; returns False, without a message, if it is claimed elsewhere."""
         path = self._paths[index]
-        found = self._find(path, identity)
-        if len(found) == len(self._encoders):
-            yield Found(index, found)
+        try:
+            found = self._find(path, identity)
+            if len(found) < len(self._encoders):
+                claim = self._cache.try_claim(identity.address)
+                if claim is None:
+                    return False
+                self._claims[index] = identity.address, claim
+                found = self._find(path, identity)  # whoever held the claim until now may have stored them
+        except VideoError as error:
+            yield Failed(index, error)
             return True
-        claim = self._cache.try_claim(identity)
-        if claim is None:
-            return False
-        self._claims[index] = identity, claim
-        found = self._find(path, identity)  # whoever held the claim until now may have stored them
         if len(found) == len(self._encoders):
             yield Found(index, found)
             return True
@@ -260,6 +263,7 @@ class DecodeAhead:
         try:
             samplings = [encoder.sampling for encoder in encoders]
             with self._open(path, samplings) as reader:
+                identity.read_ahead()
                 yield Opened(index, identity, encoders, found, reader.info, reader.clip_counts)
                 chunks = iter(reader)
                 while (chunk := self._next_chunk(index, chunks)) is not None:
@@ -268,8 +272,8 @@ class DecodeAhead:
                     yield message
                     del message
                 damaged_s = reader.damaged_s
-            if index not in self._settled and video_identity(path) != identity:
-                raise VideoError(path, "changed while it was read; extract it again when it is complete")
+            if index not in self._settled:
+                identity.confirm()
             yield Ended(index, damaged_s)
         except VideoError as error:
             yield Failed(index, error)
@@ -277,6 +281,8 @@ class DecodeAhead:
             yield Failed(index, VideoError(path, "out of memory while decoding"))
         except OSError as error:
             yield Failed(index, VideoError(path, f"cannot be read: {error.strerror or error}"))
+        finally:
+            identity.give_up()
         return True
 
     def _open(self, path: Path, samplings: Sequence[Sampling]) -> ClipReader | IsolatedReader:
@@ -288,9 +294,9 @@ class DecodeAhead:
             path, samplings, chunk_s=self._chunk_s, first_chunk_s=_FIRST_CHUNK_S, decoder=self._decoder
         )
 
-    def _find(self, path: Path, identity: str) -> dict[str, CachedFeatures]:
+    def _find(self, path: Path, identity: VideoIdentity) -> dict[str, CachedFeatures]:
         # What this run has made is not made again, even when told to overwrite: a list may repeat a video.
-        if self._overwrite and identity not in self._made:
+        if self._overwrite and identity.address not in self._made:
             return {}
         specs = [encoder.spec for encoder in self._encoders]
         loaded = [self._cache.load_video(path, spec, identity=identity) for spec in specs]

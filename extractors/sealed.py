@@ -64,13 +64,14 @@ def unseal(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, Any]]
     return (arrays, record) if sound else None
 
 
-def has_our_format(path: Path) -> bool:
-    """Whether a file says that it is of the layout `seal` writes; whether it is sound, only `unseal` finds out."""
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record of a file that `seal` wrote, unchecked; None if it is not of this layout."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return bool(json.loads(str(stored[_RECORD]))["format"] == _FORMAT)
+            record: dict[str, Any] = json.loads(str(stored[_RECORD]))
+            return record if record["format"] == _FORMAT else None
     except Exception:  # foreign bytes fail in as many ways as there
-        return False
+        return None
 
 
 def _checksum(arrays: Mapping[str, NDArray[np.float16]], record: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ def test_a_cache_that_fills_up_keeps_what_is_whole(
     cache, report = tmp_path / "cache", tmp_path / "report.jsonl"
     arguments = ("extract", videos, *LITE, "--cache", cache, "--report", report)
     if full == "disk":
-        filler = fill(mount(cache, "size=256k"), free=5 * PAGE)
+        filler = fill(mount(cache, "size=256k"), free=7 * PAGE)
         line = one_line(run(*arguments, home=tmp_path))
         assert "No space left on device: free some space" in line
         filler.unlink()

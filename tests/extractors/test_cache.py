@@ -19,7 +19,7 @@ from extractors.atomic import atomic_write, remove_leftovers
 from extractors.base import FeatureSpec, TextFeatures
 from extractors.cache import FeatureCache, default_root
 from extractors.errors import CacheError, VideoError
-from extractors.identity import file_identity
+from extractors.identity import SAMPLE_BYTES, SAMPLES, file_identity
 from extractors.sealed import seal, unseal
 from extractors.video import VideoInfo
 
@@ -55,7 +55,10 @@ def _store(cache: FeatureCache, video: Path, spec: FeatureSpec = SPEC) -> Path:
     """Store features of a video; returns the entry."""
     cache.store_video(video, spec, np.resize(FEATURES, (7, spec.dim)), _info(video))
     return (
-        cache.root / f"{spec.name}-{spec.digest()}" / f"{spec.name}_features" / f"{file_identity(video)}.npz"
+        cache.root
+        / f"{spec.name}-{spec.digest()}"
+        / f"{spec.name}_features"
+        / f"{cache.identify(video).address}.npz"
     )
 
 
@@ -138,6 +141,80 @@ def test_content_is_the_address_not_the_name(cache: FeatureCache, video: Path, t
     assert loaded.info.path == copy
     copy.write_bytes(b"another video under the same name")
     assert cache.load_video(copy, SPEC) is None
+
+
+def _between_samples(path: Path) -> int:
+    """A place in a large video that no sample sees."""
+    return (path.stat().st_size - SAMPLE_BYTES) // (SAMPLES - 1) + SAMPLE_BYTES + 1
+
+
+def _edit(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A video that is sampled."""
+    return _video(tmp_path / "large.mp4", os.urandom(3 * SAMPLES * SAMPLE_BYTES))
+
+
+def test_an_edit_that_no_sample_sees_is_another_video(cache: FeatureCache, large: Path) -> None:
+    _store(cache, large)
+    address = cache.identify(large).address
+    assert cache.load_video(large, SPEC) is not None
+    _edit(large, _between_samples(large))
+    assert cache.identify(large).address == address
+    assert cache.load_video(large, SPEC) is None
+    cache.store_video(large, SPEC, FEATURES + 1, _info(large))
+    loaded = cache.load_video(large, SPEC)
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.features, (FEATURES + 1).astype(np.float16))
+
+
+def test_videos_that_only_differ_between_samples_are_told_apart(
+    cache: FeatureCache, large: Path, tmp_path: Path
+) -> None:
+    part = Path(shutil.copy(large, tmp_path / "part.mp4"))
+    _edit(part, _between_samples(part))
+    for video, other in ((large, part), (part, large)):
+        _store(cache, video)
+        assert cache.load_video(video, SPEC) is not None
+        assert cache.load_video(other, SPEC) is None
+
+
+def test_a_large_video_is_found_where_it_was_copied_and_moved(
+    cache: FeatureCache, large: Path, tmp_path: Path
+) -> None:
+    _store(cache, large)
+    copy = Path(shutil.copy(large, tmp_path / "copy.mkv"))
+    assert cache.load_video(copy, SPEC) is not None
+    moved = large.rename(tmp_path / "moved.mp4")
+    os.utime(moved, (1, 1))
+    assert cache.load_video(moved, SPEC) is not None
+
+
+def _as_of_version_0_1(entry: Path, identity: str, target: Path) -> None:
+    """Rewrite an entry as the versions did that knew a video by samples alone."""
+    entry_read = unseal(entry.read_bytes())
+    assert entry_read is not None
+    arrays, record = entry_read
+    del record["content"]
+    with target.open("wb") as file:
+        seal(file, arrays, {**record, "identity": identity})
+
+
+def test_an_entry_of_a_version_that_only_sampled_is_missing(cache: FeatureCache, large: Path) -> None:
+    entry = _store(cache, large)
+    _as_of_version_0_1(entry, cache.identify(large).address, entry)
+    assert cache.load_video(large, SPEC) is None
+    assert cache.info().outdated == 1
+    _store(cache, large)
+    assert cache.load_video(large, SPEC) is not None
+    assert cache.info().outdated == 0
 
 
 def test_another_recipe_is_another_entry(cache: FeatureCache, video: Path) -> None:
@@ -303,6 +380,20 @@ def test_export_does_not_overwrite_another_video_of_the_same_name(
     assert target.read_bytes() == before
 
 
+def test_export_replaces_what_it_wrote_before_an_edit_or_an_upgrade(
+    cache: FeatureCache, large: Path, tmp_path: Path
+) -> None:
+    entry = _store(cache, large)
+    (target,) = cache.export(large, [SPEC], tmp_path / "out")
+    _as_of_version_0_1(entry, file_identity(large), target)
+    cache.export(large, [SPEC], tmp_path / "out")
+    assert target.read_bytes() == entry.read_bytes()
+    _edit(large, _between_samples(large))
+    cache.store_video(large, SPEC, FEATURES + 1, _info(large))
+    cache.export(large, [SPEC], tmp_path / "out")
+    np.testing.assert_array_equal(np.load(target)["features"], (FEATURES + 1).astype(np.float16))
+
+
 def test_export_of_what_is_missing_says_so(cache: FeatureCache, video: Path, tmp_path: Path) -> None:
     _store(cache, video)
     with pytest.raises(CacheError, match="no 'slowfast' features"):
@@ -347,6 +438,20 @@ def test_clear_takes_entries_and_nothing_else(cache: FeatureCache, video: Path) 
     assert cache.info().files == 0
     assert mine.exists()
     assert not list(cache.root.glob("*-*"))
+
+
+def test_clear_forgets_which_files_were_read(
+    cache: FeatureCache, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractors.identity._SETTLED_NS", 0)
+    _store(cache, video)
+    records = cache.root / ".files"
+    assert len(list(records.iterdir())) == 1
+    cache.clear("slowfast")
+    cache.clear(older_than_s=3600)
+    assert len(list(records.iterdir())) == 1
+    cache.clear()
+    assert not list(records.iterdir())
 
 
 def test_clear_by_age(cache: FeatureCache, video: Path, tmp_path: Path) -> None:
@@ -476,11 +581,11 @@ def test_a_kill_in_the_middle_of_writing_leaves_a_whole_entry(cache: FeatureCach
     code = """
 import sys
 import numpy as np
-from extractors.cache import FeatureCache, video_identity
+from extractors.cache import FeatureCache
 from tests.extractors.test_cache import SPEC, _info
 features = np.zeros((400_000, 4))
 cache = FeatureCache(sys.argv[1])
-claim = cache.try_claim(video_identity(sys.argv[2]))
+claim = cache.try_claim(cache.identify(sys.argv[2]).address)
 while True:
     cache.store_video(sys.argv[2], SPEC, features, _info(sys.argv[2]))
     print("stored", flush=True)
@@ -497,7 +602,7 @@ while True:
         loaded = cache.load_video(video, SPEC)
         assert loaded is not None
         assert loaded.features.shape == (400_000, 4)
-        claim = cache.try_claim(file_identity(video))
+        claim = cache.try_claim(cache.identify(video).address)
         assert claim is not None
         claim.release()
         assert not _litter(cache.root)
@@ -539,8 +644,8 @@ def test_a_claim_clears_what_a_killed_writer_of_this_video_left(cache: FeatureCa
     entry = _store(cache, video)
     leftover = _video(entry.with_name(f".{entry.name}.0123456789ab.tmp"))
     other = _video(entry.with_name(f".{'f' * 32}.npz.0123456789ab.tmp"))
-    _video(cache.root / ".claims" / f"{file_identity(video)}.lock")
-    claim = cache.try_claim(file_identity(video))
+    _video(cache.root / ".claims" / f"{cache.identify(video).address}.lock")
+    claim = cache.try_claim(cache.identify(video).address)
     assert claim is not None
     claim.release()
     assert not leftover.exists()

@@ -8,11 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from extractors.clips import Sampling
 from extractors.errors import UsageError, VtgError, WeightsInvalid
 from extractors.fleet import WorkerLost, extract_on_devices
 from extractors.pipeline import Event, VideoFinished, VideoProgress, VideoStarted, extract_features
+from extractors.prefetch import DecodeAhead
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 
 REPO = Path(__file__).resolve().parents[2]
@@ -186,22 +185,16 @@ class _Told(_Noting):
 class _Leaving(_Damaged):
     """Is told to end while what it raised is on its way out."""
 
-    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        threading.Thread(target=self._end, args=(threading.get_ident(),), daemon=True).start()
-        return super().encode(clips)
+    def __init__(self, notes: Path) -> None:
+        super().__init__(notes)
+        leave = DecodeAhead.__exit__
 
-    def _end(self, encoding: int) -> None:
-        while self._is_encoding(sys._current_frames()[encoding]):
-            pass
-        (self.notes / "told").touch()
-        os.kill(os.getpid(), signal.SIGTERM)
+        def leave_and_hear(*arguments: Any) -> None:
+            (notes / "told").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+            leave(*arguments)
 
-    def _is_encoding(self, frame: FrameType | None) -> bool:
-        while frame is not None:
-            if frame.f_code.co_name == "__exit__":
-                return False
-            frame = frame.f_back
-        return True
+        DecodeAhead.__exit__ = leave_and_hear  # type: ignore[method-assign] # in this process alone
 
 
 # Processes import these by name.

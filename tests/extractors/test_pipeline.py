@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from extractors import prefetch
+from extractors import identity, prefetch
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
 from extractors.errors import CacheError, UsageError, VideoError
@@ -34,6 +35,7 @@ from extractors.pipeline import (
 )
 from extractors.video import ClipChunk, ClipReader
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
+from tests.extractors.rendering import render
 from tests.shared_data import shared
 
 REPO = Path(__file__).resolve().parents[2]
@@ -278,6 +280,106 @@ def test_a_file_that_changes_under_the_reader_is_not_stored(videos: list[Path], 
     report = extract_features([videos[0]], [Meddler(batch_size=1)], cache, chunk_s=2.0)
     assert "changed" in report.results[0].reason
     assert not list(cache.root.rglob("*.npz"))
+
+
+def test_a_file_that_changes_between_its_samples_is_not_stored(
+    videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _sample_sparsely(monkeypatch)
+    size = videos[0].stat().st_size
+
+    class Meddler(IndexEncoder):
+        def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+            with videos[0].open("r+b") as file:
+                file.seek(size // 4)
+                file.write(b"other")
+            return super().encode(clips)
+
+    address = cache.identify(videos[0]).address
+    report = extract_features([videos[0]], [Meddler(batch_size=1)], cache, chunk_s=2.0)
+    assert cache.identify(videos[0]).address == address
+    assert "changed" in report.results[0].reason
+    assert not list(cache.root.rglob("*.npz"))
+
+
+def _sample_sparsely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a video be sampled at its ends and its middle only, as a far larger one is."""
+    monkeypatch.setattr(identity, "SAMPLES", 3)
+    monkeypatch.setattr(identity, "SAMPLE_BYTES", 16)
+    monkeypatch.setattr(identity, "_SETTLED_NS", 0)
+
+
+def test_pictures_that_are_exchanged_in_place_are_seen(
+    cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _sample_sparsely(monkeypatch)
+    path = render(
+        tmp_path / "raw.avi", frames=80, fps=10, width=160, height=128, codec="rawvideo", pixel_format="bgr24"
+    )
+    before = encode_video(path, [IndexEncoder()], cache)["index"].features
+    np.testing.assert_array_equal(before, centre_indices(4))
+    address = cache.identify(path).address
+    content = bytearray(path.read_bytes())
+    size = 160 * 128 * 3
+    starts = [match.end() + 4 for match in re.finditer(rb"00d[bc]" + size.to_bytes(4, "little"), content)]
+    assert len(starts) == 80
+    first, second = (slice(starts[frame], starts[frame] + size) for frame in (9, 29))
+    content[first], content[second] = content[second], content[first]
+    with path.open("r+b") as file:
+        file.write(content)
+    assert cache.identify(path).address == address  # so the samples have not seen it
+    after = encode_video(path, [IndexEncoder()], cache)["index"].features
+    np.testing.assert_array_equal(after, before[[1, 0, 2, 3]])
+
+
+def test_a_large_copy_is_read_and_not_decoded(
+    videos: list[Path], cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _sample_sparsely(monkeypatch)
+    extract_features([videos[0]], [IndexEncoder()], cache)
+    copy = Path(shutil.copy(videos[0], tmp_path / "copy.mp4"))
+    decoder = IndexEncoder()
+    assert _statuses(extract_features([copy, videos[0]], [decoder], cache)) == ["cached", "cached"]
+    assert not decoder.batches
+
+
+def test_a_file_that_goes_while_it_is_looked_up_is_reported(
+    videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_features(videos, [IndexEncoder()], cache)
+    load = FeatureCache.load_video
+
+    def load_too_late(self: FeatureCache, path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == videos[1]:
+            path.unlink(missing_ok=True)
+        return load(self, path, *arguments, **options)
+
+    monkeypatch.setattr(FeatureCache, "load_video", load_too_late)
+    report = extract_features(videos, [IndexEncoder()], cache)
+    assert _statuses(report) == ["cached", "failed", "cached", "cached"]
+    assert "cannot be read" in report.results[1].reason
+
+
+def test_a_long_reading_ends_with_the_run(
+    videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_features([videos[0]], [IndexEncoder()], cache)
+    reading = threading.Event()
+    read = identity.read_content
+
+    def read_for_ever(file: Any, *, before_each_block: Any) -> str:
+        reading.set()
+        while True:
+            before_each_block()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(identity, "read_content", read_for_ever)
+    with prefetch.DecodeAhead(
+        [videos[0]], [IndexEncoder()], cache, overwrite=False, chunk_s=2.0, decoder="auto"
+    ):
+        assert reading.wait(30)
+    monkeypatch.setattr(identity, "read_content", read)
+    assert _statuses(extract_features([videos[0]], [IndexEncoder()], cache)) == ["cached"]
 
 
 def test_an_interrupt_drops_the_current_video_alone(videos: list[Path], cache: FeatureCache) -> None:
@@ -538,9 +640,7 @@ def test_two_processes_share_the_work(videos: list[Path], cache: FeatureCache) -
 
 
 def test_a_video_that_is_claimed_elsewhere_comes_last(videos: list[Path], cache: FeatureCache) -> None:
-    from extractors.identity import file_identity
-
-    claim = cache.try_claim(file_identity(videos[0]))
+    claim = cache.try_claim(cache.identify(videos[0]).address)
     assert claim is not None
     order = []
 
@@ -556,13 +656,11 @@ def test_a_video_that_is_claimed_elsewhere_comes_last(videos: list[Path], cache:
 
 
 def test_waiting_for_another_process_can_be_interrupted(videos: list[Path], cache: FeatureCache) -> None:
-    from extractors.identity import file_identity
-
     def listen(event: Event) -> None:
         if isinstance(event, VideoWaiting):
             raise KeyboardInterrupt
 
-    claim = cache.try_claim(file_identity(videos[0]))
+    claim = cache.try_claim(cache.identify(videos[0]).address)
     assert claim is not None
     with claim, pytest.raises(KeyboardInterrupt):
         encode_video(videos[0], [IndexEncoder()], cache, on_event=listen)

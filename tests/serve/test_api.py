@@ -28,7 +28,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from extractors.cache import FeatureCache
-from extractors.identity import file_identity
 from model import Grounder
 from model.checkpoint import save_checkpoint
 from tests.cli.running import EXAMPLES, vtg
@@ -462,7 +461,8 @@ def test_the_queue_has_an_end_and_jobs_can_be_cancelled(place, long_video, tmp_p
 
 def test_a_job_that_waits_for_another_process_can_be_cancelled(place, tmp_path):
     path = render(place / "claimed.mp4", frames=20, fps=10, width=64, height=48)
-    claim = FeatureCache(tmp_path / "cache").try_claim(file_identity(path))
+    cache = FeatureCache(tmp_path / "cache")
+    claim = cache.try_claim(cache.identify(path).address)
     assert claim is not None
     with (
         claim,
@@ -511,6 +511,56 @@ def test_uploads_survive_a_kill_and_what_was_under_way_leaves_nothing(tmp_path):
         assert "another vtg serve" in again.stderr
         assert server.stop() == 0
         assert "Traceback" not in server.said
+
+
+def test_what_is_uploaded_is_told_apart_by_every_byte(tmp_path):
+    home, folder = tmp_path / "home", tmp_path / "videos"
+    folder.mkdir()
+    whole = bytearray(
+        EXAMPLE.read_bytes() + (9 << 20).to_bytes(4, "big") + b"free" + os.urandom((9 << 20) - 8)
+    )
+    part = whole.copy()
+    middle = len(whole) // 2
+    part[middle : middle + 100] = bytes(100)  # a piece that has not been downloaded yet
+    (folder / "served.mp4").write_bytes(part)
+    with serving(folder, home=home) as server, server.client() as client:
+        (served,) = client.get("/api/videos").json()["videos"]
+        there = server.upload(client, bytes(part), "again.mp4")
+        assert (there.status_code, there.json()) == (200, served)
+        new = server.upload(client, bytes(whole), "whole.mp4")
+        assert new.status_code == 201
+        assert client.get(f"/api/videos/{new.json()['id']}/file").content == whole
+        there = server.upload(client, bytes(whole), "again.mp4")
+        assert (there.status_code, there.json()) == (200, new.json())
+    (file,) = (home / "vtg" / "library").glob("*.mp4")
+    record = file.with_suffix(".json")
+    fields = json.loads(record.read_bytes())
+    file.write_bytes(part)  # as a failing disk might
+    with serving(home=home) as server, server.client() as client:
+        mended = server.upload(client, bytes(whole), "whole.mp4")
+        assert mended.status_code == 201
+        assert client.get(f"/api/videos/{mended.json()['id']}/file").content == whole
+        client.delete(f"/api/videos/{mended.json()['id']}")
+    file.write_bytes(whole)
+    del fields["content"]
+    record.write_text(json.dumps({**fields, "identity": "0" * 32}))  # as earlier versions left it
+    with serving(home=home) as server, server.client() as client:
+        assert client.get("/api/videos").json()["videos"] == [new.json()]
+        there = server.upload(client, bytes(whole), "again.mp4")
+        assert (there.status_code, there.json()) == (200, new.json())
+
+
+def test_a_file_that_is_edited_in_place_is_sent_again(tmp_path):
+    path = tmp_path / "mine.mp4"
+    path.write_bytes(other_video(1))
+    with serving(path, home=tmp_path / "home") as server, server.client() as client:
+        (video,) = client.get("/api/videos").json()["videos"]
+        address = f"/api/videos/{video['id']}/file"
+        tag = client.head(address).headers["etag"]
+        path.write_bytes(other_video(2))
+        os.utime(path, (1, 1))
+        answer = client.get(address, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.content) == (200, other_video(2))
 
 
 def test_a_full_disk_is_told_and_nothing_is_left(tmp_path):

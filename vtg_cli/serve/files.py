@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -93,8 +94,8 @@ def video_response(
         headers: those of the request.
         with_body: whether the bytes are sent, or only what would be said of them.
     """
-    # In which the size and the content's name tell a file that was replaced from the one that was there before.
-    tag = f'"{video.identity}-{size:x}"'
+    # Tells a file that was edited or replaced from the one that was there before.
+    tag = f'"{os.fstat(file.fileno()).st_mtime_ns:x}-{size:x}"'
     common = {"accept-ranges": "bytes", "etag": tag, "cache-control": "private, no-cache"}
     if tag in headers.get("if-none-match", ""):
         file.close()

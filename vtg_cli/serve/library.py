@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from extractors.atomic import atomic_write
-from extractors.cache import video_identity
 from extractors.errors import UsageError, VideoError, VtgError
+from extractors.identity import read_content
 from extractors.pipeline import VIDEO_SUFFIXES
 from vtg_cli.serve import upload_folder
 from vtg_cli.serve.apart import Apart, WorkFailed
@@ -46,7 +46,7 @@ class Video:
         id: what requests call it by.
         name: what people call it; one line of text.
         path: the file, without links in it.
-        identity: of its content.
+        content: hash of all its bytes, as they were uploaded; empty where it is not known.
         size_bytes: size of the file.
         duration_s: length in seconds.
         fps: average frame rate.
@@ -57,7 +57,7 @@ class Video:
     id: str
     name: str
     path: Path
-    identity: str
+    content: str
     size_bytes: int
     duration_s: float
     fps: float
@@ -156,18 +156,21 @@ class Library:
             raise NotThere("there is no such video; it may have been deleted")
         return video
 
-    def find_duplicate(self, identity: str) -> Video | None:
-        """The video of this content, if there is one and its file has not gone."""
+    def find_duplicate(self, content: str, size_bytes: int) -> Video | None:
+        """The video of this content and size, if there is one whose file holds it now, byte for byte."""
         with self._lock:
-            return self._of_content(identity)
+            alike = [
+                video
+                for video in self._videos.values()
+                if video.size_bytes == size_bytes and video.content in ("", content)
+            ]
+        return next((video for video in alike if self._holds(video, content)), None)
 
-    def _of_content(self, identity: str) -> Video | None:
-        for video in self._videos.values():
-            if video.identity == identity:
-                with suppress(OSError):
-                    if video.path.stat().st_size == video.size_bytes:
-                        return video
-        return None
+    def _holds(self, video: Video, content: str) -> bool:
+        """Whether a video's file is of a content; it may have been edited or damaged since it was looked at."""
+        with suppress(NotThere, OSError), video.open_file() as file:
+            return read_content(file) == content
+        return False
 
     def add_served(self, path: Path) -> Video:
         """Offer a file of the user's.
@@ -180,7 +183,8 @@ class Library:
         """
         video = self._examine(path, "", display_name(path.name), uploaded=False)
         # What changes is another video: its pictures, and the searches in it, are not those of the one before.
-        name = os.fsencode(path) + b"\0" + video.identity.encode()
+        state = f"\0{video.size_bytes}-{path.stat().st_mtime_ns}"
+        name = os.fsencode(path) + state.encode()
         video = replace(video, id=hashlib.blake2b(name, digest_size=ID_BYTES).hexdigest())
         with self._lock:
             if self._videos.get(video.id) != video:
@@ -200,12 +204,13 @@ class Library:
         video_id = self._served.pop(path, None)
         return video_id is not None and self._videos.pop(video_id, None) is not None
 
-    def adopt(self, temporary: Path, name: str) -> tuple[Video, bool]:
-        """Take a file of the library's folder in as an upload.
+    def adopt(self, temporary: Path, name: str, content: str) -> tuple[Video, bool]:
+        """Take a file of the library's folder in as an upload; on the thread of `intake`.
 
         Args:
             temporary: a whole file that has reached the disk; it is renamed, or left where its content is here already.
             name: what the uploader called it; any text.
+            content: hash of all its bytes, as of `extractors.identity`.
 
         Returns:
             the video, and whether it is new.
@@ -214,16 +219,13 @@ class Library:
             VideoError: if it is not a video that can be read.
             OSError: if it cannot be stored.
         """
-        found = self.find_duplicate(video_identity(temporary))
+        found = self.find_duplicate(content, temporary.stat().st_size)
         if found is not None:
             return found, False
         video_id = secrets.token_hex(ID_BYTES)
         video = self._examine(temporary, video_id, display_name(name), uploaded=True)
-        video = replace(video, path=self.folder / f"{video_id}{_suffix(name)}")
+        video = replace(video, path=self.folder / f"{video_id}{_suffix(name)}", content=content)
         with self._lock:
-            # The same content may have arrived twice at once.
-            if (other := self._of_content(video.identity)) is not None:
-                return other, False
             # The record first: one without its video is swept, a video is never lost for want of its record.
             self._write_record(video)
             temporary.replace(video.path)
@@ -285,12 +287,11 @@ class Library:
             info = json.loads(apart.call("probe", path=str(path)))
         except WorkFailed as error:
             raise VideoError(path, str(error)) from error
-        identity = video_identity(path)
         return Video(
             id=video_id,
             name=name,
             path=path,
-            identity=identity,
+            content="",
             size_bytes=path.stat().st_size,
             duration_s=info["duration_s"],
             fps=info["fps"],
@@ -315,7 +316,7 @@ class Library:
                 id=video_id,
                 name=display_name(str(fields["name"])),
                 path=path,
-                identity=str(fields["identity"]),
+                content=str(fields.get("content", "")),  # which records of earlier versions lack
                 size_bytes=path.stat().st_size,
                 duration_s=float(fields["duration_s"]),
                 fps=float(fields["fps"]),

@@ -1,4 +1,4 @@
-"""Uploads: a body of any size streamed to the disk, counted, looked at, and kept or thrown away."""
+"""Uploads: a body of any size streamed to the disk, counted, hashed, looked at, and kept or thrown away."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from extractors.errors import VtgError
+from extractors.identity import new_content_hash
 from vtg_cli.serve.library import Library, Video
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 STALL_S = 60.0
 """Seconds after which a sender that sends nothing is given up."""
@@ -66,10 +70,10 @@ async def receive(
         if stated_bytes is not None and stated_bytes > shutil.disk_usage(library.folder).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with temporary.open("xb", buffering=0) as file:
-            await _write(chunks, file, most_bytes, limit)
+            content = await _write(chunks, file, most_bytes, limit)
             await asyncio.to_thread(os.fsync, file.fileno())
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(library.intake, library.adopt, temporary, name)
+        return await loop.run_in_executor(library.intake, library.adopt, temporary, name, content)
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFull(
@@ -81,7 +85,9 @@ async def receive(
             temporary.unlink()
 
 
-async def _write(chunks: AsyncIterator[bytes], file: BinaryIO, most_bytes: int, limit: str) -> None:
+async def _write(chunks: AsyncIterator[bytes], file: BinaryIO, most_bytes: int, limit: str) -> str:
+    """Write all chunks; returns the hash of their bytes."""
+    digest = new_content_hash()
     count = 0
     held = bytearray()
     while True:
@@ -96,12 +102,14 @@ async def _write(chunks: AsyncIterator[bytes], file: BinaryIO, most_bytes: int, 
             raise TooLarge(limit)
         held += chunk
         if len(held) >= _BLOCK:
-            await asyncio.to_thread(_write_all, file, bytes(held))
+            await asyncio.to_thread(_write_all, file, bytes(held), digest)
             held.clear()
-    await asyncio.to_thread(_write_all, file, bytes(held))
+    await asyncio.to_thread(_write_all, file, bytes(held), digest)
+    return digest.hexdigest()
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
+def _write_all(file: BinaryIO, data: bytes, digest: _Hash) -> None:
+    digest.update(data)
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
