@@ -34,7 +34,7 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
     if timeline.codec == "hevc":
         return "decord takes some HEVC frames for their neighbours"
     if not timeline.trustworthy:
-        return "its timestamps are missing or mean nothing"
+        return "its timestamps are missing, jump or mean nothing"
     if timeline.has_hidden_frames:
         return "it holds frames that are not shown, which decord miscounts"
     if timeline.seek_fault:

@@ -27,6 +27,10 @@ _FORMATS = (
 )
 # Formats with an index that decord finds its way by.
 _INDEXED = frozenset({"mov", "matroska", "avi"})
+# Formats that carry the clock of a broadcast, which goes on as it likes where recordings were cut or joined.
+_BROADCAST = frozenset({"mpegts", "mpeg"})
+_JUMP_BACK_S = 1.0
+_JUMP_AHEAD = 1000  # times the usual step: 40 s at 25 frames a second
 _IDR = 5
 _NOT_WHOLE = "it is damaged or mostly empty"
 
@@ -54,7 +58,8 @@ class Timeline:
         width, height: pixels of a stored frame, before rotation.
         codec: as FFmpeg names it.
         key_frames: (K,) indices of the frames that decoding can start from.
-        trustworthy: whether the file gives each frame a timestamp of its own; if not, they are made from the rate.
+        trustworthy: whether the file gives each frame a timestamp of its own, on one clock; if not, they are made from
+            the rate.
         seek_fault: why decoding from a key frame may give other frames than expected; empty if it does not.
         has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).
         formats: names that FFmpeg has for the format of the file.
@@ -187,10 +192,14 @@ def read_timeline(path: Path) -> Timeline:
     ticks = np.array(packets.pts, dtype=np.int64)
     order = np.argsort(ticks, kind="stable")
     shown_s = ticks[order].astype(np.float64) * time_base - start_s
-    trustworthy = packets.without_pts == 0 and _is_sound(shown_s)
+    steps_s = np.diff(np.array(packets.dts, dtype=np.int64)) * time_base
+    jumps = _clock_jumps(steps_s, formats)
+    trustworthy = packets.without_pts == 0 and _is_sound(shown_s) and not jumps
     if trustworthy:
         key_frames = np.flatnonzero(np.frombuffer(packets.keys, np.uint8)[order]).astype(np.int64)
     else:
+        if jumps:
+            average = _rate_beside_jumps(steps_s, average)
         average = average if 0 < average <= 1000 else 25.0
         shown_s = np.arange(packets.count) / average
         key_frames = np.zeros(1, dtype=np.int64)
@@ -223,6 +232,7 @@ class _Packets:
 
     Attributes:
         pts: when each frame is shown, in ticks of the stream; only of packets that say so.
+        dts: for each of `pts`, when the frame is decoded; when it is shown, if that is not said.
         keys: for each of `pts`, 1 where the container calls it a key frame.
         fresh: for each of `pts`, 1 where decoding can start.
         hidden: number of packets that are decoded but not shown.
@@ -230,6 +240,7 @@ class _Packets:
     """
 
     pts: array[int] = field(default_factory=lambda: array("q"))
+    dts: array[int] = field(default_factory=lambda: array("q"))
     keys: bytearray = field(default_factory=bytearray)
     fresh: bytearray = field(default_factory=bytearray)
     hidden: int = 0
@@ -261,6 +272,7 @@ def _read_packets(path: Path, container: Any, stream: Any) -> _Packets:
                 packets.without_pts += 1
             else:
                 packets.pts.append(packet.pts)
+                packets.dts.append(packet.pts if packet.dts is None else packet.dts)
                 packets.keys.append(packet.is_keyframe)
                 packets.fresh.append(packet.is_keyframe and _starts_afresh(packet, stream))
     except av.error.ExitError as error:
@@ -299,6 +311,7 @@ def _count_streams(container: Any) -> int:
 
 
 def _check_samples(path: Path) -> None:
+    _check_file(path)  # a pipe must not be opened
     try:
         claimed = claimed_samples(path, _MOST_SAMPLES)
     except (OSError, ValueError):
@@ -358,6 +371,29 @@ def _is_sound(shown_s: NDArray[np.float64]) -> bool:
         return False
     # A few frames that share a timestamp are a muxer's slip; many are timestamps that mean nothing.
     return len(shown_s) < 2 or float((np.diff(shown_s) > 0).mean()) > 0.95
+
+
+def _clock_jumps(steps_s: NDArray[np.float64], formats: frozenset[str]) -> bool:
+    """Whether the clock is set back or ahead within the file, so that its times are those of several recordings.
+
+    Args:
+        steps_s: (M - 1,) seconds from each frame to the next, in the order of decoding.
+        formats: as of `Timeline`.
+    """
+    if not len(steps_s) or formats & _INDEXED:
+        return False
+    if float(steps_s.min()) < -_JUMP_BACK_S:
+        return True
+    # Elsewhere a frame may stay on show for long; but FFmpeg takes a clock that is set back for one that ran over.
+    most_s = _JUMP_AHEAD * float(np.median(steps_s)) if formats & _BROADCAST else _LONG_S
+    return float(steps_s.max()) > most_s > 0
+
+
+def _rate_beside_jumps(steps_s: NDArray[np.float64], stated: float) -> float:
+    usual_s = float(np.median(steps_s))
+    if usual_s <= 0 or 0.5 < stated * usual_s < 2:
+        return stated
+    return 1 / usual_s
 
 
 def _average_rate(shown_s: NDArray[np.float64], stated: float) -> float:
