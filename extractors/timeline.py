@@ -192,7 +192,8 @@ def read_timeline(path: Path) -> Timeline:
     ticks = np.array(packets.pts, dtype=np.int64)
     order = np.argsort(ticks, kind="stable")
     shown_s = ticks[order].astype(np.float64) * time_base - start_s
-    steps_s = np.diff(np.array(packets.dts, dtype=np.int64)) * time_base
+    decoded_s = np.array(packets.dts, dtype=np.float64) * time_base
+    steps_s: NDArray[np.float64] = decoded_s[1:] - decoded_s[:-1]
     jumps = _clock_jumps(steps_s, formats)
     trustworthy = packets.without_pts == 0 and _is_sound(shown_s) and not jumps
     if trustworthy:
