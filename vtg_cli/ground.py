@@ -297,9 +297,10 @@ def ground(
         grounder = load(Grounder, on_event, on_download)
 
         def answer(video: Path) -> list[GroundingResult]:
-            results = grounder.ground(video, sentences, top_k=top_k, threshold=threshold)
-            progress.pause()
-            return results
+            try:
+                return grounder.ground(video, sentences, top_k=top_k, threshold=threshold)
+            finally:
+                progress.pause()
 
         results, failed = _answer_each(videos, answer, grounder.notes, delivery)
     if results and not delivery.deliver(results):

@@ -27,7 +27,7 @@ from model.moments import GroundingResult, Moment, Saliency
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
 from vtg_cli.timecode import has_drop_frame, smpte, smpte_frame, subtitle_time
-from vtg_cli.writers import FORMATS, assign_formats, write_output
+from vtg_cli.writers import FORMATS, assign_formats, csv_table, write_output
 
 ROOT = Path(__file__).resolve().parents[2]
 NTSC_FILM, NTSC, NTSC_FAST = Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)
@@ -280,7 +280,7 @@ HOSTILE = 'a <b> & "c" --> d\n\x1b[31m {\\i1} 猫 \udcff'
 @pytest.mark.parametrize("name", sorted(FORMAT))
 def test_any_query_can_be_written(name, video, tmp_path):
     text = written([answer(video(Fraction(25)), query=HOSTILE)], name, tmp_path)
-    assert "\x1b" not in text or name == "csv"
+    assert "\x1b" not in text
     if name == "json":
         assert json.loads(text)["results"][0]["query"] == HOSTILE
     elif name == "jsonl":
@@ -294,6 +294,38 @@ def test_any_query_can_be_written(name, video, tmp_path):
     elif name == "vtt":
         assert '<b> & "c" --> d' in unescaped(webvtt.from_string(text)[0].text)
         assert len(webvtt.from_string(text)) == len(MOMENTS)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+def test_cells_of_tables_are_text_on_one_line(query):
+    file = io.StringIO(newline="")
+    csv_table.write([answer(query, query=query)], file)
+    rows = list(csv.reader(io.StringIO(file.getvalue(), newline="")))
+    assert len(rows) == len(file.getvalue().splitlines()) == 1 + len(MOMENTS)
+    assert file.getvalue().replace("\n", "").isprintable() or not query.isprintable()
+    for row in rows[1:]:
+        assert row[0] == row[1]
+        assert not row[1].strip().startswith(("=", "+", "-", "@"))
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-v.mp4", "'-v.mp4"),
+        ("@SUM(1)", "'@SUM(1)"),
+        (" =1", "' =1"),
+        ("＝1", "'＝1"),
+        ("\t=1", "\\t=1"),
+        ("a\x1b[31m\0\r\nb", "a\\x1b[31m\\x00\\r\\nb"),
+        ("a\u2028b", "a\\u2028b"),
+        ("a - b", "a - b"),
+        ("a  b\u3000👩\u200d🚀", "a  b\u3000👩\u200d🚀"),
+    ],
+)
+def test_cells_that_are_not_what_they_seem(text, cell):
+    assert csv_table.safe_cell(text) == cell
 
 
 def unescaped(text: str) -> str:

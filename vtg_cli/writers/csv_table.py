@@ -1,12 +1,22 @@
-"""CSV: a row a moment, for spreadsheets and data frames."""
+"""CSV: a row a moment, for spreadsheets and data frames.
+
+Spreadsheets run cells that begin as formulas do, and terminals obey control characters: a query, or the name of a file
+from elsewhere, must not get that far.
+
+Source: OWASP, "CSV Injection".
+"""
 
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterable
 from typing import TextIO
 
 from model.moments import GroundingResult
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # as spreadsheets take them, wide ones included
+_CONTROLS = ("Cc", "Zl", "Zp")  # control characters, and ends of lines and paragraphs
 
 COLUMNS = ("video", "query", "rank", "start_s", "end_s", "score", "model")
 
@@ -18,4 +28,13 @@ def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     for result in results:
         for rank, moment in enumerate(result.moments, start=1):
             times = (f"{moment.start_s:.3f}", f"{moment.end_s:.3f}")
-            rows.writerow((result.video, result.query, rank, *times, f"{moment.score:.4f}", result.model))
+            names = (safe_cell(result.video), safe_cell(result.query))
+            rows.writerow((*names, rank, *times, f"{moment.score:.4f}", safe_cell(result.model)))
+
+
+def safe_cell(text: str) -> str:
+    """The text as a cell that is text to every reader: no formula, and control characters as escapes."""
+    shown = "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _CONTROLS else c for c in text
+    )
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
