@@ -36,7 +36,7 @@ from extractors.atomic import atomic_write, remove_leftovers, write_failure
 from extractors.base import FeatureSpec, TextFeatures
 from extractors.damage import Segment
 from extractors.damage import from_json as damage_from_json
-from extractors.errors import CacheError
+from extractors.errors import CacheError, NameTaken
 from extractors.home import vtg_home
 from extractors.identity import VideoIdentity, file_identity
 from extractors.sealed import read_record, seal, unseal
@@ -324,8 +324,8 @@ class FeatureCache:
 
         Raises:
             VideoError: if the video cannot be read.
-            CacheError: if features are missing, if a file of the same id holds those of another video or
-                recipe, or if `out_dir` cannot be written.
+            NameTaken: if a file of the same id holds those of another video or recipe.
+            CacheError: if features are missing, or `out_dir` cannot be written.
         """
         identity = self.identify(path)
         written = []
@@ -336,7 +336,7 @@ class FeatureCache:
             target = Path(out_dir) / f"{spec.name}_features" / f"{Path(path).stem}.npz"
             there = _read_bytes(target)
             if there is not None and not _is_of_video(there, spec, identity):
-                raise CacheError(
+                raise NameTaken(
                     f"{target} holds features of another video or recipe than {path}; "
                     "rename the video or export to another folder"
                 )

@@ -48,3 +48,7 @@ class FeatureMismatch(VtgError):
 
 class CacheError(VtgError):
     """The feature cache cannot be read or written (permissions, full disk)."""
+
+
+class NameTaken(CacheError):
+    """A file that is to be written for one video is there already, for another one of the same name."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extractors.errors import UsageError, VideoError
+from extractors.errors import NameTaken, UsageError, VideoError
 from vtg_cli import values
 from vtg_cli.console import error_line, note, out
 from vtg_cli.options import (
@@ -160,7 +160,7 @@ def extract(
             if result.status != "failed":
                 try:
                     store.export(result.path, [encoder.spec for encoder in encoders], output)
-                except VideoError as error:  # it was there a moment ago
+                except (VideoError, NameTaken) as error:
                     error_line(f"{error}; its features are in the cache, and not in {output}")
                     lost += 1
     if done.failed or lost:

@@ -10,6 +10,7 @@ import pytest
 
 from model.intervals import temporal_iou
 from tests.cli.running import EXAMPLES, vtg
+from tests.extractors.index_encoder import make_video
 
 TRUTH = json.loads((EXAMPLES / "truth.json").read_text())
 QUERIES = [entry["query"] for entry in TRUTH]
@@ -120,3 +121,17 @@ def test_cache_info_and_clear(first, home):
     assert any(usage["spec"]["name"] == "lite" and usage["files"] >= 1 for usage in held["specs"])
     assert vtg("cache", "clear", "--yes", home=home).returncode == 0
     assert json.loads(vtg("cache", "info", "--json", home=home).stdout)["specs"] == []
+
+
+def test_videos_of_one_name_do_not_keep_the_others_from_being_exported(home, tmp_path):
+    for number, name in enumerate(("a/x.mp4", "b/x.mp4", "c/y.mp4")):
+        make_video(tmp_path / name, seconds=2.0, variant=number)
+    done = vtg("extract", tmp_path, "--features", "lite", "-o", tmp_path / "out", home=home)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("vtg: ")]
+    assert f"x.npz holds features of another video or recipe than {tmp_path / 'b' / 'x.mp4'}" in line
+    assert sorted(path.name for path in (tmp_path / "out" / "lite_features").iterdir()) == ["x.npz", "y.npz"]
+    again = vtg(
+        "extract", tmp_path / "a", tmp_path / "c", "--features", "lite", "-o", tmp_path / "out", home=home
+    )
+    assert again.returncode == 0
