@@ -157,10 +157,13 @@ class Delivery:
         note(f"{target}: drawn")
 
     def _report(self, results: Sequence[GroundingResult], target: Path) -> None:
+        from vtg_cli.playback import doubt
         from vtg_cli.writers.html_report import write_report
 
         write_report(results, target, embed=self.embed)
         note(f"{target}: written; open it in a browser")
+        if reason := doubt(Path(results[0].video)):
+            note(f"{target}: {reason}; where one does not, the page has all but the video")
 
     def _check_room(self) -> None:
         """Refuse files that hold one video only, and have no placeholder for its name."""

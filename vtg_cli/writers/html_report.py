@@ -23,6 +23,7 @@ from urllib.parse import quote
 from extractors.errors import UsageError, VtgError
 from model.moments import to_document
 from vtg_cli.curve import COLOURS, evenly_spaced, lanes, peak, score_range, time_ticks
+from vtg_cli.playback import is_played_somewhere
 from vtg_cli.progress import damage
 from vtg_cli.timecode import timecode
 from vtg_cli.writers import one_line
@@ -58,13 +59,19 @@ def check_report(report: Path, video: Path, *, embed: bool) -> None:
     """Refuse a report that could not be written, before anything is looked for.
 
     Raises:
-        UsageError: if the ending of the file is not HTML's, it is the video itself, or the video is too large to embed.
+        UsageError: if the ending of the file is not HTML's, it is the video itself, or the video cannot be embedded, as
+            it is too large or no browser plays its format.
     """
     if report.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--html {report}: its name has to end in {' or '.join(SUFFIXES)}")
     with suppress(OSError):
         if report.samefile(video):
             raise UsageError(f"--html {report}: is the video itself; give the report another name")
+    if embed and not is_played_somewhere(video):
+        raise UsageError(
+            f"--embed: browsers do not play {video.suffix or 'a file without an ending'}; make an MP4 of {video} "
+            "first, or leave --embed out for a page without the video"
+        )
     size_mb = 0.0
     with suppress(OSError):
         size_mb = video.stat().st_size / 1e6
