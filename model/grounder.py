@@ -256,8 +256,18 @@ def _aligned_feature(names: Sequence[str]) -> str:
     )
 
 
-def _check_request(queries: Sequence[str], top_k: int) -> None:
+def check_queries(queries: Sequence[str]) -> None:
+    """Raise UsageError if there is no query, or one is empty or no text."""
     if not queries or not all(query.strip() for query in queries):
         raise UsageError("a query is empty; say in words what to look for")
+    for query in queries:
+        try:
+            query.encode()
+        except UnicodeEncodeError:  # bytes of a command line, or half of a character in JSON
+            raise UsageError(f"the query {query!r} is not text: it cannot be written as UTF-8") from None
+
+
+def _check_request(queries: Sequence[str], top_k: int) -> None:
+    check_queries(queries)
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: at least 1 moment has to be asked for")

@@ -41,21 +41,13 @@ def videos_and_queries(arguments: Sequence[str]) -> tuple[list[Path], list[str]]
     return list(videos.values()), queries
 
 
-def check_queries(queries: Sequence[str]) -> None:
-    """Refuse queries that cannot be asked.
+def require_queries(queries: Sequence[str]) -> None:
+    """Raise UsageError if there is no query, or one that cannot be asked."""
+    from model.grounder import check_queries
 
-    Raises:
-        UsageError: if there is none, or one is empty or no text.
-    """
     if not queries:
         raise UsageError('say what to look for, in a query such as "man opens fridge"')
-    for query in queries:
-        if not query.strip():
-            raise UsageError("a query is empty; say in words what to look for")
-        try:
-            query.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"the query '{query}' is not UTF-8 text") from None
+    check_queries(queries)
 
 
 def require_videos(videos: Sequence[Path], arguments: Sequence[str]) -> None:

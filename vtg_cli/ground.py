@@ -221,7 +221,7 @@ def ground(
       vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
     del quiet, verbose
-    from vtg_cli.arguments import check_queries, read_queries, require_videos, videos_and_queries
+    from vtg_cli.arguments import read_queries, require_queries, require_videos, videos_and_queries
     from vtg_cli.delivery import Delivery, choose_outputs
 
     delivery = Delivery(
@@ -248,7 +248,7 @@ def ground(
         delivery.check(videos)
     if queries is not None:
         sentences += read_queries(queries)
-    check_queries(sentences)
+    require_queries(sentences)
 
     from extractors.cache import FeatureCache
     from model import Grounder

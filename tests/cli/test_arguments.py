@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from extractors.errors import UsageError, VtgError
-from vtg_cli.arguments import check_queries, read_queries, require_videos, videos_and_queries
+from vtg_cli.arguments import read_queries, require_queries, require_videos, videos_and_queries
 
 SENTENCES = ["is it a cat? [yes]", "1:30 a goal", "cat/dog", "a\0b"]
 
@@ -71,7 +71,7 @@ def test_mistakes_are_not_asked(arguments, word):
 )
 def test_queries_that_cannot_be_asked(queries, word):
     with pytest.raises(UsageError, match=word):
-        check_queries(queries)
+        require_queries(queries)
 
 
 @pytest.mark.parametrize(

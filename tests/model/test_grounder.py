@@ -98,7 +98,7 @@ def test_wrong_options_are_named(options, word, cache):
         Grounder.load(cache=cache, offline=True, **options)
 
 
-@pytest.mark.parametrize(("queries", "top_k"), [([], 5), ([""], 5), (["a cat"], 0)])
+@pytest.mark.parametrize(("queries", "top_k"), [([], 5), ([""], 5), (["a\udcff"], 5), (["a cat"], 0)])
 def test_wrong_requests_are_refused(grounder, video, queries, top_k):
     with pytest.raises(UsageError):
         grounder.ground(video, queries, top_k=top_k)
