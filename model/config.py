@@ -32,6 +32,9 @@ T = TypeVar("T")
 _SUFFIX = ".toml"
 _NAME = re.compile(r"\w[\w.-]*")
 _LARGEST_FLOAT = 1 << 1023
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_LARGEST_SEED = (1 << 32) - 1
+_SHORTEST_CLIP_S, _LONGEST_CLIP_S = 0.001, 3600.0
 _NAME_BYTES = 100  # with a date, a prefix and an ending it still fits a file system
 
 
@@ -98,7 +101,11 @@ class DataConfig:
     domains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(self.clip_length_s > 0, "clip_length_s", f"must be positive, is {self.clip_length_s}")
+        _require(
+            _SHORTEST_CLIP_S <= self.clip_length_s <= _LONGEST_CLIP_S,
+            "clip_length_s",
+            f"must be from {_SHORTEST_CLIP_S:g} to {_LONGEST_CLIP_S:g} seconds, is {self.clip_length_s}",
+        )
         _require(len(self.video_features) > 0, "video_features", "needs at least one stream")
         for name in ("max_clips", "max_words", "window_clips"):
             value = getattr(self, name)
@@ -321,8 +328,12 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "length_groups", "evaluate_every"):
             _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
-        for name in ("weight_decay", "gradient_clip", "workers", "seed"):
+        for name in ("weight_decay", "gradient_clip", "workers"):
             _require(getattr(self, name) >= 0, name, f"must not be negative, is {getattr(self, name)}")
+        _require(
+            0 <= self.seed <= _LARGEST_SEED, "seed", f"must be from 0 to {_LARGEST_SEED}, is {self.seed}"
+        )
+        _require(len(self.selection_metrics) > 0, "selection_metrics", "must name at least one metric")
         _require(
             self.patience is None or self.patience > 0,
             "patience",
@@ -560,7 +571,7 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if kind is float and type(value) is int and abs(value) < _LARGEST_FLOAT:
         value = float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{path}: must be of type {kind.__name__}, is {value!r}")
+        raise ConfigError(f"{path}: must be {_KINDS[kind]}, is {value!r}")
     if kind is float and not math.isfinite(value):
         raise ConfigError(f"{path}: must be a finite number, is {value}")
     return value

@@ -183,7 +183,8 @@ def _windows(rows: object, *, required: bool) -> tuple[tuple[float, float], ...]
         edges = [_number(value) for value in entry]
         if len(edges) != 2 or not 0 <= edges[0] <= edges[1] <= _LONGEST_S:
             raise ValueError(
-                f"relevant_windows holds {shown(entry)}, which is not [start, end] in seconds with 0 ≤ start ≤ end"
+                f"relevant_windows holds {shown(entry)}, which is not [start, end] in seconds, with 0 ≤ start ≤ end "
+                f"≤ {_LONGEST_S:g}"
             )
         windows.append((edges[0], edges[1]))
     return tuple(windows)

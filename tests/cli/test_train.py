@@ -102,7 +102,7 @@ def test_a_dataset_that_is_not_here_is_explained_on_a_screen(tmp_path: Path) -> 
     ("arguments", "words"),
     [
         (["--dataset", "qvhl", "--set", "training.epoch=3"], "training.epoch: unknown field"),
-        (["--dataset", "qvhl", "--set", "training.epochs=many"], "training.epochs: must be of type int"),
+        (["--dataset", "qvhl", "--set", "training.epochs=many"], "training.epochs: must be a whole number"),
         (["--dataset", "no.jsonl"], "--dataset no.jsonl: does not exist"),
         (["--dataset", "mine.csv"], "mine.csv: cannot be read as annotations; your own is a .jsonl file"),
         (["--dataset", "qvhi"], "known are qvhighlights, "),
