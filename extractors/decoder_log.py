@@ -8,36 +8,90 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from contextlib import suppress
-from io import FileIO
+from dataclasses import dataclass
 
-_MOST_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 20
+_LEAST_PIPE_BYTES = 1 << 14  # of a system that does not say
+_READ_BYTES = 1 << 16
+_MOST_READ_BYTES = 4 << 20  # at a time, of what may be written as fast as it is read
+_LINE_BYTES = 1 << 12  # of a line, to know who speaks
 
-# Whoever takes files apart does so on one thread, alike every time; what is damaged in a frame the decoders tell.
+# Files are taken apart on one thread, alike every time; of damage inside a frame the decoders complain.
 _NO_DECODERS = frozenset((
     "AVFormatContext", "AVIOContext", "asf", "avi", "file", "flv", "ivf", "matroska", "mov", "mpeg", "mpegts", "mxf",
     "nut", "ogg", "rm", "swscaler", "wtv",
 ))  # fmt: skip
 
-_kept: FileIO | None = None
-_forgotten_bytes = 0
+
+@dataclass
+class _Kept:
+    """Complaints so far.
+
+    They go through a pipe that nobody waits for: what finds it full is lost. A log on disk would grow without end, as
+    FFmpeg may complain of every byte of a file before it gives the first packet.
+
+    Attributes:
+        pipe: where they are read from.
+        capacity: bytes that the pipe holds, at least.
+        line: the beginning of one that is not complete.
+        decoders, containers: how many there were of each.
+    """
+
+    pipe: int
+    capacity: int
+    line: bytes = b""
+    decoders: int = 0
+    containers: int = 0
+
+    def read(self) -> None:
+        """Count what is in the pipe."""
+        data = bytearray(self.line)
+        with suppress(BlockingIOError):
+            while len(data) < _MOST_READ_BYTES:
+                data += os.read(self.pipe, _READ_BYTES)
+        *lines, last = bytes(data).split(b"\n")
+        self.line = last[:_LINE_BYTES]
+        of_containers = sum(map(_is_of_container, lines))
+        self.containers += of_containers
+        self.decoders += len(lines) - of_containers
+        # Nobody knows whose the complaints were that were lost. Pipes fill page by page, and are full before the last
+        # byte.
+        self.decoders += len(data) > self.capacity // 2
+
+
+_kept: _Kept | None = None
 
 
 def keep() -> None:
-    """Take standard error for complaints, from now on and for good; where no file can be made, nothing is heard."""
+    """Take standard error for complaints, from now on and for good; where that cannot be done, nothing is heard."""
     global _kept  # noqa: PLW0603 - as there is one standard error
     try:
-        descriptor, name = tempfile.mkstemp()
-        os.close(descriptor)
-        # A temporary file as Python opens it is written where it was last read.
-        descriptor = os.open(name, os.O_RDWR | os.O_APPEND | getattr(os, "O_TEMPORARY", 0))
-        with suppress(OSError):  # on Windows it goes when it is closed
-            os.unlink(name)  # noqa: PTH108
+        read_end, write_end = os.pipe()
     except OSError:
         return
-    _kept = FileIO(descriptor, "r+")
-    os.dup2(descriptor, 2)
+    try:
+        for end in (read_end, write_end):
+            os.set_blocking(end, False)
+    except (AttributeError, OSError):  # on Windows before Python 3.12
+        os.close(read_end)
+        os.close(write_end)
+        return
+    _kept = _Kept(read_end, _enlarge(write_end))
+    os.dup2(write_end, 2)
+    os.close(write_end)
+
+
+def _enlarge(pipe: int) -> int:
+    """Make a pipe as large as it may be; returns the bytes that it holds."""
+    try:
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    except (AttributeError, ImportError, OSError):  # not Linux
+        return _LEAST_PIPE_BYTES
 
 
 class Listener:
@@ -49,31 +103,24 @@ class Listener:
 
     def __init__(self, *, containers: bool = False) -> None:
         self._containers = containers
-        self._start = _size()
-        self._heard = False
+        self._start = self._count()
 
     @property
     def has_heard(self) -> bool:
-        """Whether they did."""
-        global _forgotten_bytes  # noqa: PLW0603 - of the one file
-        size = _size()
-        if self._heard or size == self._start or _kept is None:
-            return self._heard
-        _kept.seek(max(self._start - _forgotten_bytes, 0))
-        lines = (_kept.read(_MOST_BYTES) or b"").decode(errors="replace").splitlines()
-        if size - _forgotten_bytes > _MOST_BYTES:  # a file can be a reason for any number
-            os.ftruncate(_kept.fileno(), 0)
-            _forgotten_bytes = size
-        self._start = size
-        self._heard = self._containers or not all(_is_of_container(line) for line in lines)
-        return self._heard
+        """Whether they did, or so much was said at once that it cannot be known."""
+        return self._count() > self._start
+
+    def _count(self) -> int:
+        if _kept is None:
+            return 0
+        _kept.read()
+        return _kept.decoders + (_kept.containers if self._containers else 0)
 
 
-def complain(text: str) -> None:
+def complain() -> None:
     """Note what a decoder reported by its return value: not every one of them logs it as well."""
     if _kept is not None:
-        with suppress(OSError):
-            os.write(_kept.fileno(), text.encode() + b"\n")
+        _kept.decoders += 1
 
 
 def set_level_of_av() -> None:
@@ -96,10 +143,6 @@ def set_level_of_decord() -> None:
     decord.logging.set_level(decord.logging.FATAL if _kept is None else decord.logging.ERROR)
 
 
-def _size() -> int:
-    return 0 if _kept is None else _forgotten_bytes + os.fstat(_kept.fileno()).st_size
-
-
-def _is_of_container(line: str) -> bool:
-    speaker = re.match(r"\[([\w.-]+)[, ]", line)
-    return speaker is not None and speaker[1] in _NO_DECODERS
+def _is_of_container(line: bytes) -> bool:
+    speaker = re.match(rb"\[([\w.-]+)[, ]", line)
+    return speaker is not None and speaker[1].decode() in _NO_DECODERS

@@ -128,10 +128,10 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
         except av.error.EOFError:
             return
         except av.error.InvalidDataError:
-            decoder_log.complain("a packet cannot be decoded")
+            decoder_log.complain()
             continue  # a damaged packet costs its own frames only
         except av.error.FFmpegError:
-            decoder_log.complain("the stream breaks off")
+            decoder_log.complain()
             return  # what came before it counts
 
 
