@@ -138,7 +138,8 @@ def test_an_upload_is_grounded_as_the_library_does_it_and_exported_in_every_form
     grounder = Grounder.load(features="lite", cache=cache, offline=True)
     expected = grounder.ground(EXAMPLE, list(QUERIES), top_k=3)
     assert done["results"] == [{**result.to_json(), "video": video["name"]} for result in expected]
-    assert any("lite" in sentence for sentence in done["notes"])
+    assert any("lite" in sentence for sentence in done["model_notes"])
+    assert not any("lite" in sentence for sentence in done["notes"])
 
     formats = client.get("/api/formats").json()["formats"]
     assert [form["name"] for form in formats] == [form.name for form in FORMATS]
@@ -185,8 +186,11 @@ def test_a_query_that_matches_nothing_is_said_to(server, client, served, job):
 def test_damage_is_told_of(server, client, tmp_path):
     _, damaged = damaged_in_the_middle(tmp_path)
     video = server.upload(client, damaged.read_bytes()).json()
-    asked = server.start_job(client, video["id"], "a cat").json()
-    assert any("damaged somewhere in" in s for s in server.finished(client, asked["id"])["notes"])
+    for query in ("a cat", "a dog"):  # of features that are made, and of those that are there
+        asked = server.start_job(client, video["id"], query).json()
+        done = server.finished(client, asked["id"])
+        assert any("damaged somewhere in" in s for s in done["notes"])
+        assert done["results"][0]["damaged_s"]
     client.delete(f"/api/videos/{video['id']}")
 
 
@@ -284,6 +288,9 @@ def test_thumbnails(client, served):
         assert picture.format == "JPEG"
         sizes[video] = picture.size
     assert sizes == {example: (320, 180), upright: (180, 320)}
+    large = client.get(f"/api/videos/{example}/thumbnail", params={"at_s": 1.5, "size": "large"})
+    assert Image.open(io.BytesIO(large.content)).size == (640, 360)  # as the video
+    assert client.get(f"/api/videos/{example}/thumbnail", params={"size": "huge"}).status_code == 422
     instants = [0, 7, 22, 49.99, 1e9]
     with ThreadPoolExecutor(5) as pool:
         pictures = list(

@@ -17,6 +17,7 @@ from playwright.sync_api import Page
 
 from tests.cli.running import EXAMPLES
 from tests.extractors.rendering import render
+from tests.hostile import damaged_in_the_middle
 from tests.serve.browser import (
     NARROW,
     WIDE,
@@ -432,12 +433,269 @@ def test_videos_that_no_browser_plays_are_searched_all_the_same(browser, server)
     with window(browser) as (page, watch):
         visit(page, server, "old.avi")
         page.locator("#trouble").wait_for()
+        assert page.locator("#video").is_hidden()
         look_for(page, "a test picture")
         start = found(page, server)["results"][0]["moments"][0]["start_s"]
         page.locator("button.moment").first.click()
         assert float(page.locator("#chart").get_attribute("aria-valuenow")) == pytest.approx(start, abs=0.1)
+        # A picture of where it stands, also where the chart is clicked.
+        still = page.locator("#still")
+        chart = page.locator("#chart").bounding_box()
+        for act, time in (
+            (lambda: None, start),
+            (lambda: page.mouse.click(chart["x"] + chart["width"] / 2, chart["y"] + 40), 3.0),
+        ):
+            act()
+            wait_until(page, f"document.getElementById('still').src.includes('at_s={time:.2f}&size=large')")
+            wait_until(page, "document.getElementById('still').complete")
+            assert still.evaluate("(image) => image.naturalWidth") > 0
+            assert re.fullmatch(r"The picture at 0:0\d\.0", still.get_attribute("alt"))
+        assert still.is_visible()
         assert grave_violations(page) == []
+        visit(page, server)
+        assert page.locator("#still").is_hidden()
+        wait_until(page, PLAYABLE)
         assert watch.origins() == {server.url}
+
+
+def test_errors_of_several_uploads_stay(browser, tmp_path):
+    for name in ("notes.mp4", "more notes.mp4"):
+        (tmp_path / name).write_text("These are notes, and no video.\n" * 100)
+    names = ("first.mp4", "second.mp4")
+    for number, name in enumerate(names):
+        render(tmp_path / name, frames=20 + number, fps=10)
+    with serving(home=tmp_path / "home") as server, window(browser) as (page, _):
+        page.goto(server.url)
+        page.locator("#file").set_input_files(
+            [tmp_path / name for name in ("notes.mp4", "first.mp4", "more notes.mp4", "second.mp4")]
+        )
+        page.locator("#count", has_text="2").wait_for()
+        alert = page.get_by_role("alert")
+        # What was not added is told of until it is dismissed, and the first that was added stays on show.
+        for _ in range(2):
+            assert [text.partition(" was not added. ")[0] for text in alert.locator("p").all_inner_texts()] == [
+                "notes.mp4", "more notes.mp4"
+            ]  # fmt: skip
+            assert page.locator("#name").inner_text() == "first.mp4"
+            look_for(page, "a test picture")
+        assert grave_violations(page) == []
+        page.get_by_role("button", name="Dismiss").click()
+        assert alert.inner_text() == ""
+
+
+def test_other_windows_follow_uploads_removals_and_the_folder(browser, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    render(tmp_path / "sent.mp4", frames=20, fps=10)
+    with (
+        serving(folder, home=tmp_path / "home") as server,
+        window(browser) as (here, watch),
+        window(browser) as (there, other),
+    ):
+        for page in (here, there):
+            page.goto(server.url)
+            page.get_by_role("heading", name="Drop a video here").wait_for()
+        here.locator("#file").set_input_files(tmp_path / "sent.mp4")
+        there.locator("#name", has_text="sent.mp4").wait_for()
+        there.get_by_role("textbox", name="What to look for").fill("half a sent")
+
+        render(folder / "arrived.mp4", frames=30, fps=10)
+        for page in (here, there):
+            page.locator("#videos button", has_text="arrived.mp4").wait_for()
+        # Nothing else of the page has changed.
+        assert there.locator("#rows input").input_value() == "half a sent"
+        assert there.locator("#name").inner_text() == "sent.mp4"
+
+        here.get_by_role("button", name="Remove", exact=True).click()
+        here.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        there.locator("#name", has_text="arrived.mp4").wait_for()
+        assert there.get_by_role("alert").inner_text().startswith("sent.mp4 is no longer there.")
+        assert here.get_by_role("alert").inner_text() == ""
+
+        (folder / "arrived.mp4").unlink()
+        for page in (here, there):
+            page.get_by_role("heading", name="Drop a video here").wait_for()
+        for seen in (watch, other):
+            assert [trouble for trouble in seen.troubles if "404" not in trouble] == []
+
+
+def test_a_file_that_changes_is_shown_as_another_video(browser, tmp_path):
+    (tmp_path / "videos").mkdir()
+    path = render(tmp_path / "videos" / "take.mp4", frames=20, fps=10)
+    with serving(tmp_path / "videos", home=tmp_path / "home") as server, window(browser) as (page, _):
+        page.goto(server.url)
+        page.locator("#facts", has_text="0:02.0").wait_for()
+        render(path, frames=50, fps=10)
+        page.locator("#facts", has_text="0:05.0").wait_for()
+        assert page.get_by_role("alert").inner_text().startswith("take.mp4 has changed")
+
+
+def test_on_a_phone_the_search_is_in_sight(browser, server):
+    with window(browser, NARROW) as (page, watch):
+        visit(page, server)
+        for _ in range(2):
+            for wanted in (
+                page.locator("#rows input").first,
+                page.get_by_role("button", name="Find", exact=True),
+            ):
+                box = wanted.bounding_box()
+                assert box["y"] >= 0
+                assert box["y"] + box["height"] <= NARROW[1]
+            assert page.evaluate("scrollY") == 0
+            if page.locator(".answer").count() == 0:
+                look_for(page, "a cat")
+                page.evaluate("scrollTo(0, 0)")
+        well_behaved(watch, server)
+
+
+LONG_NAMES = (
+    "holiday in the mountains 2023.mp4",
+    "Screen Recording 2024-03-01 at 10.22.33.mov",
+    "GX010123_interview_final_cut_v2.mp4",
+    "MyHolidayVideoInSpain2023.mp4",
+    "a.mp4",
+)
+BROKEN_WORDS = """(names) => names.flatMap((name) => {
+    const texts = document.createTreeWalker(name, NodeFilter.SHOW_TEXT), broken = [];
+    while (texts.nextNode()) {
+        for (const found of texts.currentNode.data.matchAll(/[\\p{L}\\p{N}]+/gu)) {
+            const range = document.createRange();
+            range.setStart(texts.currentNode, found.index);
+            range.setEnd(texts.currentNode, found.index + found[0].length);
+            if (range.getClientRects().length > 1) broken.push(found[0]);
+        }
+    }
+    return broken;
+})"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Iterator[Server]:
+    """A server with a list to scroll, of names of every length."""
+    folder = tmp_path_factory.mktemp("many")
+    first = render(tmp_path_factory.mktemp("one") / "v.mp4", frames=4, fps=4, width=64, height=48)
+    for name in (*LONG_NAMES, *(f"{'long ' * (number % 9)}name {number:02d}.mp4" for number in range(60))):
+        os.link(first, folder / name)
+    with serving(folder, home=tmp_path_factory.mktemp("home")) as running:
+        running.folder = folder
+        yield running
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_names_are_broken_where_words_end(size, browser, many):
+    with window(browser, size) as (page, watch):
+        page.goto(many.url)
+        settled(page)
+        if page.locator("#library-toggle").is_visible():
+            page.locator("#library-toggle").click()
+        names = page.locator("#videos .video-name")
+        assert set(LONG_NAMES) <= set(names.all_inner_texts())
+        assert names.evaluate_all(BROKEN_WORDS) == []
+        assert not scrolls_sideways(page)
+        well_behaved(watch, many)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_list_stays_still_while_it_is_scrolled(size, browser, many):
+    with window(browser, size) as (page, watch):
+        page.goto(many.url)
+        settled(page)
+        if page.locator("#library-toggle").is_visible():
+            page.locator("#library-toggle").click()
+        page.locator("#videos li").last.wait_for(state="attached")
+        height = page.evaluate("document.getElementById('videos').scrollHeight")
+        places = """(items) => items.map((item) =>
+            item.getBoundingClientRect().top + document.getElementById('videos').scrollTop)"""
+        before = page.locator("#videos li").evaluate_all(places)
+        box = page.locator("#videos").bounding_box()
+        page.mouse.move(box["x"] + 50, box["y"] + 100)
+        for _ in range(12):
+            page.mouse.wheel(0, 300)
+            page.wait_for_timeout(60)
+            after = page.locator("#videos li").evaluate_all(places)
+            assert after == pytest.approx(before, abs=0.6)
+        assert page.evaluate("document.getElementById('videos').scrollHeight") == height
+
+        # What arrives above moves nothing that is in sight.
+        seen = page.locator("#videos li", has_text="name 40.mp4")
+        seen.scroll_into_view_if_needed()
+        top = seen.bounding_box()["y"]
+        os.link(many.folder / LONG_NAMES[0], many.folder / "AAA arrives.mp4")
+        try:
+            page.locator("#videos li", has_text="AAA arrives.mp4").wait_for(state="attached")
+            assert seen.bounding_box()["y"] == pytest.approx(top, abs=1)
+        finally:
+            (many.folder / "AAA arrives.mp4").unlink()
+        page.locator("#videos li", has_text="AAA arrives.mp4").wait_for(state="detached")
+        assert seen.bounding_box()["y"] == pytest.approx(top, abs=1)
+        well_behaved(watch, many)
+
+
+def test_the_filter_takes_enter_and_arrows(browser, many):
+    with window(browser) as (page, watch):
+        page.goto(many.url)
+        settled(page)
+        box = page.get_by_role("searchbox", name="Filter videos by name")
+        box.fill("name 3")
+        shown = page.locator("#videos li:visible .video-name").all_inner_texts()
+        assert len(shown) > 5
+        focused = "document.activeElement.querySelector('.video-name').innerText"
+        for key, name in (
+            ("ArrowDown", shown[0]), ("ArrowDown", shown[1]), ("End", shown[-1]), ("Home", shown[0])
+        ):  # fmt: skip
+            page.keyboard.press(key)
+            assert page.evaluate(focused) == name
+        page.keyboard.press("ArrowUp")
+        assert page.evaluate("document.activeElement.id") == "filter"
+        page.keyboard.press("Tab")
+        assert page.evaluate(focused) == shown[0]
+        box.fill("name 47")
+        page.keyboard.press("Enter")
+        page.locator("#name", has_text="name 47.mp4").wait_for()
+        well_behaved(watch, many)
+
+
+def test_what_holds_for_every_answer_takes_one_line_until_it_is_dismissed(browser, server):
+    with window(browser) as (page, watch):
+        visit(page, server)
+        look_for(page, "a cat")
+        about = page.locator("#about")
+        assert about.bounding_box()["height"] < 40
+        about.locator("summary").click()
+        assert "no actions" in about.inner_text()
+        assert grave_violations(page) == []
+        about.get_by_role("button", name="Do not show this again").click()
+        look_for(page, "a cup of coffee")
+        assert about.is_hidden()
+        page.reload()
+        page.locator(".answer h3", has_text="a cup of coffee").wait_for()
+        assert about.is_hidden()
+        well_behaved(watch, server)
+
+
+def test_queries_are_shown_as_they_were_typed(browser, server):
+    with window(browser) as (page, watch):
+        visit(page, server)
+        look_for(page, "eine u-boot-fahrt")
+        note = page.locator(".note", has_text="“eine u-boot-fahrt”")
+        assert note.inner_text().startswith("“eine u-boot-fahrt”: nothing here matches clearly")
+        for element in (note, page.locator(".answer h3")):
+            for part in ("", "::first-letter"):
+                shown = element.evaluate("(e, part) => getComputedStyle(e, part || null).textTransform", part)
+                assert shown == "none"
+        well_behaved(watch, server)
+
+
+def test_damage_is_shown_with_every_search(browser, tmp_path):
+    _, damaged = damaged_in_the_middle(tmp_path)
+    with serving(damaged, home=tmp_path / "home") as server, window(browser) as (page, _):
+        page.goto(server.url)
+        settled(page)
+        for query in ("a cat", "a dog"):
+            look_for(page, query)
+            page.locator(".note", has_text="This video is damaged somewhere in").wait_for()
+            mark, chart = page.locator("#chart .damage").bounding_box(), page.locator("#chart").bounding_box()
+            assert chart["x"] < mark["x"] < chart["x"] + chart["width"] / 2 < mark["x"] + mark["width"]
 
 
 def test_a_thousand_videos_can_be_looked_through(browser, tmp_path):
@@ -479,7 +737,9 @@ def test_everybody_can_use_it_at_every_size(size, dark, browser, server):
         assert not scrolls_sideways(page)
         assert grave_violations(page) == []
         page.locator("#save-button").click()
-        page.locator("summary").click()
+        page.locator(".options summary").click()
+        if page.locator("#about").is_visible():
+            page.locator("#about summary").click()
         assert not scrolls_sideways(page)
         assert grave_violations(page) == []
         page.locator("#show-keys").click()

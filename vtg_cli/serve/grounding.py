@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extractors.base import EncoderOptions
-from extractors.pipeline import Event, VideoFinished, VideoProgress, VideoStarted, VideoWaiting
+from extractors.pipeline import Event, VideoProgress, VideoStarted, VideoWaiting
 from extractors.registry import clip_length_s
 from model import Grounder
 from model.resolution import choose_model, feature_names
@@ -58,7 +58,6 @@ class GroundingWork:
         self._choice = choice
         self._grounder: Grounder | None = None
         self._report: Report | None = None
-        self._damage: list[str] = []  # of the job's video
 
     def __call__(self, job: Job, report: Report) -> Findings:
         """Find the moments of a job.
@@ -69,7 +68,6 @@ class GroundingWork:
             VtgError: as `Grounder.load` and `Grounder.ground`.
         """
         self._report = report
-        self._damage.clear()
         report("extracting", 0.0)
         job.video.check_file()
         if self._grounder is None:
@@ -82,8 +80,13 @@ class GroundingWork:
             for result in results
             if result.model == ZERO_SHOT and result.moments and not is_clear_match(result.moments[0].score)
         ]
-        named = tuple(replace(result, video=job.video.name) for result in results)
-        return Findings(named, (*self._grounder.notes, *self._damage, *unclear))
+        damaged_s = results[0].damaged_s
+        damaged = [f"This video is {damage(damaged_s)}."] if damaged_s else []
+        return Findings(
+            results=tuple(replace(result, video=job.video.name) for result in results),
+            notes=(*damaged, *unclear),
+            model_notes=tuple(text[:1].upper() + text[1:] for text in self._grounder.notes),
+        )
 
     def _load(self) -> Grounder:
         choice = self._choice
@@ -105,8 +108,6 @@ class GroundingWork:
             self._tell(0.0)
         elif isinstance(event, VideoProgress):
             self._tell(_EXTRACTION * event.done_s / max(event.duration_s, 1e-3))
-        elif isinstance(event, VideoFinished) and event.damaged_s:
-            self._damage.append(f"This video is {damage(event.damaged_s)}.")
 
     def _on_download(self) -> None:
         self._tell(0.0)

@@ -56,7 +56,8 @@ class Job:
         stage: what it is at.
         progress: share that is done, in [0, 1].
         error: why it failed.
-        notes: what the user should know about the answers, a sentence each.
+        notes: what the user should know about these answers, a sentence each.
+        model_notes: what holds for every answer of the model, a sentence each.
         results: one a query, once it is done; they call the video by its name.
     """
 
@@ -71,6 +72,7 @@ class Job:
     progress: float = 0.0
     error: str | None = None
     notes: tuple[str, ...] = ()
+    model_notes: tuple[str, ...] = ()
     results: tuple[GroundingResult, ...] | None = None
 
     @property
@@ -81,10 +83,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a job's work gives: a result a query, and what the user should know about them."""
+    """What a job's work gives: a result a query, and notes as in `Job`."""
 
     results: tuple[GroundingResult, ...]
     notes: tuple[str, ...]
+    model_notes: tuple[str, ...]
 
 
 Report = Callable[[Stage, float], None]
@@ -234,8 +237,13 @@ class Jobs:
         try:
             found = self._work(job, report)
             outcome = {
-                "state": "done", "stage": "done", "progress": 1.0, "results": found.results, "notes": found.notes
-            }  # fmt: skip
+                "state": "done",
+                "stage": "done",
+                "progress": 1.0,
+                "results": found.results,
+                "notes": found.notes,
+                "model_notes": found.model_notes,
+            }
         except Cancelled:
             outcome = {"state": "cancelled"}
         except VideoError as error:

@@ -229,6 +229,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "progress": round(job.progress, 4),
         "error": None if job.error is None else job.error.encode("utf-8", "backslashreplace").decode(),
         "notes": list(job.notes),
+        "model_notes": list(job.model_notes),
         "created_at": job.created_at,
     }
 

@@ -14,6 +14,7 @@ from vtg_cli.serve import schemas, uploads
 from vtg_cli.serve.files import video_response
 from vtg_cli.serve.library import Video
 from vtg_cli.serve.services import Services
+from vtg_cli.serve.thumbnails import Size
 
 UPLOADS = "/api/videos"
 """Where uploads are sent."""
@@ -127,7 +128,7 @@ def video_routes(services: Services) -> APIRouter:
         f"{UPLOADS}/{{video_id}}/thumbnail",
         response_class=Response,
         responses={
-            200: {"description": "A JPEG, 320 pixels at most.", "content": {"image/jpeg": _BYTES}},
+            200: {"description": "A JPEG.", "content": {"image/jpeg": _BYTES}},
             **not_found,
         },
     )
@@ -136,11 +137,12 @@ def video_routes(services: Services) -> APIRouter:
         at_s: Annotated[
             float, Query(ge=0.0, allow_inf_nan=False, description="Seconds from the start.")
         ] = 0.0,
+        size: Annotated[Size, Query(description="320 pixels at most, or 960.")] = "small",
     ) -> Response:
         """The picture on show at an instant."""
         video = library.get(video_id)
         await asyncio.to_thread(video.check_file)
-        picture = await services.thumbnails.get(video, at_s)
+        picture = await services.thumbnails.get(video, at_s, size)
         return Response(picture, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     return routes

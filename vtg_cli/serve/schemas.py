@@ -113,7 +113,8 @@ class JobSummary(BaseModel):
     stage: JobStage
     progress: Annotated[float, Field(ge=0.0, le=1.0)]
     error: str | None
-    notes: list[str]
+    notes: list[str] = Field(description="About these answers.")
+    model_notes: list[str] = Field(description="About every answer of the model.")
     created_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 

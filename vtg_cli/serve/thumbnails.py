@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Literal
 
 from vtg_cli.serve.apart import Apart, WorkFailed
 from vtg_cli.serve.library import Video
 
-LARGEST = 320
+Size = Literal["small", "large"]
+
+LARGEST: Mapping[Size, int] = {"small": 320, "large": 960}
 """Pixels of either side at most."""
 
 _KEPT_BYTES = 32 << 20
@@ -20,7 +24,7 @@ _Waiting = dict[float, "asyncio.Future[bytes | WorkFailed]"]
 class Thumbnails:
     """JPEGs by video and instant; to be used from one event loop.
 
-    While one pass through a video is under way, requests for more of it gather and share the next.
+    While one pass through a video is under way, requests for more of it, of one size, gather and share the next.
 
     Args:
         apart: draws them.
@@ -28,26 +32,27 @@ class Thumbnails:
 
     def __init__(self, apart: Apart) -> None:
         self._apart = apart
-        self._kept: OrderedDict[tuple[str, float], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Size, float], bytes] = OrderedDict()
         self._kept_bytes = 0
-        self._wanted: dict[Video, _Waiting] = {}
+        self._wanted: dict[tuple[Video, Size], _Waiting] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def get(self, video: Video, at_s: float) -> bytes:
-        """The picture on show at an instant, of `LARGEST` pixels at most.
+    async def get(self, video: Video, at_s: float, size: Size = "small") -> bytes:
+        """The picture on show at an instant.
 
         Args:
             video: whose picture.
             at_s: seconds from its start; behind its end means the end.
+            size: how large, by `LARGEST`; a large one has no more pixels than the video.
 
         Raises:
             WorkFailed: if the video cannot be decoded.
         """
         at_s = round(min(at_s, video.duration_s), 2)
-        if (kept := self._kept.get((video.id, at_s))) is not None:
-            self._kept.move_to_end((video.id, at_s))
+        if (kept := self._kept.get((video.id, size, at_s))) is not None:
+            self._kept.move_to_end((video.id, size, at_s))
             return kept
-        of_video = self._wanted.setdefault(video, {})
+        of_video = self._wanted.setdefault((video, size), {})
         if at_s not in of_video:
             of_video[at_s] = asyncio.get_running_loop().create_future()
         waiting = of_video[at_s]
@@ -60,30 +65,30 @@ class Thumbnails:
 
     async def _draw(self) -> None:
         while self._wanted:
-            video = next(iter(self._wanted))
-            waiting = self._wanted.pop(video)
+            video, size = next(iter(self._wanted))
+            waiting = self._wanted.pop((video, size))
             now = dict(list(waiting.items())[:_AT_ONCE])
             if len(now) < len(waiting):
-                self._wanted[video] = {at_s: waiting[at_s] for at_s in waiting if at_s not in now}
+                self._wanted[video, size] = {at_s: waiting[at_s] for at_s in waiting if at_s not in now}
             try:
                 answer = await self._apart.run(
                     "thumbnails",
                     path=str(video.path),
                     instants_s=list(now),
-                    height=_height(video),
-                    largest=LARGEST,
+                    height=_height(video, size),
+                    largest=LARGEST[size],
                 )
                 pictures = _split(answer)
                 if len(pictures) < len(now):
                     raise WorkFailed("not every picture could be drawn")
                 for (at_s, future), picture in zip(now.items(), pictures, strict=True):
-                    self._keep((video.id, at_s), picture)
+                    self._keep((video.id, size, at_s), picture)
                     future.set_result(picture)
             except WorkFailed as error:
                 for future in now.values():
                     future.set_result(error)
 
-    def _keep(self, key: tuple[str, float], picture: bytes) -> None:
+    def _keep(self, key: tuple[str, Size, float], picture: bytes) -> None:
         self._kept[key] = picture
         self._kept_bytes += len(picture)
         while self._kept_bytes > _KEPT_BYTES:
@@ -91,9 +96,10 @@ class Thumbnails:
             self._kept_bytes -= len(dropped)
 
 
-def _height(video: Video) -> int:
-    """Pixels that make the longer side `LARGEST`."""
-    return max(round(LARGEST * min(video.height / max(video.width, 1), 1.0)), 1)
+def _height(video: Video, size: Size) -> int:
+    """Pixels that make the longer side as long as wanted."""
+    longer = min(LARGEST[size], max(LARGEST["small"], video.width, video.height))
+    return max(round(longer * min(video.height / max(video.width, 1), 1.0)), 1)
 
 
 def _split(answer: bytes) -> list[bytes]:

@@ -25,6 +25,7 @@ _SENTENCES: Mapping[str, str] = {
     "finite_number": "has to be a finite number",
     "greater_than_equal": "has to be {ge:g} or more",
     "less_than_equal": "has to be {le:g} or less",
+    "literal_error": "has to be {expected}",
     "json_invalid": "is not JSON",
     "model_attributes_type": "has to be a JSON object, sent as application/json",
 }

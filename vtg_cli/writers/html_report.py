@@ -294,6 +294,9 @@ def _chart(results: Sequence[GroundingResult]) -> Iterator[str]:
         yield f'<svg width="100%" height="{_CURVE_HEIGHT}" viewBox="0 0 {_UNITS} 1000" preserveAspectRatio="none">'
         dash = min(number // len(COLOURS), 2)
         yield f'<path class="curve dash{dash}" d="{_path(result)}"/></svg></g>'
+    for start_s, end_s in results[0].damaged_s:
+        place = f'x="{across(start_s)}" width="{across(end_s - start_s)}"'
+        yield f'<rect class="damage" {place} y="{_CURVE_HEIGHT - 5}" height="5"/>'
     yield f'<line class="axis" x1="0" x2="100%" y1="{_CURVE_HEIGHT}" y2="{_CURVE_HEIGHT}"/>'
     for time_s, text in time_ticks(duration_s, 5):
         anchor = "start" if time_s == 0 else "end" if time_s > 0.95 * duration_s else "middle"

@@ -22,21 +22,38 @@ function sentence(status, text) {
   return `The server could not do that (answer ${status}). Try again.`;
 }
 
-async function request(path, options = {}) {
-  let response, text;
+async function send(path, options = {}) {
+  let response;
   try {
     response = await fetch(path, { ...options, headers: { Accept: "application/json", ...options.headers } });
-    text = await response.text();
   } catch {
     throw new ApiError(UNREACHABLE);
   }
-  if (!response.ok) throw new ApiError(sentence(response.status, text), response.status);
-  return text ? JSON.parse(text) : null;
+  if (response.ok || response.status === 304) return response;
+  throw new ApiError(sentence(response.status, await response.text().catch(() => "")), response.status);
+}
+
+async function request(path, options) {
+  const response = await send(path, options);
+  try {
+    const text = await response.text();
+    return text ? JSON.parse(text) : null;
+  } catch {
+    throw new ApiError(UNREACHABLE);
+  }
 }
 
 const part = encodeURIComponent;
 
-export const getVideos = () => request("/api/videos");
+let known = { tag: "", answer: null };
+
+// The library; the same object as before if it has not changed.
+export async function getVideos() {
+  const response = await send("/api/videos", { headers: { "If-None-Match": known.tag } });
+  if (response.status !== 304) known = { tag: response.headers.get("ETag") ?? "", answer: await response.json() };
+  return known.answer;
+}
+
 export const getFormats = async () => (await request("/api/formats")).formats;
 export const getJobs = async () => (await request("/api/jobs")).jobs;
 export const getJob = (id) => request(`/api/jobs/${part(id)}`);
@@ -52,6 +69,7 @@ export const startJob = (body) =>
 
 export const fileAddress = (id) => `/api/videos/${part(id)}/file`;
 export const thumbnailAddress = (id, atS) => `/api/videos/${part(id)}/thumbnail?at_s=${atS.toFixed(2)}`;
+export const stillAddress = (id, atS) => `${thumbnailAddress(id, atS)}&size=large`;
 export const exportAddress = (id, format) => `/api/jobs/${part(id)}/export/${part(format)}`;
 
 export const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);

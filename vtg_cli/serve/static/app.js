@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { Curve } from "./curve.js";
-import { isolated, make, one, rove } from "./dom.js";
+import { breakable, isolated, make, one, rove } from "./dom.js";
 import { Find } from "./find.js";
 import { bytes, clock, counted, since, timecode } from "./format.js";
 import { Library } from "./library.js";
@@ -11,25 +11,41 @@ import { Player } from "./player.js";
 
 const EARLIER = 8; // searches listed
 const STRIP = 10; // pictures under the chart
-const SCANNING_MS = 1500; // between looks at a library whose folders are still being read
+const LOOK_MS = 2000; // between looks at the library, which other windows and the folders change
+const LOST_MS = 15000; // where the server does not answer
+const STILL_MS = 120; // before a still is asked for: the position may be on the move
 const HINT = "They are listed here, best first. Choose one, and it plays.";
 
 let videos = [];
 let video = null;
 let job = null;
 let stopWatching = () => {};
-let looking = 0;
+let turn = Promise.resolve(); // of looks at the library
+let looking = 0, coming = 0; // timers
 
 const say = (text) => { one("status").textContent = text; };
 
+// What went wrong with the last thing done; the next one takes it away.
 function complain(text) {
-  const close = make("button", { type: "button", class: "quiet icon", "aria-label": "Dismiss" }, "×");
-  const box = make("div", { class: "error" }, make("p", {}, text), close);
-  close.addEventListener("click", () => box.remove());
-  one("errors").replaceChildren(box);
+  forgive();
+  one("errors").append(errorBox(text));
 }
 
-const forgive = () => one("errors").replaceChildren();
+const forgive = () => one("errors").querySelectorAll(".error:not(.kept)").forEach((box) => box.remove());
+
+// Files come several at a time: what went wrong with one stays until it is dismissed.
+function keepError(text) {
+  const before = one("errors").querySelector(".kept .texts");
+  if (before) before.append(make("p", {}, text));
+  else one("errors").append(errorBox(text, "kept"));
+}
+
+function errorBox(text, kind = "") {
+  const close = make("button", { type: "button", class: "quiet icon", "aria-label": "Dismiss" }, "×");
+  const box = make("div", { class: `error ${kind}` }, make("div", { class: "texts" }, make("p", {}, text)), close);
+  close.addEventListener("click", () => box.remove());
+  return box;
+}
 
 // Work started by a click: what goes wrong is shown, and never lost.
 const guarded = (work) => async (...values) => {
@@ -46,11 +62,14 @@ const player = new Player(one("video"), {
   onTime: (time) => {
     curve.setTime(time);
     moments.setTime(time);
+    if (!player.isPlayable) showStill();
   },
   onTrouble: () => {
-    one("trouble").textContent =
-      "This browser cannot play videos of this kind. Searching works all the same: times and pictures are right.";
     one("trouble").hidden = false;
+    one("video").hidden = true;
+    one("still").hidden = false;
+    showStill();
+    say(one("trouble").textContent);
   },
 });
 const curve = new Curve(one("chart"), {
@@ -67,37 +86,72 @@ const library = new Library({
     library.collapse(true);
     await choose(id);
   }),
-  onUploaded: async (added, isNew) => {
-    forgive();
+  onUploaded: async (added, { isNew, isFirst }) => {
     say(isNew ? `${added.name} is added.` : `${added.name} was there already.`);
-    library.collapse(true);
     await refresh();
-    await choose(added.id);
+    // The others of several must not take the page from what has begun with the first.
+    if (!isFirst) return;
+    library.collapse(true);
+    if (video?.id !== added.id) await choose(added.id);
   },
-  onError: complain,
+  onError: keepError,
 });
 const settleEarlier = rove(one("earlier-list"), "button");
 
-async function refresh() {
+// Shows what the library holds now; one look after the other, so that the last one counts.
+const refresh = () => (turn = turn.catch(() => {}).then(renew));
+
+async function renew() {
   const answer = await api.getVideos();
+  if (answer.videos === videos) return;
   videos = answer.videos;
   const waiting = answer.scanning && !videos.length;
   if (!waiting) library.show(videos);
   one("empty").hidden = waiting || videos.length > 0;
   one("work").hidden = videos.length === 0;
-  clearTimeout(looking);
-  if (answer.scanning) looking = setTimeout(() => refresh().then(settle).catch(() => {}), SCANNING_MS);
-  return answer.scanning;
+  if (video && !videos.some((other) => other.id === video.id)) await replace();
+  if (!video) await settle(answer.scanning);
 }
 
 // Shows a video if none is shown: the one in the address, or the first.
 async function settle(scanning) {
-  if (video) return;
   const parts = new URLSearchParams(location.hash.slice(1));
   const wanted = videos.find((other) => other.id === parts.get("video"));
   if (!wanted && (!videos.length || (scanning && parts.has("video")))) return;
   library.collapse(true);
   await choose((wanted ?? videos[0]).id, wanted && parts.get("search"));
+}
+
+// The video that was shown has gone: another window removed it, or its file went or changed.
+async function replace() {
+  const { name } = video;
+  const next = videos.find((other) => other.name === name);
+  putAway();
+  if (videos.length) await choose((next ?? videos[0]).id);
+  complain(next ? `${name} has changed; search it again.` : `${name} is no longer there.`);
+}
+
+function putAway() {
+  drop();
+  video = null;
+  player.clear();
+  remember();
+  document.title = "vtg";
+}
+
+// Looks again and again, while somebody can see it.
+async function keepLooking() {
+  clearTimeout(looking);
+  if (document.visibilityState !== "visible") return;
+  let wait = LOOK_MS;
+  try {
+    await refresh();
+  } catch (error) {
+    if (!(error instanceof api.ApiError)) throw error;
+    wait = LOST_MS;
+  }
+  clearTimeout(looking);
+  looking = setTimeout(keepLooking, wait);
 }
 
 // The address says what is shown, so that it survives a reload; it holds names of the server's making only.
@@ -132,13 +186,15 @@ async function show(chosen, wantedJob) {
   video = chosen;
   library.mark(video.id);
   document.title = `${video.name} – vtg`;
-  one("name").replaceChildren(isolated(video.name));
+  one("name").replaceChildren(breakable(video.name));
   one("facts").textContent = [
     timecode(video.duration_s), `${video.width} × ${video.height}`, `${Number(video.fps.toFixed(2))} frames a second`,
     bytes(video.size_bytes),
   ].join(" · ");
   one("remove").hidden = !video.uploaded;
-  one("trouble").hidden = true;
+  for (const id of ["trouble", "still"]) one(id).hidden = true;
+  one("still").removeAttribute("src");
+  one("video").hidden = false;
   moments.clear(HINT);
   curve.show(video.duration_s);
   player.load(api.fileAddress(video.id), video.duration_s);
@@ -151,6 +207,17 @@ async function show(chosen, wantedJob) {
   const ready = before.find((other) => other.state === "done");
   const next = before.find((other) => other.id === wantedJob) ?? running ?? ready;
   if (next) await open(next.id);
+}
+
+// The picture at the position, where the browser cannot show the video there.
+function showStill() {
+  clearTimeout(coming);
+  coming = setTimeout(() => {
+    if (!video || player.isPlayable) return;
+    const time = player.now();
+    one("still").src = api.stillAddress(video.id, time);
+    one("still").alt = `The picture at ${timecode(time)}`;
+  }, STILL_MS);
 }
 
 function showStrip() {
@@ -271,15 +338,10 @@ one("sure").addEventListener("close", guarded(async () => {
   if (one("sure").returnValue !== "yes") return;
   const { id, name } = video;
   await api.removeVideo(id);
-  drop();
-  video = null;
-  player.clear();
+  putAway();
   say(`${name} is removed.`);
   await refresh();
-  remember();
-  document.title = "vtg";
-  if (videos.length) await choose(videos[0].id);
-  else one("choose-first").focus();
+  if (!videos.length) one("choose-first").focus();
 }));
 
 const keys = one("keys");
@@ -311,13 +373,10 @@ document.addEventListener("keydown", (event) => {
   actions[event.key]();
 });
 
-// Files may have come or gone while the page was out of sight.
-document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") refresh().catch(() => {});
-});
+document.addEventListener("visibilitychange", () => keepLooking());
 
 guarded(async () => {
-  const [formats, scanning] = await Promise.all([api.getFormats(), refresh()]);
+  const formats = await api.getFormats();
   moments.setFormats(formats);
-  await settle(scanning);
-})();
+  await refresh();
+})().then(keepLooking);

@@ -82,6 +82,10 @@ export class Curve {
       picture.append(draw("line", { class: share ? "grid" : "axis", x1: 0, x2: "100%", y1: y, y2: y }));
     }
     for (const { result, number } of shown) picture.append(this.#bands(result, number));
+    for (const [start, end] of this.#results[0]?.damaged_s ?? []) {
+      const place = this.#place({ start_s: start, end_s: end });
+      picture.append(draw("rect", { class: "damage", ...place, y: HEIGHT - 5, height: 5 }));
+    }
     for (const { result, number } of shown) picture.append(this.#line(result, number, range, shown.length === 1));
     if (this.#results.length > 1) picture.append(...this.#letters(shown, range));
     shown.forEach(({ result, number }, at) => picture.append(this.#bars(result, number, rows[at], tops[at])));

@@ -21,9 +21,15 @@ function fill(node, attributes, children) {
 // Names and queries may run from right to left; what stands around them does not.
 export const isolated = (text) => make("bdi", {}, text);
 
+// A name of a file, broken over lines where its parts end, and inside of a word only where that alone fills a line.
+export function breakable(name) {
+  const parts = name.replace(/[\s_\-,;&+()[\]]+|\p{Ll}(?=\p{Lu})|\.(?=.*\.)/gu, "$&\0").split("\0");
+  return make("bdi", {}, ...parts.flatMap((part, at) => (at ? [make("wbr"), part] : [part])));
+}
+
 // A list is one stop of the Tab key; arrows go on from item to item.
 export function rove(container, selector) {
-  const items = () => [...container.querySelectorAll(selector)];
+  const items = () => [...container.querySelectorAll(selector)].filter((item) => !item.closest("[hidden]"));
   const enter = (item) => {
     for (const other of container.querySelectorAll(`${selector}[tabindex="0"]`)) other.tabIndex = -1;
     item.tabIndex = 0;

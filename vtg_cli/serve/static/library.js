@@ -1,7 +1,7 @@
 // The list of videos: choosing, filtering, and sending new ones.
 
 import { thumbnailAddress, upload } from "./api.js";
-import { isolated, make, one, rove } from "./dom.js";
+import { breakable, isolated, make, one, rove } from "./dom.js";
 import { clock, counted } from "./format.js";
 
 const FILTER_FROM = 8; // videos
@@ -22,6 +22,7 @@ export class Library {
     this.#onError = onError;
     this.#settle = rove(one("videos"), "button");
     one("filter").addEventListener("input", () => this.#filter());
+    this.#listenToKeys();
     one("videos").addEventListener("click", (event) => {
       const button = event.target.closest("button");
       if (button) this.#onChoose(button.dataset.id);
@@ -39,9 +40,10 @@ export class Library {
 
   show(videos) {
     if (JSON.stringify(videos) === JSON.stringify(this.#videos) && !one("videos").querySelector(".skeleton")) return;
-    const focused = one("videos").contains(document.activeElement) ? document.activeElement.dataset.id : null;
+    const list = one("videos");
+    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.id : null;
+    const stay = this.#holdStill();
     const before = this.#items;
-    // What is there already stays: while a large folder is read, the list comes again and again, longer each time.
     this.#items = new Map(videos.map((video) => {
       const key = JSON.stringify(video);
       return [key, before.get(key) ?? make("li", {}, this.#entry(video))];
@@ -49,10 +51,31 @@ export class Library {
     this.#videos = videos;
     one("count").textContent = videos.length || "";
     one("filter").hidden = videos.length < FILTER_FROM;
-    one("videos").replaceChildren(...this.#items.values());
+    // Only what comes or goes is touched, so that the rest stays under the finger that is on it.
+    const kept = new Set(this.#items.values());
+    for (const item of [...list.children]) if (!kept.has(item)) item.remove();
+    let next = list.firstElementChild;
+    for (const item of kept) {
+      if (item === next) next = next.nextElementSibling;
+      else list.insertBefore(item, next);
+    }
     this.mark(this.#current);
     this.#filter();
-    if (focused) one("videos").querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus();
+    stay();
+    if (focused && !list.contains(document.activeElement)) {
+      (list.querySelector(`[data-id="${CSS.escape(focused)}"]`) ?? list.querySelector("[tabindex='0']"))?.focus();
+    }
+  }
+
+  // Keeps the videos that are in sight where they are, whatever comes or goes above them.
+  #holdStill() {
+    const list = one("videos"), top = list.getBoundingClientRect().top;
+    const seen = [...list.children].filter((item) => item.getBoundingClientRect().bottom > top).slice(0, 20)
+      .map((item) => [item, item.getBoundingClientRect().top]);
+    return () => {
+      const [item, before] = seen.find(([other]) => other.isConnected && !other.hidden) ?? [];
+      if (item && list.scrollTop > 0) list.scrollTop += item.getBoundingClientRect().top - before;
+    };
   }
 
   mark(id) {
@@ -75,18 +98,22 @@ export class Library {
   }
 
   add(files) {
+    const batch = { isFirst: true };
     for (const file of files) {
       const card = new Upload(file);
       one("uploads").append(card.node);
       // One after the other: each gets the whole line, and a failure stops none of the rest.
-      this.#queue = this.#queue.then(() => this.#send(file, card));
+      this.#queue = this.#queue.then(() => this.#send(file, card, batch));
     }
   }
 
-  async #send(file, card) {
+  async #send(file, card, batch) {
     try {
       const sent = await card.send(file);
-      if (sent) await this.#onUploaded(sent.video, sent.isNew);
+      if (!sent) return;
+      const { isFirst } = batch;
+      batch.isFirst = false;
+      await this.#onUploaded(sent.video, { isNew: sent.isNew, isFirst });
     } catch (error) {
       if (error.message) this.#onError(`${file.name} was not added. ${error.message}`);
     } finally {
@@ -100,11 +127,9 @@ export class Library {
     });
     // An empty frame says more than a broken picture.
     picture.addEventListener("error", () => picture.classList.add("missing"));
-    const name = make("span", { class: "video-name", title: video.name }, isolated(video.name));
-    const button = make(
-      "button", { type: "button", tabindex: "-1" },
-      picture, make("span", { class: "video-text" }, name, make("span", { class: "length" }, clock(video.duration_s))),
-    );
+    const name = make("span", { class: "video-name", title: video.name }, breakable(video.name));
+    const length = make("span", { class: "length" }, clock(video.duration_s));
+    const button = make("button", { type: "button", tabindex: "-1" }, name, make("span", { class: "picture" }, picture, length));
     button.dataset.id = video.id;
     return button;
   }
@@ -120,6 +145,24 @@ export class Library {
     const hint = one("library-hint");
     hint.hidden = left > 0 || !this.#videos.length;
     hint.textContent = `None of ${counted(this.#videos.length, "video")} is called that.`;
+    this.#settle();
+  }
+
+  #listenToKeys() {
+    const filter = one("filter"), list = one("videos");
+    const first = () => list.querySelector("li:not([hidden]) button");
+    filter.addEventListener("keydown", (event) => {
+      if (event.isComposing || !["Enter", "ArrowDown"].includes(event.key) || !first()) return;
+      event.preventDefault();
+      if (event.key === "Enter") this.#onChoose(first().dataset.id);
+      else first().focus();
+    });
+    list.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowUp" || event.target !== first() || filter.hidden) return;
+      event.preventDefault();
+      event.stopPropagation();
+      filter.focus();
+    });
   }
 
   #listenToDrops() {

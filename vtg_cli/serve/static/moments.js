@@ -3,6 +3,9 @@
 import { exportAddress, thumbnailAddress } from "./api.js";
 import { isolated, make, one, rove } from "./dom.js";
 import { counted, letter, look, timecode } from "./format.js";
+import { keep, recall } from "./memory.js";
+
+const DISMISSED = "vtg-dismissed"; // what was said of the model, and was read
 
 export class Moments {
   #results = [];
@@ -36,6 +39,11 @@ export class Moments {
       if (event.relatedTarget && !one("save").contains(event.relatedTarget)) this.#openMenu(false);
     });
     rove(one("save-list"), "a");
+    one("about-close").addEventListener("click", () => {
+      keep(DISMISSED, one("about-text").textContent);
+      one("about").hidden = true;
+      one("answers").querySelector("button.moment[tabindex='0']")?.focus();
+    });
   }
 
   setFormats(formats) {
@@ -51,6 +59,7 @@ export class Moments {
     one("results-hint").hidden = false;
     one("results-hint").textContent = hint;
     one("notes").replaceChildren();
+    one("about").hidden = true;
     one("legend").replaceChildren();
     one("answers").replaceChildren(...Array.from({ length: waiting }, () => make("div", { class: "skeleton" })));
   }
@@ -61,6 +70,7 @@ export class Moments {
     one("results-hint").hidden = true;
     one("work").classList.add("found");
     one("notes").replaceChildren(...job.notes.map((text) => make("p", { class: "note" }, text)));
+    this.#tellAbout(job);
     const several = this.#results.length > 1;
     one("answers").replaceChildren(...this.#results.map((result, number) => this.#answer(job, result, number, several)));
     one("legend").replaceChildren(...(several ? this.#results.map((result, number) => this.#key(result, number)) : []));
@@ -68,6 +78,14 @@ export class Moments {
     this.#settle();
     one("save").hidden = !this.#formats.length;
     one("save-list").replaceChildren(...this.#formats.map((format) => this.#link(job, format)));
+  }
+
+  // What holds for every answer of the model takes one line, and none once it has been dismissed.
+  #tellAbout(job) {
+    const text = job.model_notes.join(" ");
+    one("about").hidden = !text || recall(DISMISSED) === text;
+    one("about-title").textContent = `Found with ${job.results[0].features.join(" + ")} features`;
+    one("about-text").textContent = text;
   }
 
   play(number, at) {

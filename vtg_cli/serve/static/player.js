@@ -1,5 +1,5 @@
 // The video: seeking, and playing a moment to its end. Where the browser cannot play the format, the position lives on
-// here, so that the chart and the moments still work.
+// here, so that the chart and the moments still work, and whoever listens can show a still instead.
 
 export class Player {
   #video;
@@ -7,6 +7,7 @@ export class Player {
   #wished = 0;
   #until = null;
   #seeking = false; // by us, not with the controls
+  isPlayable = true;
 
   constructor(video, { onTime, onTrouble }) {
     this.#video = video;
@@ -22,7 +23,9 @@ export class Player {
     });
     video.addEventListener("play", () => this.#follow());
     video.addEventListener("error", () => {
-      if (video.getAttribute("src")) onTrouble();
+      if (!video.getAttribute("src")) return;
+      this.isPlayable = false;
+      onTrouble();
     });
   }
 
@@ -30,6 +33,7 @@ export class Player {
     this.#duration = duration;
     this.#wished = 0;
     this.#until = null;
+    this.isPlayable = true;
     this.#video.src = address;
     this.onTime(0);
   }
