@@ -135,4 +135,11 @@ def test_a_video_that_is_gone_is_named(browser, folder, tmp_path):
         page.goto((tmp_path / "alone.html").as_uri())
         page.locator("#trouble").wait_for(state="visible")
         assert "my #1 example.mp4" in page.locator("#trouble").inner_text()
+        # A picture of where one is stands in for it.
+        assert page.locator("#video").is_hidden()
+        still = page.locator("#still")
+        moment = page.locator("button.moment").first
+        moment.click()
+        assert still.get_attribute("src") == moment.locator("img").get_attribute("src")
+        assert still.evaluate("(image) => image.naturalWidth") > 0
         assert grave_violations(page) == []
