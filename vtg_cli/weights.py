@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vtg_cli import values
 from vtg_cli.helptext import App
 from vtg_cli.options import Offline, Quiet
 
@@ -117,6 +118,9 @@ def add(
     *names, file = name_and_file
     if len(names) > 1:
         raise UsageError(f"vtg weights add takes one name and one file, not {' '.join(name_and_file)}")
+    if not names and file in {item.name for item in weights.artefacts()} and not values.exists(Path(file)):
+        raise UsageError(f"{file}: name the file that holds these weights, too: vtg weights add {file} FILE")
+    values.existing("FILE")(file)
     if names and weights.artefact(names[0]).kind == "encoder":
         typer.echo(weights.add(names[0], file))
     else:
