@@ -421,7 +421,7 @@ def _with_features(
     texts, text_spec, lacking_texts = _text_source(there, config, folder, cache, options)
     left_out = (*sorted(lacking_videos), *lacking_texts)
     if left_out and not inputs.skip_missing:
-        raise DataMissing(_lacking(sorted(lacking_videos), lacking_texts, config, inputs, folder))
+        raise DataMissing(_lacking(sorted(lacking_videos), lacking_texts, videos, config, inputs, folder))
     lacking = set(lacking_texts)
     chosen = tuple(a for a in there if f"qid{a.qid}" not in lacking)
     require_fit(chosen, videos, config.data)
@@ -435,24 +435,44 @@ def _with_features(
     return Split(chosen, videos, texts, video_specs, text_spec, left_out)
 
 
-def _lacking(videos: list[str], queries: list[str], config: Config, inputs: Inputs, folder: Path) -> str:
+def _lacking(
+    vids: list[str], queries: list[str], videos: VideoSource, config: Config, inputs: Inputs, folder: Path
+) -> str:
     """What to do about videos and queries of the annotations that have no features."""
-    count = " and ".join(
-        f"{len(names)} {kind if len(names) == 1 else plural}"
-        for names, kind, plural in ((videos, "video", "videos"), (queries, "query", "queries"))
-        if names
-    )
-    names = [*videos, *queries]
-    some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    one = len(names) == 1
-    what = f"{count} of the annotations {'has' if one else 'have'} no features ({some})"
-    if inputs.videos is not None:
-        bring = f"Put files of these names into {inputs.videos}, unless they are there and cannot be read"
-    elif config.data.dataset == "custom" or inputs.train is not None:
-        bring = f"Put feature files of these names into {folder}, or name a folder of videos with --videos"
+    if isinstance(videos, CachedVideos):
+        absent = [vid for vid in vids if vid not in videos.paths]
+        unread = [vid for vid in vids if vid in videos.paths]
+        found = [
+            _some(
+                absent,
+                "video of the annotations is",
+                "videos of the annotations are",
+                f"not in {inputs.videos}",
+            ),
+            _some(unread, "video", "videos", "cannot be read"),
+            _some(queries, "query has", "queries have", "no features"),
+        ]
+        advice = "Put files of these names there" if absent else "Bring what is missing"
     else:
-        bring = "Bring them (`vtg datasets check` lists them)"
-    return f"{what}. {bring}, or leave {'its' if one else 'their'} queries out with --skip-missing"
+        found = [
+            _some(vids, "video of the annotations has", "videos of the annotations have", "no features"),
+            _some(queries, "query has", "queries have", "no features"),
+        ]
+        own = config.data.dataset == "custom" or inputs.train is not None
+        advice = (
+            f"Put feature files of these names into {folder}, or name a folder of videos with --videos"
+            if own
+            else "Bring them (`vtg datasets check` lists them)"
+        )
+    return f"{' and '.join(filter(None, found))}. {advice}, or leave their queries out with --skip-missing"
+
+
+def _some(names: list[str], one: str, many: str, state: str) -> str:
+    """How many are in a state, and the first of them; empty if there is none."""
+    if not names:
+        return ""
+    first = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return f"{len(names)} {one if len(names) == 1 else many} {state} ({first})"
 
 
 def _video_source(
@@ -538,8 +558,8 @@ def _feature_folder(config: Config, stream: str, folder: Path) -> Path:
     place = _find_feature_folder(config, stream, folder)
     if place is None:
         raise DataMissing(
-            f"{folder / (stream + '_features')}: there is no such folder of features; name the folder above it with "
-            "--data, or a folder of videos to extract them from with --videos"
+            f"{config.name} reads '{stream}' features, but there is no folder {folder / (stream + '_features')}; "
+            "extract them from a folder of videos with --videos, or name the folder that holds theirs with --data"
         )
     return place
 

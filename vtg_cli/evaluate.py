@@ -49,8 +49,8 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             parser=values.existing("--annotations"),
-            help="Annotations to score on, a JSON object a line. Of what lies in a run's folder, the run knows them.",
-            show_default=False,
+            help="Annotations to score on, a JSON object a line.",
+            show_default="those of the run that --predictions or --checkpoint belongs to",
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -159,7 +159,7 @@ def evaluate(
     if (predictions is None) == (checkpoint is None):
         raise UsageError("give either --predictions with --annotations, or --checkpoint")
     if predictions is not None:
-        _score_files(predictions, annotations, json)
+        _score_files(predictions, annotations, json, skip_missing=skip_missing)
         return
     if split is not None and annotations is not None:
         raise UsageError("--annotations names the file to score on; leave out --split")
@@ -220,11 +220,9 @@ def _inputs(checkpoint: str, given: Inputs, dataset: str | None, *, own: bool) -
     return inputs
 
 
-def _score_files(predictions: Path, annotations: Path | None, json: bool) -> None:
-    from extractors.errors import UsageError
+def _score_files(predictions: Path, annotations: Path | None, json: bool, *, skip_missing: bool) -> None:
     from model.metrics.files import read_annotation_rows, read_rows
     from model.metrics.report import evaluate as score
-    from model.runs import run_of
     from vtg_cli.scores import print_scores
 
     found = read_rows(predictions)
@@ -232,12 +230,11 @@ def _score_files(predictions: Path, annotations: Path | None, json: bool) -> Non
         scores = _score_of_run(predictions, found)
     else:
         truth = read_annotation_rows(annotations, found)
-        unanswered = {row["qid"] for row in truth} - {row["qid"] for row in found}
-        if unanswered and run_of(predictions) is not None:
-            raise UsageError(
-                f"{predictions} does not answer {counted(len(unanswered), 'query', 'queries')} of {annotations}; leave "
-                "out --annotations to score it on what the run was scored on"
-            )
+        if skip_missing:
+            predicted = {row["qid"] for row in found}
+            count = len(truth)
+            truth = [row for row in truth if row["qid"] in predicted]
+            note(f"left out, having no prediction: {counted(count - len(truth), 'query', 'queries')}")
         scores = dict(score(found, truth).brief)
     if json:
         _print_json(scores)

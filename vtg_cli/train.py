@@ -185,6 +185,7 @@ def train(
         _print_config(chosen)
     splits = _splits(chosen, inputs, cache, options)
     if dry_run:
+        note(f"{chosen.name}: {_counts(splits)}; with --dry-run nothing is trained")
         return
     if output is None:
         # One process makes it, so that of two that begin in the same second each has its own.
@@ -294,11 +295,7 @@ def _run(
     from vtg_cli.scores import print_scores
     from vtg_cli.training_progress import TrainingProgress
 
-    counts = " and ".join(
-        f"{counted(len(split.annotations), 'query', 'queries')} to {verb}"
-        for split, verb in zip(splits, ("learn from", "score on"), strict=True)
-    )
-    note(f"{config.name}: {counts}; the run is kept in {run.folder}")
+    note(f"{config.name}: {_counts(splits)}; the run is kept in {run.folder}")
     try:
         with TrainingProgress() as progress:
             results = run_experiment(
@@ -333,6 +330,13 @@ def _run(
         f"best checkpoint: epoch {result.best_epoch}, {printable(str(run.best))}",
         soft_wrap=True,
         markup=False,
+    )
+
+
+def _counts(splits: Any) -> str:
+    return " and ".join(
+        f"{counted(len(split.annotations), 'query', 'queries')} to {verb}"
+        for split, verb in zip(splits, ("learn from", "score on"), strict=True)
     )
 
 

@@ -80,6 +80,11 @@ class CachedVideos:
         self._specs = tuple(specs)
         self._paths = paths
 
+    @property
+    def paths(self) -> Mapping[str, Path]:
+        """The file of each video that has one, by id."""
+        return self._paths
+
     def load(self, vid: str) -> list[Array]:
         """Read a video's streams.
 

@@ -123,8 +123,9 @@ def match_queries(predictions: Sequence[Row], annotations: Sequence[Row]) -> NDA
             if unknown
             else f"query {min(missing, key=str)} is not predicted"
         )
+        advice = "" if unknown else "; --skip-missing leaves queries without predictions out"
         raise EvaluationError(
             f"predictions and annotations are of other queries: {len(unknown)} unknown, {len(missing)} missing "
-            f"({example})"
+            f"({example}){advice}"
         )
     return np.array([place[row["qid"]] for row in predictions], dtype=np.intp)

@@ -143,6 +143,7 @@ def test_a_dry_run_writes_nothing(home: Path, tiny: Path, config: Path, tmp_path
     assert done.returncode == 0
     (tmp_path / "shown.toml").write_text(done.stdout)
     assert load_config(tmp_path / "shown.toml").training.seed == 7
+    assert "tiny: 18 queries to learn from and 6 queries to score on" in done.stderr
     assert not output.exists()
 
 
@@ -362,9 +363,11 @@ def test_a_run_is_scored_on_what_it_held_out(home: Path, tmp_path: Path) -> None
     assert shown.stderr == f"note: scored on 1 query: the videos held out of {mine}\n"
     predictions = run.folder / "best_predictions.jsonl"
     assert scores("--predictions", predictions, home=home) == kept
-    refused = vtg("eval", "--predictions", predictions, "--annotations", mine, home=home)
-    assert refused.returncode == 2
-    assert "does not answer 11 queries" in refused.stderr
+    both = ("--predictions", predictions, "--annotations", mine)
+    refused = vtg("eval", *both, home=home)
+    assert refused.returncode == 1
+    assert "11 missing (query 0 is not predicted); --skip-missing leaves" in refused.stderr
+    assert scores(*both, "--skip-missing", home=home) == kept
 
     mine.rename(tmp_path / "moved.jsonl")
     gone = vtg("eval", "--checkpoint", run.folder, home=home)

@@ -210,6 +210,20 @@ def test_missing_features_of_ones_own_are_explained(own: OwnData) -> None:
     assert learnt.left_out == ("kitchen",)
 
 
+def test_absent_and_unreadable_videos_are_named_apart(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "broken.mp4").write_text("no video")
+    rows = [{"vid": vid, "query": "a", "relevant_windows": [[0, 1]]} for vid in ("broken", "gone", "lost")]
+    (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    inputs = Inputs(train=tmp_path / "mine.jsonl", videos=videos)
+    with pytest.raises(DataMissing) as error:
+        training_splits(load_config("custom-lite"), inputs, cache=FeatureCache(tmp_path / "cache"))
+    assert f"2 videos of the annotations are not in {videos} (gone, lost) and 1 video cannot be read" in str(
+        error.value
+    )
+
+
 def test_a_model_of_ones_own_data_asks_for_annotations() -> None:
     with pytest.raises(UsageError, match="--annotations FILE"):
         evaluation_split(CONFIG, Inputs())
