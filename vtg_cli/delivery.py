@@ -163,7 +163,7 @@ class Delivery:
         write_report(results, target, embed=self.embed)
         note(f"{target}: written; open it in a browser")
         if reason := doubt(Path(results[0].video)):
-            note(f"{target}: {reason}; where one does not, the page has all but the video")
+            note(f"{target}: {reason}; where it does not play, the page shows pictures of its moments")
 
     def _check_room(self) -> None:
         """Refuse files that hold one video only, and have no placeholder for its name."""

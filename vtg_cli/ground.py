@@ -246,6 +246,8 @@ def ground(
             raise UsageError("--new-only: says what --watch leaves out, and there is no --watch")
         require_videos(videos, arguments or [])
         delivery.check(videos)
+    if len(sentences) > 1 and all(word.isascii() and word.isalpha() for word in sentences):
+        note(f'these are {len(sentences)} queries of one word; as one query: "{" ".join(sentences)}"')
     if queries is not None:
         sentences += read_queries(queries)
     require_queries(sentences)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from extractors.errors import UsageError, VtgError
+from tests.cli.running import vtg
 from vtg_cli.arguments import read_queries, require_queries, require_videos, videos_and_queries
 
 SENTENCES = ["is it a cat? [yes]", "1:30 a goal", "cat/dog", "a\0b"]
@@ -108,3 +109,19 @@ def test_files_that_hold_no_sentences(content, kind, word, folder):
     with pytest.raises(VtgError, match=word) as caught:
         read_queries("q.txt")
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (["man", "opens", "fridge"], 'these are 3 queries of one word; as one query: "man opens fridge"'),
+        (["dog"], ""),
+        (["a dog", "cat"], ""),
+        (["猫", "犬"], ""),
+    ],
+)
+def test_a_sentence_without_quotes_is_noticed(words, note, tmp_path):
+    done = vtg("ground", "a.mp4", *words, home=tmp_path)
+    assert done.returncode == 1  # a.mp4 is empty
+    assert ("of one word" in done.stderr) == bool(note)
+    assert note in done.stderr
