@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
+_LARGEST_ENTRY = 1 << 33  # 8 GiB: days of rows
 _FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
 _FILES = ".files"
 _ELSEWHERE = "--cache or VTG_CACHE may name another folder for the cache"
@@ -515,7 +516,9 @@ def _query_identity(query: str) -> str:
 
 def _read_bytes(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            # What is larger is no entry, and there may be no memory for it.
+            return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST_ENTRY else b""
     except FileNotFoundError:
         return None
     except OSError as error:

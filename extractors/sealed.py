@@ -9,12 +9,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
+
+from extractors.npy import read_header, require_backed
 
 _RECORD = "record"
 _FORMAT = 1  # raised when the layout changes in a way that older code would misread
@@ -48,7 +54,7 @@ def unseal(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, Any]]
         is not finite.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        with _opened(io.BytesIO(data), len(data)) as stored:
             arrays = {key: stored[key] for key in stored.files if key != _RECORD}
             record: dict[str, Any] = json.loads(str(stored[_RECORD]))
         checksum = record.pop("checksum")
@@ -67,11 +73,33 @@ def unseal(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, Any]]
 def read_record(path: Path) -> dict[str, Any] | None:
     """The record of a file that `seal` wrote, unchecked; None if it is not of this layout."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, _opened(file, os.fstat(file.fileno()).st_size) as stored:
             record: dict[str, Any] = json.loads(str(stored[_RECORD]))
             return record if record["format"] == _FORMAT else None
     except Exception:  # foreign bytes fail in as many ways as there
         return None
+
+
+@contextmanager
+def _opened(file: BinaryIO, size: int) -> Iterator[NpzFile]:
+    """An archive of arrays that take no more memory than it has bytes.
+
+    Raises:
+        Exception: of any kind if it is not one that `seal` wrote.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed")
+        if sum(member.file_size for member in members) > size:
+            raise ValueError("it claims to hold more than it is long")
+        for member in members:
+            with archive.open(member) as array:
+                shape, _, dtype = read_header(array)  # type: ignore[arg-type]
+                require_backed(shape, dtype.itemsize, member.file_size)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        yield stored
 
 
 def _checksum(arrays: Mapping[str, NDArray[np.float16]], record: Mapping[str, Any]) -> str:

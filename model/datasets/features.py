@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
+from extractors.npy import Unbacked, read_header, require_backed
 from extractors.pickles import require_modest
 
 Array = NDArray[np.floating[Any]]
@@ -22,6 +23,8 @@ Array = NDArray[np.floating[Any]]
 VIDEO_KEY, TEXT_KEY = "features", "last_hidden_state"
 
 _MAX_BYTES = 1 << 32  # 4 GiB: a day of rows
+_MOST_COMPRESSED = 20  # times that rows of numbers are smaller when packed: 2 are common
+_SLACK_BYTES = 64 << 20
 _PAIR = ("_rgb", "_opt")  # TVSum's I3D features come as two files, to be read side by side
 
 
@@ -70,7 +73,7 @@ class FeatureFolder:
             raise FeatureFileError(f"{self.folder / stems[0]}.npz: there are no '{self.name}' features")
         try:
             rows = self._read(path)
-        except FeatureFileError as error:
+        except (FeatureFileError, Unbacked) as error:
             raise FeatureFileError(f"{path}: {error}") from None
         except Exception as error:  # damaged archives raise whatever their readers happen to trip over
             reason = str(error) or type(error).__name__
@@ -124,11 +127,13 @@ def _read_npz(path: Path, key: str) -> Array:
         except KeyError:
             names = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:5])
             raise FeatureFileError(f"holds no array '{key}', but {names or 'nothing'}") from None
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FeatureFileError("is compressed in a way that NumPy does not write; save it again")
         with archive.open(member) as file:
             shape, dtype = _read_header(file)
-            _check_size(shape, dtype, member.file_size)
-            if member.compress_size > path.stat().st_size:
-                raise _too_large(shape)
+            packed = path.stat().st_size
+            room = 0 if member.compress_size > packed else _SLACK_BYTES + _MOST_COMPRESSED * packed
+            _check_size(shape, dtype, min(member.file_size, room))
             size = int(np.prod(shape)) * dtype.itemsize
             data = file.read(size + 1)  # to the end, where the archive's checksum is compared
     if len(data) != size:
@@ -137,9 +142,7 @@ def _read_npz(path: Path, key: str) -> Array:
 
 
 def _read_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, columns_first, dtype = read(file)  # type: ignore[no-untyped-call]
+    shape, columns_first, dtype = read_header(file)
     if columns_first and len(shape) > 1:
         raise FeatureFileError("is stored column by column; store it row by row")
     return shape, dtype
@@ -169,8 +172,8 @@ def _read_pt(path: Path) -> Array:
         raise FeatureFileError("holds something else than a tensor, which is not read") from error
     if not isinstance(tensor, torch.Tensor):
         raise FeatureFileError("does not hold a tensor")
-    if tensor.numel() * tensor.element_size() > path.stat().st_size:  # rows repeated without being stored
-        raise _too_large(tensor.shape)
+    # Rows may be repeated without being stored.
+    require_backed(tensor.shape, tensor.element_size(), path.stat().st_size)
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     rows: Array = tensor.detach().numpy()
@@ -178,22 +181,14 @@ def _read_pt(path: Path) -> Array:
     return rows
 
 
-def _check_size(shape: tuple[int, ...], dtype: np.dtype[Any], file_bytes: int) -> None:
+def _check_size(shape: Sequence[int], dtype: np.dtype[Any], file_bytes: int) -> None:
     _check_kind(dtype)
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
-    if min(shape, default=0) < 0 or size > min(file_bytes, _MAX_BYTES):
-        raise _too_large(shape)
+    require_backed(shape, dtype.itemsize, min(file_bytes, _MAX_BYTES))
 
 
 def _check_kind(dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "fiu":
         raise FeatureFileError(f"holds values of type {dtype}, not numbers")
-
-
-def _too_large(shape: Sequence[int]) -> FeatureFileError:
-    return FeatureFileError(f"claims an array of shape {list(shape)}, which does not fit into the file")
 
 
 def _flat(rows: Array) -> Array:

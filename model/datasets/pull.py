@@ -6,30 +6,23 @@ to hold features are kept, and nothing takes its place before the whole archive 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import lzma
 import re
 import shutil
-import stat
-import tarfile
 import tempfile
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
 from extractors.atomic import atomic_write
 from extractors.download import DownloadError, Progress, fetch, reachable
 from extractors.errors import UsageError
 from extractors.weights import is_offline
+from model.datasets.archives import DAMAGED, Entry, Refused, entries
 from model.datasets.catalogue import (
     AnnotationFile,
     DatasetError,
@@ -46,7 +39,8 @@ MAX_UNPACKED_BYTES = 200 * 10**9
 """Archives that hold more are refused; the largest published one is 33 GB packed."""
 
 _PROBE_S = 5.0  # a machine without a network learns so at once, not after every retry of every file
-_MAX_ENTRIES = 5_000_000
+_LONGEST_NAME = 4096  # characters, of the longest path that a system opens
+_MOST_FOLDERS = 1000  # that are counted, to be named if they are unknown
 _BLOCK_BYTES = 1 << 20
 _FEATURE_SUFFIXES = frozenset({".npz", ".npy", ".pt"})
 _STAGING = ".unpack-"
@@ -313,19 +307,6 @@ def _only_stream(archive: FeatureArchive) -> str | None:
 # Archives.
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A regular file of an archive."""
-
-    name: str
-    size_bytes: int
-    open: Callable[[], IO[bytes]]
-
-
-class _RefusedError(Exception):
-    """An archive that is not to be trusted."""
-
-
 def _unpack(
     info: DatasetInfo,
     source: Path,
@@ -339,11 +320,11 @@ def _unpack(
     try:
         staged = _Staged(info, staging, stream, limit_bytes, progress)
         try:
-            for entry in _entries(source):
+            for entry in entries(source):
                 staged.take(entry)
-        except _RefusedError as error:
+        except Refused as error:
             raise DatasetError(f"{source}: refused, {error}; nothing of it was unpacked") from error
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DatasetError(
                 f"{source}: damaged, cut off, or not an archive ({error or type(error).__name__})"
             ) from error
@@ -352,19 +333,6 @@ def _unpack(
         return tuple(_settle(info, name, staging / name, folder) for name in staged.counts)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-_DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    ValueError,
-    NotImplementedError,  # a compression that zipfile does not know
-    RuntimeError,  # an encrypted zip
-)
 
 
 class _Staged:
@@ -389,16 +357,12 @@ class _Staged:
         self._limit_bytes = limit_bytes
         self._progress = progress
         self._bytes = 0
-        self._entries = 0
         self._unknown: Counter[str] = Counter()
 
-    def take(self, entry: _Entry) -> None:
+    def take(self, entry: Entry) -> None:
         """Copy an entry if it is a feature file of a known place."""
         parts = _safe_parts(entry.name)
-        self._entries += 1
         self._count(entry.size_bytes)
-        if self._entries > _MAX_ENTRIES:
-            raise _RefusedError(f"it holds more than {_MAX_ENTRIES} files")
         name = parts[-1]
         if Path(name).suffix not in _FEATURE_SUFFIXES or name.startswith("._"):  # left behind by macOS
             return
@@ -412,7 +376,7 @@ class _Staged:
             while block := origin.read(_BLOCK_BYTES):
                 copied += len(block)
                 if copied > entry.size_bytes:
-                    raise _RefusedError(f"'{entry.name}' is larger than the archive says")
+                    raise Refused(f"'{entry.name}' is larger than the archive says")
                 copy.write(block)
         if copied != entry.size_bytes:
             raise EOFError(f"'{entry.name}' ends early")
@@ -423,15 +387,16 @@ class _Staged:
     def _count(self, size_bytes: int) -> None:
         self._bytes += size_bytes
         if size_bytes < 0 or self._bytes > self._limit_bytes:
-            raise _RefusedError(f"it unpacks to more than {self._limit_bytes / 1e9:g} GB")
+            raise Refused(f"it unpacks to more than {self._limit_bytes / 1e9:g} GB")
 
     def _adopt(self, folder: str) -> str | None:
         """The stream that files of an unknown folder belong to: the one asked for, if it is the only such folder."""
-        self._unknown[folder] += 1
+        if folder in self._unknown or len(self._unknown) < _MOST_FOLDERS:
+            self._unknown[folder] += 1
         if self._stream is None:
             return None
         if len(self._unknown) > 1:
-            raise _RefusedError(
+            raise Refused(
                 f"'{self._stream}' features lie in one folder, while it has {' and '.join(sorted(self._unknown))}"
             )
         return self._stream
@@ -459,58 +424,15 @@ def _settle(info: DatasetInfo, stream: str, staged: Path, folder: Path) -> Path:
     return target
 
 
-def _entries(source: Path) -> Iterator[_Entry]:
-    """The regular files of an archive, in its order.
-
-    Raises:
-        _RefusedError: if something in it is neither a file nor a folder.
-    """
-    if _is_zip(source):
-        with zipfile.ZipFile(source) as archive:
-            for info in archive.infolist():
-                mode = info.external_attr >> 16
-                if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise _RefusedError(f"'{info.filename}' is a link or a device")
-                if not info.filename.endswith("/"):  # not is_dir(): it trips over an empty name
-                    yield _Entry(info.filename, info.file_size, partial(archive.open, info))
-        return
-    with tarfile.open(source) as tar:
-        for member in tar:
-            if member.isdir():
-                continue
-            if not member.isreg():
-                raise _RefusedError(f"'{member.name}' is a link or a device")
-            yield _Entry(member.name, member.size, partial(_open_member, tar, member))
-        _check_end(tar)
-
-
-def _is_zip(source: Path) -> bool:
-    """By its first bytes: from its end, a tar of `.npz` files looks like a zip."""
-    with source.open("rb") as file:
-        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-
-
-def _check_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a tar that was cut off inside a header for a whole one."""
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)
-    if len(tar.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
-        raise EOFError("its end is missing")
-
-
-def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    file = tar.extractfile(member)
-    assert file is not None  # it is a regular file
-    return file
-
-
 def _safe_parts(name: str) -> tuple[str, ...]:
     """Components of a name inside an archive.
 
     Raises:
-        _RefusedError: if it leads outside on any system.
+        Refused: if it leads outside on any system.
     """
+    if len(name) > _LONGEST_NAME:
+        raise Refused(f"it has a name of {len(name)} characters")
     parts = tuple(part for part in name.replace("\\", "/").split("/") if part != ".")
     if not parts or any(part in ("", "..") or "\0" in part or _DRIVE.match(part) for part in parts):
-        raise _RefusedError(f"'{name}' leads outside")
+        raise Refused(f"'{name}' leads outside")
     return parts

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
+import zipfile
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -299,6 +303,79 @@ def test_foreign_files_are_missing_entries(cache: FeatureCache, video: Path, kin
     else:
         with entry.open("wb") as file:
             np.save(file, FEATURES)
+    assert cache.load_video(video, SPEC) is None
+
+
+def _packed(entry: Path, features: np.ndarray, compression: int) -> None:
+    """Put other features into an entry, in an archive of another compression."""
+    with zipfile.ZipFile(entry) as archive:
+        record = archive.read("record.npy")
+    with zipfile.ZipFile(entry, "w", compression) as archive:
+        with archive.open("features.npy", "w", force_zip64=True) as file:
+            np.save(file, features)
+        archive.writestr("record.npy", record)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_entry_that_unpacks_to_far_more_takes_no_memory(
+    cache: FeatureCache, video: Path, compression: int
+) -> None:
+    entry = _store(cache, video)
+    _packed(entry, np.zeros((16 << 20, 4), np.float16), compression)
+    assert entry.stat().st_size < 1 << 20
+    tracemalloc.start()
+    try:
+        assert cache.load_video(video, SPEC) is None
+        assert cache.info().outdated == 1
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_entry_that_claims_more_than_it_is_long_takes_no_memory(cache: FeatureCache, video: Path) -> None:
+    entry = _store(cache, video)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f2", "fortran_order": False, "shape": (16 << 20, 4)}
+    )
+    with zipfile.ZipFile(entry) as archive:
+        record = archive.read("record.npy")
+    with zipfile.ZipFile(entry, "w") as archive:
+        archive.writestr("features.npy", header.getvalue())
+        archive.writestr("record.npy", record)
+    tracemalloc.start()
+    try:
+        assert cache.load_video(video, SPEC) is None
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_entry_with_one_array_under_many_names_takes_no_memory(cache: FeatureCache, video: Path) -> None:
+    entry = _store(cache, video)
+    with zipfile.ZipFile(entry) as archive:
+        record = archive.read("record.npy")
+    with zipfile.ZipFile(entry, "w") as archive:
+        with archive.open("features.npy", "w") as file:
+            np.save(file, np.zeros((1 << 18, 4), np.float16))
+        archive.writestr("record.npy", record)
+        for number in range(200):
+            alias = copy(archive.getinfo("features.npy"))
+            alias.filename = f"a{number}.npy"
+            archive.filelist.append(alias)
+            archive.NameToInfo[alias.filename] = alias
+    tracemalloc.start()
+    try:
+        assert cache.load_video(video, SPEC) is None
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_entry_larger_than_any_is_not_read(cache: FeatureCache, video: Path) -> None:
+    entry = _store(cache, video)
+    with entry.open("r+b") as file:
+        file.truncate(1 << 40)  # a hole: nothing of it lies on the disk
     assert cache.load_video(video, SPEC) is None
 
 

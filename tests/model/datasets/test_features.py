@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -246,6 +247,20 @@ class TestHarm:
         assert path.stat().st_size < 10_000
         with pytest.raises(FeatureFileError, match="claims an array of shape"):
             load(tmp_path)
+
+    @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+    def test_an_archive_that_unpacks_to_far_more(self, tmp_path: Path, compression: int) -> None:
+        path = tmp_path / "v.npz"
+        with zipfile.ZipFile(path, "w", compression) as archive, archive.open("features.npy", "w") as file:
+            np.save(file, np.zeros((1 << 20, 32), np.float32))
+        assert path.stat().st_size < 1 << 20
+        tracemalloc.start()
+        try:
+            with pytest.raises(FeatureFileError, match=r"claims an array of shape|NumPy does not write"):
+                FeatureFolder(tmp_path, "clip", 32).load("v")
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
 
     def test_an_archive_whose_table_claims_a_little_too_much(self, tmp_path: Path) -> None:
         path = tmp_path / "v.npz"
