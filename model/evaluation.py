@@ -106,6 +106,13 @@ def score_rows(rows: Sequence[Row], annotations: Sequence[Annotation], config: C
     return dict(evaluate(rows, truth).brief)
 
 
+def require_selection(annotations: Sequence[Annotation], config: Config) -> None:
+    """Raise VtgError if a split does not give the metrics that choose a checkpoint: known before anything is learnt."""
+    nothing = Prediction(torch.zeros(0, 3), torch.zeros(1), torch.zeros(1))
+    rows = [_row(nothing, annotation, config) for annotation in annotations]
+    selection_score(score_rows(rows, annotations, config), config)
+
+
 def selection_score(metrics: dict[str, float], config: Config) -> float:
     """The mean of the metrics that choose a checkpoint.
 

@@ -24,7 +24,7 @@ from extractors.errors import UsageError, VtgError
 from model.checkpoint import Checkpoint, feature_specs
 from model.config import Config
 from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, collate
-from model.evaluation import Evaluation, evaluate_model, selection_score
+from model.evaluation import Evaluation, evaluate_model, require_selection, selection_score
 from model.flashvtg import FlashVTG, FlashVTGOutput
 from model.losses import Criterion, LossTerms, negative_index
 from model.runs import Progress, ResumeState, Run, RunError
@@ -230,10 +230,12 @@ class _Trainer:
         self._network, self._optimizer, self._loader = self._accelerator.prepare(network, optimizer, loader)
         if self._accelerator.scaler is not None and self._progress.scaler:
             self._accelerator.scaler.load_state_dict(dict(self._progress.scaler))
+        require_selection(eval_set.annotations, config)
         if len(self._loader) == 0:
             raise UsageError(
-                f"training.batch_size: a batch of {training.batch_size} is more than the {len(train_set)} "
-                "samples there are; make it smaller, or set training.drop_last=false"
+                f"training.batch_size: a batch of {training.batch_size} is more than all samples, of which there "
+                f"{'is' if len(train_set) == 1 else 'are'} {len(train_set)}; make it smaller, or "
+                "set training.drop_last=false"
             )
 
     def run(self) -> TrainingResult:

@@ -372,6 +372,7 @@ def test_a_rate_that_is_too_high_is_said(negatives: str, tiny: Path, tmp_path: P
 def test_selecting_by_a_metric_that_is_not_there_is_said(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(VtgError, match=r"selection_metrics: this split gives no MR-full-mBP; it gives MR-"):
         run_training(tiny_config('training.selection_metrics=["MR-full-mBP"]'), tiny, tmp_path / "run")
+    assert not Run(tmp_path / "run").last.exists()  # it is seen before the first epoch
 
 
 # The recipe's switches
@@ -405,7 +406,10 @@ def test_a_last_small_batch_can_be_dropped(tiny: Path, tmp_path: Path) -> None:
         config, tiny, tmp_path / "run", lambda e: steps.append(e.steps) if isinstance(e, StepDone) else None
     )
     assert steps == [2, 2]
-    with pytest.raises(UsageError, match=r"training\.batch_size: a batch of 19 is more than the 18 samples"):
+    with pytest.raises(
+        UsageError,
+        match=r"training\.batch_size: a batch of 19 is more than all samples, of which there are 18",
+    ):
         run_training(
             tiny_config("training.batch_size=19", "training.drop_last=true"), tiny, tmp_path / "other"
         )
