@@ -1,4 +1,4 @@
-"""The child process of `isolation`: decodes what it is told to, and says so on its standard output.
+"""The subprocess of `isolation`: decodes what standard input asks for, and writes messages to standard output.
 
 A message is the length of its header (4 bytes), the header (JSON), and the bytes of the arrays that it describes.
 """
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors import child, decoder_log
+from extractors import child, decoder_log, pulse
 from extractors.clips import Sampling
 from extractors.errors import VideoError
 from extractors.video import ClipReader
@@ -25,6 +25,7 @@ def main() -> None:
     """Serve requests from standard input until it ends."""
     decoder_log.keep()
     out = child.begin(dies_with_thread=True)
+    pulse.on_beat(lambda: _send(out, {"kind": "reading"}))
     with suppress(BrokenPipeError):  # the parent has gone
         for line in sys.stdin:
             _serve(json.loads(line), out)

@@ -14,7 +14,7 @@ from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
 from extractors.damage import Segment
 from extractors.errors import VideoError
-from extractors.pending import OverlappingEncoder, PendingRows, ReadyRows
+from extractors.pending import LoadableEncoder, OverlappingEncoder, PendingRows, ReadyRows
 from extractors.prefetch import Opened
 from extractors.video import ClipChunk
 
@@ -128,6 +128,16 @@ class Batches:
 
     def __init__(self, encoders: Sequence[VideoEncoder]) -> None:
         self._queues = {encoder.spec.name: _Queue(encoder) for encoder in encoders}
+
+    def load(self, encoders: Sequence[VideoEncoder]) -> None:
+        """Load the networks that the next video needs, while it is being opened."""
+        for encoder in encoders:
+            if isinstance(encoder, LoadableEncoder):
+                try:
+                    encoder.load()
+                except Exception as error:
+                    if not _is_out_of_memory(error):  # which `encode` reports, video by video
+                        raise
 
     def add(self, video: Encoding, chunk: ClipChunk) -> Iterator[None]:
         """Take in the next clips of a video; yields after each batch that they fill."""

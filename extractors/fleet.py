@@ -27,6 +27,7 @@ from extractors.base import EncoderOptions, VideoEncoder
 from extractors.cache import FeatureCache
 from extractors.device import resolve_devices
 from extractors.errors import UsageError, VtgError
+from extractors.isolation import STALL_S
 from extractors.pipeline import (
     Event,
     ExtractionReport,
@@ -74,7 +75,7 @@ def extract_on_devices(
     on_event: Callable[[Event | WorkerLost], None] | None = None,
     chunk_s: float = CHUNK_S,
     decoder: Decoder = "auto",
-    stall_s: float | None = None,
+    stall_s: float | None = STALL_S,
     load: LoadEncoder = load_video_encoder,
 ) -> ExtractionReport:
     """Make the missing features of videos on several devices at once.

@@ -1,7 +1,8 @@
-"""Decoding in a process of its own: what native decoders do to themselves on a hostile file, they do not do to us.
+"""Decoding in a subprocess: a hostile file can crash or hang its decoders there, and nothing else.
 
-The process is started with the first video and serves one after another. If it crashes, or says nothing for too long,
-the video it was at is reported, and the next one gets a new process.
+The subprocess starts with the first video and serves one after another. If it crashes, the video is read once more
+without decord, whose FFmpeg is an old one; if that crashes too, or the decoder makes no progress for too long, the
+video fails, and the next one gets a new subprocess.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors import child
+from extractors import child, damage
 from extractors.clips import Sampling
 from extractors.errors import VideoError
 from extractors.video import CHUNK_S, ClipChunk, Decoder, VideoInfo
@@ -33,12 +35,24 @@ _MAX_HEADER_BYTES = 1 << 20
 _MAX_ARRAY_BYTES = 1 << 32
 
 
+class DecoderCrash(VideoError):
+    """The subprocess ended, or sent something else than a message.
+
+    Attributes:
+        how: signal or exit code.
+    """
+
+    def __init__(self, path: Path, how: str) -> None:
+        super().__init__(path, f"the decoder crashed ({how}); the file is damaged or hostile")
+        self.how = how
+
+
 class DecodeProcess:
-    """Opens videos in a child process. Use it in a `with` block, from one thread.
+    """Opens videos in a subprocess. Use it in a `with` block, from one thread.
 
     Args:
         stall_s: seconds without progress after which a video is given up.
-        command: what the child runs; this package's worker by default.
+        command: what the subprocess runs; this package's worker by default.
     """
 
     def __init__(self, *, stall_s: float = STALL_S, command: Sequence[str] | None = None) -> None:
@@ -75,13 +89,13 @@ class DecodeProcess:
         return IsolatedReader(self, Path(path), samplings, (chunk_s, first_chunk_s), decoder)
 
     def stop(self) -> None:
-        """End the child, whatever it is at."""
+        """End the subprocess, whatever it is doing."""
         process, self._process = self._process, None
         if process is not None:
             child.end(process)
 
     def abort(self) -> None:
-        """End the child from another thread, for good; the one that waits for it gets a VideoError."""
+        """End the subprocess for good, from another thread; the one that waits for it gets a VideoError."""
         self._aborted = True
         process = self._process
         if process is not None:
@@ -94,17 +108,18 @@ class DecodeProcess:
         chunks_s: tuple[float, float | None],
         decoder: Decoder,
     ) -> None:
-        """Tell the child, started if need be, to decode a video.
+        """Ask the subprocess, started if need be, to decode a video.
 
         Raises:
             VideoError: after `abort`.
         """
-        if self._process is None or self._process.poll() is not None:
+        if not self._aborted and (self._process is None or self._process.poll() is not None):
             self.stop()
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
-        if self._aborted:  # be it while the child was being started
+        process = self._process
+        if self._aborted or process is None:  # possibly while the subprocess was being started
             self.stop()
             raise VideoError(path, "not decoded, as the run was ended")
         line = {
@@ -114,18 +129,19 @@ class DecodeProcess:
             "first_chunk_s": chunks_s[1],
             "decoder": decoder,
         }
-        assert self._process.stdin is not None, "it was asked for"
+        assert process.stdin is not None, "it was asked for"
         try:
-            self._process.stdin.write(json.dumps(line).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:  # it has just ended; what it says, or does not say, tells why
+            process.stdin.write(json.dumps(line).encode() + b"\n")
+            process.stdin.flush()
+        except OSError:  # it has just ended; `receive` finds out how
             pass
 
     def receive(self, path: Path) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """The next message about a video, header and arrays.
 
         Raises:
-            VideoError: if the child crashes or hangs instead.
+            DecoderCrash: if the subprocess ends or sends no message.
+            VideoError: if it makes no progress.
         """
         process = self._process
         assert process is not None, "a request comes first"
@@ -135,29 +151,26 @@ class DecodeProcess:
             stalled.set()
             process.kill()
 
-        timer = threading.Timer(self._stall_s, give_up)
+        timer = threading.Timer(min(self._stall_s, threading.TIMEOUT_MAX), give_up)
         timer.daemon = True
         timer.start()
         try:
             return _read_message(process)
         except (EOFError, ValueError, KeyError, TypeError) as error:
-            self._process = None
-            if isinstance(error, EOFError):  # it is ending: let it say how
+            if isinstance(error, EOFError):  # it is ending: wait for its exit code
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_END_S)
-            process.kill()
-            code = process.wait()
+            self.stop()
             if stalled.is_set():
                 reason = f"the decoder made no progress for {self._stall_s:g} s and was stopped"
-            else:
-                reason = f"the decoder crashed ({_describe(code)}); the file is damaged or hostile"
-            raise VideoError(path, reason) from error
+                raise VideoError(path, reason) from error
+            raise DecoderCrash(path, _describe(process.returncode)) from error
         finally:
             timer.cancel()
 
 
 class IsolatedReader:
-    """The clips of a video that a child process decodes; made by `DecodeProcess.open`.
+    """The clips of a video that a subprocess decodes; made by `DecodeProcess.open`.
 
     Attributes:
         info: what the file holds.
@@ -175,27 +188,45 @@ class IsolatedReader:
     ) -> None:
         self._process = process
         self._path = path
+        self._samplings = samplings
+        self._chunks_s = chunks_s
+        self._decoder = decoder
         self._ended = False
-        self.damaged_s: tuple[tuple[float, float], ...] = ()
-        process.request(path, samplings, chunks_s, decoder)
-        header, _ = self._receive()
+        self.damaged_s: tuple[damage.Segment, ...] = ()
+        try:
+            header = self._open()
+            note = ""
+        except DecoderCrash as crash:
+            header = self._open_without_decord(crash)
+            note = f"read with PyAV: decord crashed over it ({crash.how})"
         with self._understanding():
-            self.info = VideoInfo(**{**header["info"], "path": path})
+            info = VideoInfo(**{**header["info"], "path": path})
+            self.info = replace(info, note=note) if note else info
             self.clip_counts = tuple(int(count) for count in header["clip_counts"])
 
     def __iter__(self) -> Iterator[ClipChunk]:
+        done = ahead = 0  # chunks that were yielded; those of them that are still to come once more
         while not self._ended:
-            header, arrays = self._receive()
+            try:
+                header, arrays = self._receive()
+            except DecoderCrash as crash:
+                self._open_without_decord(crash)
+                ahead = done
+                continue
             with self._understanding():
                 if header["kind"] == "ended":
-                    self.damaged_s = tuple((float(start), float(end)) for start, end in header["damaged_s"])
+                    self.damaged_s = damage.from_json(header["damaged_s"])
                     self._ended = True
                     return
                 chunk = ClipChunk(
                     start_clip=tuple(header["start_clip"]), frames=arrays[0], rows=tuple(arrays[1:])
                 )
             del arrays
-            yield chunk
+            if ahead:
+                ahead -= 1
+            else:
+                done += 1
+                yield chunk
             del chunk
 
     def __enter__(self) -> IsolatedReader:
@@ -210,9 +241,21 @@ class IsolatedReader:
         if not self._ended:  # it would go on decoding what nobody wants
             self._process.stop()
 
+    def _open(self) -> dict[str, Any]:
+        self._ended = False
+        self._process.request(self._path, self._samplings, self._chunks_s, self._decoder)
+        return self._receive()[0]
+
+    def _open_without_decord(self, crash: DecoderCrash) -> dict[str, Any]:
+        """Start from the beginning with PyAV alone, if decord may have been what crashed."""
+        if self._decoder != "auto":
+            raise crash
+        self._decoder = "pyav"
+        return self._open()
+
     @contextmanager
     def _understanding(self) -> Iterator[None]:
-        """Take what makes no sense for what it is: the word of a process that a file has taken over."""
+        """Take a message that makes no sense as what it is: written by a process that a file has taken over."""
         try:
             yield
         except (LookupError, TypeError, ValueError) as error:
@@ -223,15 +266,21 @@ class IsolatedReader:
             ) from error
 
     def _receive(self) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        try:
-            header, arrays = self._process.receive(self._path)
-        except VideoError:
-            self._ended = True
-            raise
-        with self._understanding():
-            if header["kind"] == "failed":
+        """The next message that is more than a sign of progress."""
+        kind = "reading"
+        while kind == "reading":
+            try:
+                header, arrays = self._process.receive(self._path)
+            except VideoError:
                 self._ended = True
-                raise VideoError(self._path, str(header["reason"]))
+                raise
+            with self._understanding():
+                kind = header["kind"]
+        if kind == "failed":
+            self._ended = True
+            with self._understanding():
+                reason = str(header["reason"])
+            raise VideoError(self._path, reason)
         return header, arrays
 
 

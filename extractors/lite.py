@@ -89,6 +89,10 @@ class LiteVideoEncoder:
         ]
         return np.concatenate([np.zeros((0, DIM), np.float32), *(pending.rows() for pending in sent)])
 
+    def load(self) -> None:
+        """Read the network; errors as for `encode`."""
+        _ = self._network
+
     def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
         """Begin to encode a batch, while the batches before it are computed.
 

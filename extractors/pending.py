@@ -1,4 +1,4 @@
-"""Encoders that take their next batch while they are at work on the one before: what they take, and what they give."""
+"""What encoders may do beside `encode`: load early, and take the next batch while they compute the one before."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ class ReadyRows:
     def rows(self) -> NDArray[np.float32]:
         """(B, dim) rows."""
         return self.array
+
+
+@runtime_checkable
+class LoadableEncoder(Protocol):
+    """A `VideoEncoder` that otherwise loads its network at the first clip."""
+
+    def load(self) -> None:
+        """Load the network, if that has not been done; raises what `encode` would."""
+        ...
 
 
 @runtime_checkable

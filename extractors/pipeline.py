@@ -17,7 +17,8 @@ from extractors.cache import CachedFeatures, FeatureCache
 from extractors.damage import Segment, merge
 from extractors.encoding import Batches, Encoding
 from extractors.errors import UsageError, VideoError
-from extractors.prefetch import DecodeAhead, Ended, Failed, Found, Message, Opened, Waiting
+from extractors.isolation import STALL_S
+from extractors.prefetch import DecodeAhead, Ended, Failed, Found, Message, Opened, Opening, Waiting
 from extractors.video import CHUNK_S, Decoder, VideoInfo
 
 VIDEO_SUFFIXES = (
@@ -27,6 +28,16 @@ VIDEO_SUFFIXES = (
 """What a file in a folder is taken for a video by; a file named outright may have any suffix."""
 
 Status = Literal["extracted", "cached", "failed"]
+
+
+@dataclass(frozen=True)
+class VideoOpening:
+    """Features of a video are missing, and it is being opened, which takes long for a large file.
+
+    Repeated several times a second for as long as that lasts, so that the listener can end it.
+    """
+
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class VideoResult:
         seconds: wall time since the video before it was done with.
         duration_s: length of the video; 0 if it could not be opened.
         damaged_s: start and end in seconds of damaged segments, in order; features of what is seen there may be wrong.
-            Known only of videos that were decoded in a subprocess.
+            Known only of videos that were decoded in a subprocess, now or when they were extracted.
     """
 
     path: Path
@@ -90,7 +101,7 @@ class VideoFinished(VideoResult):
     """A video is done with, well or badly. A cached video gives this event alone."""
 
 
-Event = VideoStarted | VideoProgress | VideoWaiting | VideoFinished
+Event = VideoOpening | VideoStarted | VideoProgress | VideoWaiting | VideoFinished
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,7 @@ def extract_features(
     on_event: Callable[[Event], None] | None = None,
     chunk_s: float = CHUNK_S,
     decoder: Decoder = "auto",
-    stall_s: float | None = None,
+    stall_s: float | None = STALL_S,
 ) -> ExtractionReport:
     """Make the missing features of videos.
 
@@ -154,8 +165,8 @@ def extract_features(
         chunk_s: seconds of video decoded at a time. Two such chunks are in memory, each of 2.4 MB a second
             with SlowFast.
         decoder: as for `ClipReader`.
-        stall_s: decode in a process of its own, which a hostile file may crash or hang without harm, and give up a
-            video over which it makes no progress for so many seconds; None decodes in this process.
+        stall_s: decode in a subprocess, which a hostile file can crash or hang without harm, and give up a video over
+            which it makes no progress for so many seconds; None decodes in this process.
 
     Returns:
         What became of each video.
@@ -197,6 +208,7 @@ def encode_video(
     on_event: Callable[[Event], None] | None = None,
     chunk_s: float = CHUNK_S,
     decoder: Decoder = "auto",
+    stall_s: float | None = STALL_S,
 ) -> dict[str, CachedFeatures]:
     """Features of one video, from the cache where they are there, made and stored where not.
 
@@ -214,7 +226,14 @@ def encode_video(
     emit = on_event or _ignore
     with closing(
         make_outcomes(
-            [Path(path)], encoders, cache, emit, overwrite=overwrite, chunk_s=chunk_s, decoder=decoder
+            [Path(path)],
+            encoders,
+            cache,
+            emit,
+            overwrite=overwrite,
+            chunk_s=chunk_s,
+            decoder=decoder,
+            stall_s=stall_s,
         )
     ) as outcomes:
         outcome = next(outcomes)
@@ -323,7 +342,7 @@ def make_outcomes(
     overwrite: bool,
     chunk_s: float,
     decoder: Decoder,
-    stall_s: float | None = None,
+    stall_s: float | None,
     stop: threading.Event | None = None,
 ) -> Generator[Outcome, None, None]:
     """What becomes of each video, as it comes out; closing the generator ends the decoding thread.
@@ -387,6 +406,9 @@ class _Work:
             yield self._settle(index, "failed", {}, message.error)
         elif isinstance(message, Waiting):
             self._emit(VideoWaiting(path))
+        elif isinstance(message, Opening):
+            self._emit(VideoOpening(path))
+            self._batches.load(message.encoders)
         elif isinstance(message, Opened):
             video = Encoding(path, message)
             self._open[index] = video

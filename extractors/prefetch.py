@@ -1,6 +1,6 @@
 """A thread that decodes ahead of the encoders, across the borders of videos, with few chunks in memory.
 
-It also settles, video by video, what there is to do: nothing where the cache has it all, and another video
+It also finds out, video by video, what there is to do: nothing where the cache has it all, and another video
 first where another process is at work on this one.
 """
 
@@ -38,8 +38,23 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """Features of a video are missing, and it is claimed; `Opened` follows, or `Failed`.
+
+    Repeated several times a second until then, without encoders.
+
+    Attributes:
+        index: its place in the list of videos.
+        encoders: those whose features are missing.
+    """
+
+    index: int
+    encoders: tuple[VideoEncoder, ...]
+
+
+@dataclass(frozen=True)
 class Opened:
-    """A video is open and claimed; its chunks follow, then `Ended` or `Failed`.
+    """A video is open; its chunks follow, then `Ended` or `Failed`.
 
     Attributes:
         index: its place in the list of videos.
@@ -94,13 +109,13 @@ class Waiting:
     index: int
 
 
-Message = Found | Opened | Decoded | Ended | Failed | Waiting
+Message = Found | Opening | Opened | Decoded | Ended | Failed | Waiting
 
 
 class DecodeAhead:
     """Iterates over what becomes of videos, while its thread is already at work on what comes next.
 
-    Every video gives one `Found` or `Failed`, or an `Opened` with what follows it. Use it in a `with` block:
+    Every video gives one `Found` or `Failed`, or an `Opening` with what follows it. Use it in a `with` block:
     the thread has ended, and every claim is given back, when the block is left.
 
     Args:
@@ -110,8 +125,8 @@ class DecodeAhead:
         overwrite: decode even what the cache has.
         chunk_s: seconds of video a chunk spans.
         decoder: as for `ClipReader`.
-        stall_s: decode in a process of its own, and give up a video over which it makes no progress for so many
-            seconds; None decodes in this process.
+        stall_s: decode in a subprocess, and give up a video over which it makes no progress for so many seconds; None
+            decodes in this process.
         stop: no more messages come once it is set.
     """
 
@@ -124,7 +139,7 @@ class DecodeAhead:
         overwrite: bool,
         chunk_s: float,
         decoder: Decoder,
-        stall_s: float | None = None,
+        stall_s: float | None,
         stop: threading.Event | None = None,
     ) -> None:
         self._process = None if stall_s is None else DecodeProcess(stall_s=stall_s)
@@ -136,6 +151,7 @@ class DecodeAhead:
         self._decoder = decoder
         self._claims: dict[int, tuple[str, Claim]] = {}
         self._settled: set[int] = set()
+        self._opening: int | None = None
         self._made: set[str] = set()
         self._queue: queue.Queue[Message | BaseException | None] = queue.Queue(_MESSAGES)
         self._slots = threading.Semaphore(_CHUNKS)
@@ -194,6 +210,8 @@ class DecodeAhead:
         while not self._halted.is_set():
             with suppress(queue.Empty):
                 return self._queue.get(timeout=_POLL_S)
+            if (index := self._opening) is not None:
+                return Opening(index, ())
         return None
 
     def _drain(self) -> None:
@@ -260,9 +278,10 @@ class DecodeAhead:
             yield Found(index, found)
             return True
         encoders = tuple(encoder for encoder in self._encoders if encoder.spec.name not in found)
+        yield Opening(index, encoders)
         try:
             samplings = [encoder.sampling for encoder in encoders]
-            with self._open(path, samplings) as reader:
+            with self._open(index, samplings) as reader:
                 identity.read_ahead()
                 yield Opened(index, identity, encoders, found, reader.info, reader.clip_counts)
                 chunks = iter(reader)
@@ -285,14 +304,18 @@ class DecodeAhead:
             identity.give_up()
         return True
 
-    def _open(self, path: Path, samplings: Sequence[Sampling]) -> ClipReader | IsolatedReader:
-        if self._process is None:
-            return ClipReader(
-                path, samplings, chunk_s=self._chunk_s, first_chunk_s=_FIRST_CHUNK_S, decoder=self._decoder
+    def _open(self, index: int, samplings: Sequence[Sampling]) -> ClipReader | IsolatedReader:
+        self._opening = index
+        try:
+            return (ClipReader if self._process is None else self._process.open)(
+                self._paths[index],
+                samplings,
+                chunk_s=self._chunk_s,
+                first_chunk_s=_FIRST_CHUNK_S,
+                decoder=self._decoder,
             )
-        return self._process.open(
-            path, samplings, chunk_s=self._chunk_s, first_chunk_s=_FIRST_CHUNK_S, decoder=self._decoder
-        )
+        finally:
+            self._opening = None
 
     def _find(self, path: Path, identity: VideoIdentity) -> dict[str, CachedFeatures]:
         # What this run has made is not made again, even when told to overwrite: a list may repeat a video.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors import decoder_log
+from extractors import decoder_log, pulse
 from extractors.errors import VideoError
 from extractors.frames import Geometry, centre_part, is_elongated
 from extractors.timeline import Timeline, open_container
@@ -122,6 +122,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
     while True:
         try:
             packet = next(packets)
+            pulse.beat()
             yield from packet.decode()
         except StopIteration:
             return

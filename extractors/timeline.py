@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors import decoder_log
+from extractors import decoder_log, pulse
 from extractors.errors import VideoError
 from extractors.mp4_samples import claimed_samples
 from extractors.signature import HEAD_BYTES, is_playlist
@@ -263,6 +263,7 @@ def _read_packets(path: Path, container: Any, stream: Any) -> _Packets:
     packets = _Packets()
     try:
         for number, packet in enumerate(container.demux(stream)):
+            pulse.beat()
             if number > _MOST_FRAMES:
                 raise VideoError(path, _TOO_MANY_FRAMES)
             if packet.size == 0:

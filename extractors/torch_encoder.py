@@ -95,6 +95,10 @@ class TorchVideoEncoder(ABC):
             rows[index * self.batch_size : (index + 1) * self.batch_size] = pending.rows()
         return rows
 
+    def load(self) -> None:
+        """Build the network; errors as for `encode`."""
+        _ = self._network
+
     def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
         """Begin to encode a batch, while the batches before it are computed.
 

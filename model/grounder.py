@@ -12,6 +12,7 @@ from extractors.base import EncoderOptions, TextEncoder, VideoEncoder
 from extractors.cache import FeatureCache
 from extractors.damage import merge
 from extractors.errors import UsageError, WeightsInvalid
+from extractors.isolation import STALL_S
 from extractors.pipeline import Event, encode_video
 from extractors.queries import encode_queries, pooled_phrases
 from extractors.registry import load_text_encoder, text_feature_names
@@ -43,12 +44,14 @@ class Grounder:
         *,
         notes: Sequence[str] = (),
         on_event: Callable[[Event], None] | None = None,
+        stall_s: float | None = STALL_S,
     ) -> None:
         self._model = model
         self._video_encoders = tuple(video_encoders)
         self._text_encoder = text_encoder
         self._cache = cache
         self._on_event = on_event
+        self._stall_s = stall_s
         self.notes = tuple(notes)
 
     @classmethod
@@ -63,6 +66,7 @@ class Grounder:
         weights: Mapping[str, str | Path] | None = None,
         cache: FeatureCache | str | Path | None = None,
         offline: bool = False,
+        stall_s: float | None = STALL_S,
         on_event: Callable[[Event], None] | None = None,
         on_download: Callable[[int, int | None], None] | None = None,
     ) -> Grounder:
@@ -78,6 +82,8 @@ class Grounder:
             weights: paths that replace the named weights, by feature name.
             cache: the feature cache or its folder; the user's own by default.
             offline: never open a connection.
+            stall_s: videos are decoded in a subprocess, where a hostile file can crash or hang without harm; one over
+                which it makes no progress for so many seconds is given up. None decodes in this process.
             on_event: called as a video is extracted, as for `extractors.pipeline.extract_features`.
             on_download: called with bytes done and in all while weights are fetched.
 
@@ -97,12 +103,17 @@ class Grounder:
         store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         file = choose_model(model, features, fps, options)
         if file is None:
-            return cls._zero_shot(plan_features(features, ("clip",), fps, options), store, on_event)
-        return cls._trained(file, features, fps, options, store, on_event)
+            plan = plan_features(features, ("clip",), fps, options)
+            return cls._zero_shot(plan, store, on_event, stall_s)
+        return cls._trained(file, features, fps, options, store, on_event, stall_s)
 
     @classmethod
     def _zero_shot(
-        cls, plan: FeaturePlan, store: FeatureCache, on_event: Callable[[Event], None] | None
+        cls,
+        plan: FeaturePlan,
+        store: FeatureCache,
+        on_event: Callable[[Event], None] | None,
+        stall_s: float | None,
     ) -> Grounder:
         feature = _aligned_feature(plan.names)
         text_encoder = load_text_encoder(feature, plan.options[feature])
@@ -111,7 +122,15 @@ class Grounder:
             plan.options[feature].clip_length_s,
             lambda phrases: pooled_phrases(phrases, text_encoder, store),
         )
-        return cls(model, plan.video_encoders(), text_encoder, store, notes=plan.notes, on_event=on_event)
+        return cls(
+            model,
+            plan.video_encoders(),
+            text_encoder,
+            store,
+            notes=plan.notes,
+            on_event=on_event,
+            stall_s=stall_s,
+        )
 
     @classmethod
     def _trained(
@@ -122,6 +141,7 @@ class Grounder:
         options: EncoderOptions,
         store: FeatureCache,
         on_event: Callable[[Event], None] | None,
+        stall_s: float | None,
     ) -> Grounder:
         from extractors.device import resolve_device
         from model.store import read_model
@@ -144,7 +164,9 @@ class Grounder:
             )
         text_encoder = load_text_encoder(text, plan.options.get(text, options))
         model.require_text_features(text_encoder.spec)
-        return cls(model, video_encoders, text_encoder, store, notes=plan.notes, on_event=on_event)
+        return cls(
+            model, video_encoders, text_encoder, store, notes=plan.notes, on_event=on_event, stall_s=stall_s
+        )
 
     @property
     def model(self) -> GroundingModel:
@@ -159,7 +181,9 @@ class Grounder:
             WeightsMissing, WeightsInvalid: if it has to be extracted and an encoder cannot be loaded.
             CacheError: if the cache cannot be read or written.
         """
-        cached = encode_video(path, self._video_encoders, self._cache, on_event=self._on_event)
+        cached = encode_video(
+            path, self._video_encoders, self._cache, on_event=self._on_event, stall_s=self._stall_s
+        )
         info = next(iter(cached.values())).info
         return EncodedVideo(
             Path(path),

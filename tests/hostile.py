@@ -76,6 +76,26 @@ def damaged_in_the_middle(folder: Path) -> tuple[Path, Path]:
     return whole, damaged
 
 
+def crashes_decord(folder: Path) -> Path:
+    """Render a video of 10 s that makes decord end its process, and that PyAV reads."""
+    path = render(folder / "crashes.avi", frames=100, fps=10, width=160, height=128, codec="rawvideo")
+    content = bytearray(path.read_bytes())
+    length = content.index(b"strh") + 8 + 32
+    content[length : length + 4] = b"\xff\xff\xff\xff"  # frames of the stream
+    path.write_bytes(content)
+    return path
+
+
+def without_end(folder: Path) -> Path:
+    """Write a video whose second frame comes after 100 GB of nothing, which take no room on the disk."""
+    path = render(folder / "without-end.mkv", frames=20, fps=10, width=160, height=128)
+    content = path.read_bytes()
+    with path.open("wb") as file:
+        file.write(content[: len(content) // 2])
+        file.truncate(100 << 30)
+    return path
+
+
 def undecodable_packet(folder: Path, frame: int) -> Path:
     """Render a video of 5 s, 50 frames, one of which no decoder takes."""
     import av

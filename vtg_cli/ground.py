@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from model import Grounder
     from model.moments import GroundingResult
     from vtg_cli.delivery import Delivery
-
-_Kind = TypeVar("_Kind", bound="Grounder")
 
 
 def ground(
@@ -256,8 +254,8 @@ def ground(
     from model import Grounder
     from vtg_cli.progress import DownloadProgress, ExtractionProgress
 
-    def load(kind: type[_Kind], on_event: Callable[[Event], None], on_download: DownloadProgress) -> _Kind:
-        grounder = kind.load(
+    def load(on_event: Callable[[Event], None], on_download: DownloadProgress) -> Grounder:
+        return Grounder.load(
             model,
             features=features,
             fps=fps,
@@ -269,12 +267,9 @@ def ground(
             on_event=on_event,
             on_download=on_download,
         )
-        assert isinstance(grounder, kind), "load makes one of the class it is called on"
-        return grounder
 
     if watch is not None:
         from vtg_cli.ground_watch import FolderWatch, Relay
-        from vtg_cli.isolated import IsolatedGrounder
 
         folder_watch = FolderWatch(
             watch,
@@ -287,16 +282,16 @@ def ground(
         )
         relay = Relay()
         with DownloadProgress("weights") as on_download:
-            isolated = load(IsolatedGrounder, relay, on_download)
-            for sentence in isolated.notes:
+            grounder = load(relay, on_download)
+            for sentence in grounder.notes:
                 note(sentence)
-            if not folder_watch.run(isolated, relay):
+            if not folder_watch.run(grounder, relay):
                 raise typer.Exit(1)
         return
 
     progress = ExtractionProgress(len(videos), report_failures=False)
     with progress as on_event, DownloadProgress("weights") as on_download:
-        grounder = load(Grounder, on_event, on_download)
+        grounder = load(on_event, on_download)
 
         def answer(video: Path) -> list[GroundingResult]:
             try:

@@ -19,8 +19,8 @@ from vtg_cli.watch import Arrival, Arrivals, arriving, videos_in
 
 if TYPE_CHECKING:
     from extractors.pipeline import Event
+    from model import Grounder
     from model.moments import GroundingResult
-    from vtg_cli.isolated import IsolatedGrounder
 
 
 def check_watch(folder: Path, videos: Sequence[Path], delivery: Delivery) -> None:
@@ -109,7 +109,7 @@ class FolderWatch:
         self._unfinished: set[Path] = set()
         self._stems: dict[Path, Stems] = {}
 
-    def run(self, grounder: IsolatedGrounder, relay: Relay) -> bool:
+    def run(self, grounder: Grounder, relay: Relay) -> bool:
         """Answer until Ctrl-C, SIGTERM, or nobody is left to read.
 
         Args:
@@ -133,9 +133,7 @@ class FolderWatch:
             self._join(self._delivery.supercut)
         return not self._failed
 
-    def _answer(
-        self, arrival: Arrival, grounder: IsolatedGrounder, relay: Relay, interrupt: _Interrupt
-    ) -> None:
+    def _answer(self, arrival: Arrival, grounder: Grounder, relay: Relay, interrupt: _Interrupt) -> None:
         from vtg_cli.progress import ExtractionProgress
 
         self._unfinished.add(arrival.path)

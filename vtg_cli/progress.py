@@ -12,7 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from extractors.pipeline import Event, VideoFinished, VideoProgress, VideoStarted, VideoWaiting
+from extractors.pipeline import (
+    Event,
+    VideoFinished,
+    VideoOpening,
+    VideoProgress,
+    VideoStarted,
+    VideoWaiting,
+)
 from vtg_cli.console import detail, err, error_line, note, printable, verbosity
 from vtg_cli.timecode import span
 
@@ -83,6 +90,8 @@ class ExtractionProgress(Display):
 
     def __call__(self, event: Event) -> None:
         match event:
+            case VideoOpening():
+                self._add(event.path)
             case VideoStarted():
                 self._open(event)
             case VideoProgress() if self._progress is not None and event.path in self._videos:
@@ -96,10 +105,16 @@ class ExtractionProgress(Display):
             case VideoFinished():
                 self._finish(event)
 
-    def _open(self, event: VideoStarted) -> None:
+    def _add(self, video: Path) -> None:
+        """Show a video whose length is not known yet."""
+        if video in self._videos:
+            return
         progress = self._progress or self._start_files()
-        name = printable(event.path.name)
-        self._videos[event.path] = progress.add_task(name, total=event.info.duration_s, speed="")
+        self._videos[video] = progress.add_task(printable(video.name), total=None, speed="opening")
+
+    def _open(self, event: VideoStarted) -> None:
+        if self._progress is not None and event.path in self._videos:
+            self._progress.update(self._videos[event.path], total=event.info.duration_s, speed="")
         if event.info.note:
             detail(f"{event.path}: {event.info.note}")
 

@@ -17,6 +17,7 @@ import pytest
 from tests.cli.running import EXAMPLES, clean_environment, vtg
 from tests.end_to_end.places import command, entries, leftovers
 from tests.extractors.index_encoder import make_video
+from tests.hostile import without_end
 
 pytestmark = [
     pytest.mark.slow,
@@ -80,6 +81,11 @@ class Running:
         else:
             self.process.send_signal(number)
 
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to the command alone."""
+        self._children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(number)
+
     def end(self) -> tuple[int, str]:
         """Exit code and standard error, once it and all its children have ended."""
         stderr = self.process.communicate(timeout=60)[1]
@@ -135,6 +141,25 @@ def test_any_moment_is_a_good_one(
     videos_kept = {name: data for name, data in entries(cache).items() if "text" not in name}
     assert videos_kept.items() <= whole.items()
     assert vtg(what, *target, *LITE, "--cache", cache, home=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_decoder_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Even where it would be at work for hours."""
+    running = Running("ground", without_end(tmp_path), "a cup", *LITE, home=tmp_path)
+    running.wait_for(running.has_child)
+    running.kill(number)
+    assert running.end()[0] != 0
+
+
+def test_a_file_without_end_is_interrupted_at_once(tmp_path: Path) -> None:
+    running = Running("ground", without_end(tmp_path), "a cup", *LITE, home=tmp_path)
+    running.wait_for(running.has_child)
+    time.sleep(2)
+    running.interrupt()
+    start_s = time.monotonic()
+    says_how_to_go_on(*running.end())
+    assert time.monotonic() - start_s < 10
 
 
 def test_an_interrupted_answer_says_how_to_go_on(videos: Path, tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import select
+import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,12 @@ from numpy.typing import NDArray
 from extractors.cache import FeatureCache
 from extractors.clips import Sampling
 from extractors.errors import VideoError
-from extractors.isolation import DecodeProcess
+from extractors.isolation import DecodeProcess, DecoderCrash
 from extractors.pipeline import extract_features
 from extractors.video import ClipReader, Decoder
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
-from tests.extractors.rendering import render
-from tests.hostile import damaged_in_the_middle, mutate, undecodable_packet
+from tests.extractors.rendering import read_indices, render
+from tests.hostile import crashes_decord, damaged_in_the_middle, mutate, undecodable_packet, without_end
 
 INFO = {
     "kind": "opened",
@@ -236,12 +239,169 @@ def test_an_answer_that_makes_no_sense_is_the_video_s_fault(video: Path, headers
             list(reader)
 
 
+def test_a_file_that_takes_long_to_open_is_given_time(video: Path) -> None:
+    """For as long as there is progress."""
+    code = f"""
+    import json
+    for header in [{{"kind": "reading"}}] * 6 + [{INFO!r}]:
+        text = json.dumps({{"arrays": [], **header}}).encode()
+        os.write(1, len(text).to_bytes(4, "little") + text)
+        time.sleep(0.5)
+    """
+    with (
+        DecodeProcess(stall_s=2.0, command=hostile(code)) as process,
+        process.open(video, SAMPLINGS) as reader,
+    ):
+        assert reader.clip_counts == (5, 5)
+
+
+def test_reading_and_decoding_are_progress(tmp_path: Path) -> None:
+    path = render(tmp_path / "a.mp4", frames=20, fps=10, width=64, height=64)
+    code = """
+    import sys
+    from pathlib import Path
+    from extractors import pulse
+    from extractors.video import ClipReader
+    from extractors.clips import Sampling
+    pulse._EVERY_S = 0.0
+    beats = []
+    pulse.on_beat(lambda: beats.append(None))
+    with ClipReader(sys.argv[1], [Sampling("center_frame", 1.0)], decoder="pyav") as reader:
+        print(len(beats))
+        list(reader)
+    print(len(beats))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), path], capture_output=True, text=True, check=True
+    )
+    opened, read = map(int, done.stdout.split())
+    assert opened >= 20
+    assert read > opened + 5
+
+
+def test_a_file_without_end_is_given_up(tmp_path: Path) -> None:
+    path = without_end(tmp_path)
+    start = time.monotonic()
+    with DecodeProcess(stall_s=2.0) as process, pytest.raises(VideoError, match="no progress for 2 s"):
+        process.open(path, SAMPLINGS)
+    assert time.monotonic() - start < 30
+
+
+def limited(code: str, *arguments: str | Path) -> int:
+    """The exit code of what runs under the limits of a subprocess that decodes."""
+    start = "import os, sys\nfrom extractors import child\nchild.begin(dies_with_thread=False)\n"
+    command = [sys.executable, "-c", start + textwrap.dedent(code), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        return process.wait(60)
+
+
+def test_memory_is_limited() -> None:
+    code = """
+    import numpy
+    numpy.empty(1 << 30, numpy.uint8)
+    try:
+        numpy.empty(7 << 30, numpy.uint8)
+    except MemoryError:
+        sys.exit(7)
+    """
+    assert limited(code) == 7
+
+
+def test_what_is_written_is_limited(tmp_path: Path) -> None:
+    code = """
+    with open(sys.argv[1], "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1 << 20))
+        except OSError:
+            sys.exit(7)
+    """
+    assert limited(code, tmp_path / "log") == 7
+    assert (tmp_path / "log").stat().st_size == 64 << 20
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="needs POSIX")
+def test_a_subprocess_ends_with_its_parent(tmp_path: Path) -> None:
+    """Even while it is in a decoder, and its parent is killed."""
+    code = """
+import subprocess, sys
+if sys.argv[2] == "parent":
+    again = [sys.executable, "-c", sys.argv[1], sys.argv[1], "child", sys.argv[3]]
+    busy = subprocess.Popen(again, stdin=subprocess.PIPE)
+    print(busy.pid, flush=True)
+    busy.wait()
+else:
+    from extractors import child
+    child.begin(dies_with_thread=False)
+    from extractors.video import probe
+    probe(sys.argv[3])
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, code, "parent", without_end(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    busy = psutil.Process(int(parent.stdout.readline()))
+    while sum(busy.cpu_times()[:2]) < 1.0:  # past its imports
+        assert busy.is_running()
+        time.sleep(0.05)
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs([busy], timeout=10)
+    assert not busy.is_running()
+
+
 def test_a_hang_ends(video: Path) -> None:
     start = time.monotonic()
     process = DecodeProcess(stall_s=1.0, command=hostile("time.sleep(600)"))
     with process, pytest.raises(VideoError, match="no progress for 1 s"):
         process.open(video, SAMPLINGS)
     assert time.monotonic() - start < 30
+
+
+def test_a_video_that_crashes_decord_is_read_with_pyav(tmp_path: Path, cache_root: Path) -> None:
+    path = crashes_decord(tmp_path)
+    with DecodeProcess() as process:
+        with pytest.raises(DecoderCrash, match="SIGABRT"):
+            process.open(path, SAMPLINGS, decoder="decord")
+        with process.open(path, SAMPLINGS) as reader, ClipReader(path, SAMPLINGS, decoder="pyav") as here:
+            assert reader.info == replace(here.info, note="read with PyAV: decord crashed over it (SIGABRT)")
+            for ours, theirs in zip(here, reader, strict=True):
+                np.testing.assert_array_equal(ours.frames, theirs.frames)
+            assert reader.damaged_s == ()
+    report = extract_features(
+        [path], [IndexEncoder()], FeatureCache(cache_root)
+    )  # isolated unless told otherwise
+    assert report.extracted == 1
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 3])
+def test_a_crash_in_the_middle_repeats_and_skips_nothing(video: Path, chunks: int) -> None:
+    """Whichever chunk it comes after, and whatever of them is on its way."""
+    worker = f"""
+    import sys; sys.path[:] = {sys.path!r}
+    from extractors import decode_worker
+    from extractors.video import ClipReader
+    class Crashing(ClipReader):
+        def __iter__(self):
+            for number, chunk in enumerate(super().__iter__()):
+                if self.info.decoder == "decord" and number == {chunks}:
+                    import os; os.abort()
+                yield chunk
+    decode_worker.ClipReader = Crashing
+    decode_worker.main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(worker)]
+    with (
+        DecodeProcess(command=command) as process,
+        process.open(video, SAMPLINGS, chunk_s=2.0) as there,
+        ClipReader(video, SAMPLINGS, chunk_s=2.0) as here,
+    ):
+        assert there.info.decoder == "decord"
+        for ours, theirs in zip(here, there, strict=True):
+            assert ours.start_clip == theirs.start_clip
+            for ours_rows, theirs_rows in zip(ours.rows, theirs.rows, strict=True):
+                np.testing.assert_array_equal(ours_rows, theirs_rows)
+            assert read_indices(ours.frames) == read_indices(theirs.frames)
 
 
 def test_the_rest_is_done_after_a_crash(tmp_path: Path, cache_root: Path) -> None:

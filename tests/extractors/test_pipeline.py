@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from extractors import identity, prefetch
+from extractors import identity, isolation, prefetch
 from extractors.base import VideoEncoder
 from extractors.cache import CachedFeatures, FeatureCache
 from extractors.errors import CacheError, UsageError, VideoError
 from extractors.pipeline import (
     Event,
     VideoFinished,
+    VideoOpening,
     VideoProgress,
     VideoStarted,
     VideoWaiting,
@@ -165,13 +166,13 @@ def test_a_second_run_encodes_nothing(videos: list[Path], cache: FeatureCache) -
 def test_only_missing_features_are_made(videos: list[Path], cache: FeatureCache) -> None:
     encode_video(videos[0], [IndexEncoder()], cache)
     centre, motion = IndexEncoder(), IndexEncoder("motion", kind="slowfast")
-    started: list[Event] = []
-    features = encode_video(videos[0], [motion, centre], cache, on_event=started.append)
+    events: list[Event] = []
+    features = encode_video(videos[0], [motion, centre], cache, on_event=events.append)
     assert list(features) == ["motion", "index"]
     assert centre.batches == []
     assert motion.batches == [4]
-    assert isinstance(started[0], VideoStarted)
-    assert started[0].clip_counts == {"motion": 4}
+    (started,) = (event for event in events if isinstance(event, VideoStarted))
+    assert started.clip_counts == {"motion": 4}
 
 
 def test_overwrite_makes_them_again(videos: list[Path], cache: FeatureCache) -> None:
@@ -217,10 +218,14 @@ def test_a_damaged_entry_is_made_again(videos: list[Path], cache: FeatureCache) 
 
 def test_events_tell_the_story_in_order(videos: list[Path], cache: FeatureCache) -> None:
     encode_video(videos[1], [IndexEncoder()], cache)
-    events: list[Event] = []
+    told: list[Event] = []
     report = extract_features(
-        videos[:3], [IndexEncoder(batch_size=1)], cache, on_event=events.append, chunk_s=4.0
+        videos[:3], [IndexEncoder(batch_size=1)], cache, on_event=told.append, chunk_s=4.0
     )
+    for path in (videos[0], videos[2]):  # opening is told as often as it takes
+        own = [type(event) for event in told if event.path == path]
+        assert own[: own.index(VideoStarted)] == [VideoOpening] * own.count(VideoOpening) != []
+    events = [event for event in told if not isinstance(event, VideoOpening)]
     kinds = [(type(event), event.path) for event in events]
     extracted = [VideoStarted, *[VideoProgress] * 4]
     assert [kind for kind, path in kinds if path == videos[0]][: len(extracted)] == extracted
@@ -260,7 +265,8 @@ def test_encode_video_raises_what_is_wrong(cache: FeatureCache, tmp_path: Path) 
     events: list[Event] = []
     with pytest.raises(VideoError, match=r"notes\.mp4"):
         encode_video(path, [IndexEncoder()], cache, on_event=events.append)
-    assert [type(event) for event in events] == [VideoFinished]
+    assert {type(event) for event in events[:-1]} == {VideoOpening}
+    assert isinstance(events[-1], VideoFinished)
 
 
 def test_encoders_must_have_names_of_their_own(videos: list[Path], cache: FeatureCache) -> None:
@@ -375,7 +381,7 @@ def test_a_long_reading_ends_with_the_run(
 
     monkeypatch.setattr(identity, "read_content", read_for_ever)
     with prefetch.DecodeAhead(
-        [videos[0]], [IndexEncoder()], cache, overwrite=False, chunk_s=2.0, decoder="auto"
+        [videos[0]], [IndexEncoder()], cache, overwrite=False, chunk_s=2.0, decoder="auto", stall_s=None
     ):
         assert reading.wait(30)
     monkeypatch.setattr(identity, "read_content", read)
@@ -492,9 +498,14 @@ def test_a_cache_that_cannot_be_written_stops_the_run_before_any_work(
 # --- memory ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("stall_s", [None, 60.0], ids=["this process", "subprocess"])
 @pytest.mark.parametrize("delay_s", [0.0, 0.05], ids=["decoder is slower", "encoder is slower"])
 def test_few_chunks_are_in_memory_at_once(
-    rendered: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, delay_s: float
+    rendered: Path,
+    cache: FeatureCache,
+    monkeypatch: pytest.MonkeyPatch,
+    delay_s: float,
+    stall_s: float | None,
 ) -> None:
     alive: weakref.WeakSet[_Frames] = weakref.WeakSet()
     most = chunks = 0
@@ -511,14 +522,12 @@ def test_few_chunks_are_in_memory_at_once(
         most, chunks = max(most, len(alive)), chunks + 1
         return ClipChunk(chunk.start_clip, frames, chunk.rows)
 
-    class Spy(ClipReader):
-        def __iter__(self) -> Iterator[ClipChunk]:
-            yield from map(watch, super().__iter__())
-
-    monkeypatch.setattr(prefetch, "ClipReader", Spy)
+    for reader in (prefetch.ClipReader, isolation.IsolatedReader):
+        original = reader.__iter__
+        monkeypatch.setattr(reader, "__iter__", lambda self, original=original: map(watch, original(self)))
     paths = [rendered / "long.mp4", *sorted((rendered / "short").iterdir())]
     encoders = [IndexEncoder(delay_s=delay_s), IndexEncoder("motion", kind="slowfast", batch_size=3)]
-    report = extract_features(paths, encoders, cache, chunk_s=2.0)
+    report = extract_features(paths, encoders, cache, chunk_s=2.0, stall_s=stall_s)
     assert report.extracted == 5
     assert chunks > 20
     assert most <= 3
@@ -529,21 +538,21 @@ def test_the_next_video_is_decoded_while_this_one_is_encoded(
 ) -> None:
     opened: list[Path] = []
     second_is_open = threading.Event()
+    original = isolation.IsolatedReader.__iter__
 
-    class Spy(ClipReader):
-        def __iter__(self) -> Iterator[ClipChunk]:
-            opened.append(self.info.path)
-            for chunk in super().__iter__():
-                if len(opened) == 2:
-                    second_is_open.set()
-                yield chunk
+    def watched(reader: isolation.IsolatedReader) -> Iterator[ClipChunk]:
+        opened.append(reader.info.path)
+        for chunk in original(reader):
+            if len(opened) == 2:
+                second_is_open.set()
+            yield chunk
 
     class Patient(IndexEncoder):
         def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
             assert second_is_open.wait(30)
             return super().encode(clips)
 
-    monkeypatch.setattr(prefetch, "ClipReader", Spy)
+    monkeypatch.setattr(isolation.IsolatedReader, "__iter__", watched)
     assert extract_features(videos[:2], [Patient()], cache).extracted == 2
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from extractors.base import EncoderOptions
 from extractors.cache import FeatureCache
 from extractors.errors import UsageError, VideoError, WeightsMissing
+from extractors.isolation import DecodeProcess
+from extractors.pipeline import extract_features
+from extractors.registry import load_video_encoder
 from model import Grounder
 from model.moments import to_document
 from tests.cli.running import EXAMPLES
+from tests.extractors.rendering import render
+from tests.hostile import crashes_decord, damaged_in_the_middle, undecodable_packet
 
 EXAMPLE = EXAMPLES / "example.mp4"
 
@@ -109,3 +117,64 @@ def test_a_file_that_is_no_video_is_named(grounder, tmp_path):
     path.write_text("these are notes")
     with pytest.raises(VideoError, match=r"notes\.mp4"):
         grounder.encode(path)
+
+
+def test_a_video_is_decoded_in_a_subprocess_and_a_cached_one_in_none(cache, tmp_path, monkeypatch):
+    started = []
+    original = subprocess.Popen
+    monkeypatch.setattr(
+        "extractors.isolation.subprocess.Popen",
+        lambda *command, **options: started.append(1) or original(*command, **options),
+    )
+    grounder = Grounder.load(features="lite", cache=cache, offline=True)
+    path = crashes_decord(tmp_path)  # and with it the process that it is used in
+    assert len(grounder.ground(path, "a cat")[0].saliency.scores) == 10
+    assert len(started) == 2
+    again = Grounder.load(features="lite", cache=cache, offline=True)
+    again.ground(path, ["a cat", "a dog"])
+    assert len(started) == 2
+
+
+def test_a_damaged_video_gives_the_features_that_extract_makes(tmp_path):
+    _, damaged = damaged_in_the_middle(tmp_path)
+    answered = FeatureCache(tmp_path / "answered")
+    (result,) = Grounder.load(features="lite", cache=answered, offline=True).ground(damaged, "a cat")
+    encoder = load_video_encoder("lite", EncoderOptions(clip_length_s=1.0, offline=True))
+    extracted = FeatureCache(tmp_path / "extracted")
+    report = extract_features([damaged], [encoder], extracted)
+    assert result.damaged_s == report.results[0].damaged_s
+    ((start_s, end_s),) = report.results[0].damaged_s
+    assert start_s <= 15 <= end_s
+    entries = [next(cache.root.rglob("lite_features/*.npz")) for cache in (answered, extracted)]
+    assert entries[0].read_bytes() == entries[1].read_bytes()
+
+
+def test_damage_is_told_of_cached_videos_too(cache, tmp_path):
+    path = undecodable_packet(tmp_path, 30)
+    documents = []
+    for _ in range(2):
+        events = []
+        grounder = Grounder.load(features="lite", cache=cache, offline=True, on_event=events.append)
+        documents.append(to_document(grounder.ground(path, "a cat")))
+        assert events[-1].damaged_s == ((0.4, 4.4),)
+    assert documents[0] == documents[1]
+    assert documents[0]["results"][0]["damaged_s"] == [[0.4, 4.4]]
+    assert [event.status for event in events] == ["cached"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that root cannot write either")
+def test_what_cannot_be_kept_is_decoded_once(tmp_path, monkeypatch):
+    """And in the subprocess: the features are answered from as they are."""
+    opened = []
+    original = DecodeProcess.open
+    monkeypatch.setattr(
+        DecodeProcess,
+        "open",
+        lambda self, path, *rest, **options: opened.append(path) or original(self, path, *rest, **options),
+    )
+    monkeypatch.setattr("extractors.video.ClipReader.__init__", None)  # nothing is decoded in this process
+    errors = []
+    cache = FeatureCache("/proc/nowhere/cache", on_write_error=errors.append)
+    grounder = Grounder.load(features="lite", cache=cache, offline=True)
+    assert grounder.ground(render(tmp_path / "a.mp4", frames=20, fps=10, width=64, height=64), "a cat")
+    assert len(opened) == len(errors) == 1

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extractors.base import EncoderOptions
-from extractors.pipeline import Event, VideoProgress, VideoStarted, VideoWaiting
+from extractors.pipeline import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
 from extractors.registry import clip_length_s
 from model import Grounder
 from model.resolution import choose_model, feature_names
 from model.zeroshot import NAME as ZERO_SHOT
 from model.zeroshot import is_clear_match
-from vtg_cli.isolated import IsolatedGrounder
 from vtg_cli.progress import damage
 from vtg_cli.serve.jobs import Findings, Job, Report
 
@@ -90,7 +89,7 @@ class GroundingWork:
 
     def _load(self) -> Grounder:
         choice = self._choice
-        return IsolatedGrounder.load(
+        return Grounder.load(
             choice.model,
             features=choice.features,
             fps=choice.fps,
@@ -104,7 +103,7 @@ class GroundingWork:
         )
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, (VideoStarted, VideoWaiting)):
+        if isinstance(event, (VideoOpening, VideoStarted, VideoWaiting)):
             self._tell(0.0)
         elif isinstance(event, VideoProgress):
             self._tell(_EXTRACTION * event.done_s / max(event.duration_s, 1e-3))
