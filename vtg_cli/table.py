@@ -27,8 +27,8 @@ def print_table(
     """Print rows to standard output: each on one line in a pipe, and in a terminal that is wide enough.
 
     In a narrower one, the last cell is wrapped between words, or stands under its row where a word of it is wider than
-    its column; where the other cells do not fit either, they stand in no columns. A word that is wider than the
-    terminal is left to it to wrap.
+    its column. Where the other cells do not fit either, each row is its first cell and, under it, the other ones with
+    their headings. A word that is wider than the terminal is left to it to wrap.
 
     Args:
         headings: of the columns, two at least; none is printed if all are empty.
@@ -37,19 +37,20 @@ def print_table(
         indent: columns that are left free.
     """
     console = out()
+    head = [Text(heading, style="dim") for heading in headings]
     lines = [[_text(cell) for cell in row] for row in rows]
-    if any(headings):
-        lines.insert(0, [Text(heading, style="dim") for heading in headings])
-    if lines:
-        layout = _Layout(
-            console,
-            [max(cell_len(line[at].plain) for line in lines) for at in range(len(headings))],
-            right,
-            indent,
-            console.width - indent if console.is_terminal else math.inf,
-        )
-        for line in lines:
-            layout.print_row(line)
+    layout = _Layout(
+        console,
+        [max(cell_len(line[at].plain) for line in (head, *lines)) for at in range(len(headings))],
+        right,
+        indent,
+        console.width - indent if console.is_terminal else math.inf,
+    )
+    if layout.room_of_last < 0:
+        layout.print_list(head, lines)
+        return
+    for line in (head, *lines) if any(headings) else lines:
+        layout.print_row(line)
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,28 @@ class _Layout:
     indent: int
     room: float
 
+    @property
+    def room_of_last(self) -> float:
+        """Columns that there are for the last cell of a row, beside the others; less than 0 if these do not fit."""
+        return self.room - sum(self.widths[:-1]) - len(_GAP) * (len(self.widths) - 1)
+
+    def print_list(self, head: Sequence[Text], rows: Sequence[Sequence[Text]]) -> None:
+        """Print the first cell of each row, and under it the others with their headings."""
+        if head[0].plain:
+            self._print([head[0]])
+        for first, *others in rows:
+            self._print([first])
+            told = [
+                f"{heading.plain}: {cell.plain}" if heading.plain else cell.plain
+                for heading, cell in zip(head[1:], others, strict=True)
+                if cell.plain
+            ]
+            self._print_below("; ".join(told))
+
     def print_row(self, row: Sequence[Text]) -> None:
         """Print a row on one line, or on more if it has to be."""
         *head, last = row
-        head_width = sum(self.widths[:-1]) + len(_GAP) * len(head)
-        room = self.room - head_width
+        room = self.room_of_last
         in_columns = [self._padded(cell, at) for at, cell in enumerate(head)]
         if room >= self.widths[-1]:
             self._print([*in_columns, self._padded(last, len(head))])
@@ -84,11 +102,14 @@ class _Layout:
             first, *others = _wrapped(last.plain, int(room))
             self._print([*in_columns, Text(first)])
             for line in others:
-                self._print([Text(" " * head_width + line)])
+                self._print([Text(" " * int(self.room - room) + line)])
         else:
-            self._print(in_columns if room >= 0 else [cell for cell in head if cell.plain])
-            for line in _wrapped(last.plain, int(self.room) - _INDENT):
-                self._print([Text(" " * _INDENT + line)])
+            self._print(in_columns)
+            self._print_below(last.plain)
+
+    def _print_below(self, text: str) -> None:
+        for line in _wrapped(text, int(self.room) - _INDENT):
+            self._print([Text(" " * _INDENT + line)])
 
     def _padded(self, cell: Text, at: int) -> Text:
         padding = " " * (self.widths[at] - cell_len(cell.plain))
