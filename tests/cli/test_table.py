@@ -71,7 +71,7 @@ def test_sentences_are_wrapped_in_their_column_and_addresses_stand_below():
 
 def test_terminals_that_are_too_narrow_for_columns():
     rows = [(NAMES[0], "model", "", "no"), ("a", "encoder", "1 MB", "yes")]
-    assert printed(("name", "kind", "size", "here"), rows, width=38) == [
+    assert printed(("name", "kind", "size", "here"), rows, width=45) == [
         "name",
         NAMES[0],
         "    kind: model; here: no",
