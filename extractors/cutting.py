@@ -1,4 +1,4 @@
-"""Video in, stretches of it out: exact, by encoding anew, or at key frames, by copying what the file holds.
+"""Video in, stretches of it out: exact, by encoding again, or at key frames, by copying what the file holds.
 
 Every frame keeps the time it had, so a variable frame rate stays one; sound starts at the very sample that belongs to
 the first frame. Stretches of several videos are joined as well, whatever their sizes and frame rates. FFmpeg's
@@ -34,7 +34,7 @@ CONTAINERS = {
 """Endings of the files that can be written, and FFmpeg's names of their formats; AVI keeps no times for sound."""
 
 ENCODED_CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv")
-"""Endings of the files that can hold what is encoded anew: H.264 or HEVC, and AAC."""
+"""Endings of the files that can hold what is encoded again: H.264 or HEVC, and AAC."""
 
 _TIE_S = 0.00051  # times are written to the millisecond: what is less than that off a frame means the frame
 _PREROLL_S = (
@@ -109,7 +109,7 @@ class VideoCutter:
         return ""
 
     def cut(self, target: str | Path, spans: Sequence[Span]) -> tuple[Span, ...]:
-        """Write stretches of the video to a file, one after another in the order given, encoded anew.
+        """Write stretches of the video to a file, one after another in the order given, encoded again.
 
         A stretch runs from the frame that is on show at its start to the one on show at its end, which is left out:
         stretches that meet share no frame.
@@ -379,7 +379,7 @@ class Joined:
 
 
 def join(target: str | Path, parts: Sequence[tuple[str | Path, Span]]) -> Joined:
-    """Write stretches of any number of videos to one file, one after another in the order given, encoded anew.
+    """Write stretches of any number of videos to one file, one after another in the order given, encoded again.
 
     Of one video, the file has all that `VideoCutter.cut` keeps. Of several, it has the size of the largest, upright and
     with square pixels; others are made as large as fits, with black beside them where their shape is another. Frames

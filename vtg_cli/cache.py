@@ -88,7 +88,7 @@ def clear(
     cache: Cache = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove entries of the cache; they are made anew when they are needed.
+    """Remove entries of the cache; they are made again when they are needed.
 
     [bold]Examples[/]
 

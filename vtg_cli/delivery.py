@@ -29,7 +29,7 @@ class Delivery:
 
     Attributes:
         outputs: files, or `-` for standard output, and the formats they are written in.
-        clips: folder for a video a moment.
+        clips: folder for a video of each moment.
         supercut: file for all moments in one video.
         padding_s: seconds added on either side of a moment that is cut.
         copy: whether clips are copied at key frames.

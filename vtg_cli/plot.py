@@ -65,7 +65,7 @@ def check_plot(path: Path) -> None:
 
 
 def write_plot(results: Sequence[GroundingResult], path: Path) -> None:
-    """Draw the results for one video into a picture: a panel a query, thumbnails of the video under them.
+    """Draw the results for one video into a picture: a panel for each query, thumbnails of the video under them.
 
     In an SVG moments have ids, `moment-QUERY-RANK`, both counted from 1; `axes-QUERY` is the frame they stand in.
 

@@ -22,7 +22,7 @@ class ReportFile:
     """Writes a line for each finished video. Use it in a `with` block, and call it with each event.
 
     Args:
-        path: the file, written anew; None writes nothing.
+        path: the file, which is replaced; None writes nothing.
         videos: what must not be written over.
 
     Raises:

@@ -48,7 +48,7 @@ def smpte(frame: int, rate: Fraction, *, drop_frame: bool) -> str:
     timecodes at 29.97 keep to the clock; no frame is left out.
 
     Args:
-        frame: frames after 00:00:00:00; a day later counting starts anew.
+        frame: frames after 00:00:00:00; a day later counting starts again.
         rate: frames a second.
         drop_frame: only for 29.97 and 59.94 frames a second.
 

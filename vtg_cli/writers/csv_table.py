@@ -1,4 +1,4 @@
-"""CSV: a row a moment, for spreadsheets and data frames.
+"""CSV: a row for each moment, for spreadsheets and data frames.
 
 Spreadsheets run cells that begin as formulas do, and terminals obey control characters: a query, or the name of a file
 from elsewhere, must not get that far.
