@@ -46,6 +46,9 @@ class DecoderCrash(VideoError):
         super().__init__(path, f"the decoder crashed ({how}); the file is damaged or hostile")
         self.how = how
 
+    def __reduce__(self) -> tuple[type[DecoderCrash], tuple[Path, str]]:
+        return type(self), (self.path, self.how)
+
 
 class DecodeProcess:
     """Opens videos in a subprocess. Use it in a `with` block, from one thread.

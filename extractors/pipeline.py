@@ -209,7 +209,7 @@ def encode_video(
     chunk_s: float = CHUNK_S,
     decoder: Decoder = "auto",
     stall_s: float | None = STALL_S,
-) -> dict[str, CachedFeatures]:
+) -> Mapping[str, CachedFeatures]:
     """Features of one video, from the cache where they are there, made and stored where not.
 
     Args:
@@ -223,10 +223,52 @@ def encode_video(
         UsageError: if there is no encoder, or two of one name.
         CacheError: if the cache cannot be read or written.
     """
+    with closing(
+        encode_videos(
+            [path],
+            encoders,
+            cache,
+            overwrite=overwrite,
+            on_event=on_event,
+            chunk_s=chunk_s,
+            decoder=decoder,
+            stall_s=stall_s,
+        )
+    ) as encoded:
+        features = next(encoded)
+    if isinstance(features, VideoError):
+        raise features
+    return features
+
+
+def encode_videos(
+    paths: Sequence[str | Path],
+    encoders: Sequence[VideoEncoder],
+    cache: FeatureCache,
+    *,
+    overwrite: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+    chunk_s: float = CHUNK_S,
+    decoder: Decoder = "auto",
+    stall_s: float | None = STALL_S,
+) -> Generator[Mapping[str, CachedFeatures] | VideoError, None, None]:
+    """Features of many videos, one after the other, with the next being decoded meanwhile.
+
+    Args:
+        paths: the videos; the rest is as for `extract_features`.
+
+    Yields:
+        For each video, in order, what `encode_video` returns, or the error it raises.
+
+    Raises:
+        UsageError: if there is no encoder, or two of one name.
+        CacheError: if the cache cannot be read or written.
+    """
     emit = on_event or _ignore
+    done: dict[int, Outcome] = {}
     with closing(
         make_outcomes(
-            [Path(path)],
+            [Path(path) for path in paths],
             encoders,
             cache,
             emit,
@@ -236,11 +278,15 @@ def encode_video(
             stall_s=stall_s,
         )
     ) as outcomes:
-        outcome = next(outcomes)
-    emit(outcome.result)
-    if outcome.error is not None:
-        raise outcome.error
-    return {encoder.spec.name: outcome.features[encoder.spec.name] for encoder in encoders}
+        place = 0
+        for made in outcomes:
+            emit(made.result)
+            done[made.index] = made
+            while (outcome := done.pop(place, None)) is not None:
+                place += 1
+                yield outcome.error or {
+                    encoder.spec.name: outcome.features[encoder.spec.name] for encoder in encoders
+                }
 
 
 def collect_videos(paths: Sequence[str | Path]) -> list[Path]:

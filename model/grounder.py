@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from extractors.base import EncoderOptions, TextEncoder, VideoEncoder
-from extractors.cache import FeatureCache
+from extractors.cache import CachedFeatures, FeatureCache
 from extractors.damage import merge
-from extractors.errors import UsageError, WeightsInvalid
+from extractors.errors import UsageError, VideoError, WeightsInvalid
 from extractors.isolation import STALL_S
-from extractors.pipeline import Event, encode_video
+from extractors.pipeline import Event, encode_videos
 from extractors.queries import encode_queries, pooled_phrases
 from extractors.registry import load_text_encoder, text_feature_names
 from model.encoded import Answer, EncodedVideo, GroundingModel
@@ -181,16 +182,31 @@ class Grounder:
             WeightsMissing, WeightsInvalid: if it has to be extracted and an encoder cannot be loaded.
             CacheError: if the cache cannot be read or written.
         """
-        cached = encode_video(
-            path, self._video_encoders, self._cache, on_event=self._on_event, stall_s=self._stall_s
-        )
-        info = next(iter(cached.values())).info
-        return EncodedVideo(
-            Path(path),
-            info.duration_s,
-            {name: entry.features for name, entry in cached.items()},
-            merge(segment for entry in cached.values() for segment in entry.damaged_s),
-        )
+        with closing(self.encode_each([path])) as encoded:
+            video = next(encoded)
+        if isinstance(video, VideoError):
+            raise video
+        return video
+
+    def encode_each(self, paths: Sequence[str | Path]) -> Generator[EncodedVideo | VideoError, None, None]:
+        """Extract the features of videos one after the other, or read them from the cache.
+
+        While one is used the next is decoded, and one subprocess decodes them all, so that many short videos take less
+        time than with `encode`. Closing the generator ends that.
+
+        Yields:
+            for each video, in order, what `encode` returns, or the VideoError it raises.
+
+        Raises:
+            WeightsMissing, WeightsInvalid, CacheError: as for `encode`.
+        """
+        with closing(
+            encode_videos(
+                paths, self._video_encoders, self._cache, on_event=self._on_event, stall_s=self._stall_s
+            )
+        ) as encoded:
+            for path, features in zip(paths, encoded, strict=True):
+                yield features if isinstance(features, VideoError) else _encoded(Path(path), features)
 
     def ground(
         self,
@@ -243,13 +259,24 @@ class Grounder:
         threshold: float,
     ) -> list[GroundingResult]:
         """Every query in the one video, or the one query in every video."""
-        encoded = [video if isinstance(video, EncodedVideo) else self.encode(video) for video in videos]
+        encoded = self._encoded(videos)
         texts = encode_queries(queries, self._text_encoder, self._cache)
         answers = self._model.answer(encoded, texts, top_k=top_k)
         return [
             self._result(video, query, answer, threshold)
             for (video, query), answer in zip(product(encoded, queries), answers, strict=True)
         ]
+
+    def _encoded(self, videos: Sequence[EncodedVideo | str | Path]) -> list[EncodedVideo]:
+        paths = [video for video in videos if not isinstance(video, EncodedVideo)]
+        encoded: list[EncodedVideo] = []
+        with closing(self.encode_each(paths)) as made:
+            for video in videos:
+                one = video if isinstance(video, EncodedVideo) else next(made)
+                if isinstance(one, VideoError):
+                    raise one
+                encoded.append(one)
+        return encoded
 
     def _result(self, video: EncodedVideo, query: str, answer: Answer, threshold: float) -> GroundingResult:
         moments, saliency = answer
@@ -269,6 +296,15 @@ class Grounder:
             clip_length_s=self._model.clip_length_s,
             damaged_s=video.damaged_s,
         )
+
+
+def _encoded(path: Path, features: Mapping[str, CachedFeatures]) -> EncodedVideo:
+    return EncodedVideo(
+        path,
+        next(iter(features.values())).info.duration_s,
+        {name: entry.features for name, entry in features.items()},
+        merge(segment for entry in features.values() for segment in entry.damaged_s),
+    )
 
 
 def _aligned_feature(names: Sequence[str]) -> str:

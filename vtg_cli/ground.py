@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -28,8 +29,12 @@ from vtg_cli.options import (
 if TYPE_CHECKING:
     from extractors.pipeline import Event
     from model import Grounder
+    from model.encoded import EncodedVideo
     from model.moments import GroundingResult
     from vtg_cli.delivery import Delivery
+    from vtg_cli.progress import Display
+
+_Item = TypeVar("_Item")
 
 
 def ground(
@@ -293,13 +298,11 @@ def ground(
     with progress as on_event, DownloadProgress("weights") as on_download:
         grounder = load(on_event, on_download)
 
-        def answer(video: Path) -> list[GroundingResult]:
-            try:
-                return grounder.ground(video, sentences, top_k=top_k, threshold=threshold)
-            finally:
-                progress.pause()
+        def answer(video: EncodedVideo) -> list[GroundingResult]:
+            return grounder.ground(video, sentences, top_k=top_k, threshold=threshold)
 
-        results, failed = _answer_each(videos, answer, grounder.notes, delivery)
+        with closing(grounder.encode_each(videos)) as encoded:
+            results, failed = _answer_each(_pausing(progress, encoded), answer, grounder.notes, delivery)
     if results and not delivery.deliver(results):
         failed += 1
     detail(f"{counted(len(results), 'query', 'queries')} answered")
@@ -307,9 +310,16 @@ def ground(
         raise typer.Exit(1)
 
 
+def _pausing(progress: Display, items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items, with the display out of the way of what is printed for each."""
+    for item in items:
+        progress.pause()
+        yield item
+
+
 def _answer_each(
-    videos: Sequence[Path],
-    answer: Callable[[Path], list[GroundingResult]],
+    videos: Iterable[EncodedVideo | VideoError],
+    answer: Callable[[EncodedVideo], list[GroundingResult]],
     notes: Sequence[str],
     delivery: Delivery,
 ) -> tuple[list[GroundingResult], int]:
@@ -323,12 +333,11 @@ def _answer_each(
     everything: list[GroundingResult] = []
     failed = 0
     for video in videos:
-        try:
-            results = answer(video)
-        except VideoError as error:
-            error_line(str(error))
+        if isinstance(video, VideoError):
+            error_line(str(video))
             failed += 1
             continue
+        results = answer(video)
         if not everything:
             for sentence in notes:
                 note(sentence)

@@ -91,32 +91,34 @@ class ExtractionProgress(Display):
     def __call__(self, event: Event) -> None:
         match event:
             case VideoOpening():
-                self._add(event.path)
+                self._show(event.path, speed="opening")
             case VideoStarted():
-                self._open(event)
-            case VideoProgress() if self._progress is not None and event.path in self._videos:
+                self._show(event.path, total=event.info.duration_s, speed="")
+                if event.info.note:
+                    detail(f"{event.path}: {event.info.note}")
+            case VideoProgress():
                 elapsed = max(time.monotonic() - self._started, 1e-3)
                 self._done_s[event.path] = event.done_s
                 speed = f"{sum(self._done_s.values()) / elapsed:.1f} × real time"
-                self._progress.update(self._videos[event.path], completed=event.done_s, speed=speed)
+                self._show(event.path, total=event.duration_s, completed=event.done_s, speed=speed)
             case VideoWaiting() if event.path not in self._waited_for:
                 self._waited_for.add(event.path)
                 detail(f"{event.path}: another process is extracting it; waiting")
             case VideoFinished():
                 self._finish(event)
 
-    def _add(self, video: Path) -> None:
-        """Show a video whose length is not known yet."""
-        if video in self._videos:
-            return
-        progress = self._progress or self._start_files()
-        self._videos[video] = progress.add_task(printable(video.name), total=None, speed="opening")
+    def _stop(self) -> None:
+        super()._stop()
+        self._videos.clear()
 
-    def _open(self, event: VideoStarted) -> None:
-        if self._progress is not None and event.path in self._videos:
-            self._progress.update(self._videos[event.path], total=event.info.duration_s, speed="")
-        if event.info.note:
-            detail(f"{event.path}: {event.info.note}")
+    def _show(
+        self, video: Path, *, speed: str, total: float | None = None, completed: float | None = None
+    ) -> None:
+        """Show how far a video is; a length that is not given is unknown."""
+        progress = self._progress or self._start_files()
+        if video not in self._videos:
+            self._videos[video] = progress.add_task(printable(video.name), total=None, speed=speed)
+        progress.update(self._videos[video], total=total, completed=completed, speed=speed)
 
     def _start_files(self) -> Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

@@ -178,3 +178,20 @@ def test_what_cannot_be_kept_is_decoded_once(tmp_path, monkeypatch):
     grounder = Grounder.load(features="lite", cache=cache, offline=True)
     assert grounder.ground(render(tmp_path / "a.mp4", frames=20, fps=10, width=64, height=64), "a cat")
     assert len(opened) == len(errors) == 1
+
+
+def test_many_videos_come_in_order_with_what_is_wrong_with_some(cache, tmp_path):
+    """From one subprocess, while the next is decoded; what is cached comes in between."""
+    paths = [render(tmp_path / f"{n}.mp4", frames=20 + 10 * n, fps=10, width=64, height=64) for n in range(3)]
+    notes = tmp_path / "notes.mp4"
+    notes.write_text("these are notes")
+    grounder = Grounder.load(features="lite", cache=cache, offline=True)
+    grounder.encode(paths[1])
+    encoded = list(grounder.encode_each([paths[0], notes, paths[1], paths[2]]))
+    assert [video.path for video in encoded] == [paths[0], notes, paths[1], paths[2]]
+    assert isinstance(encoded[1], VideoError)
+    assert [len(encoded[place].features["lite"]) for place in (0, 2, 3)] == [2, 3, 4]
+    results = grounder.ground_videos([encoded[3], paths[0]], "a cat")
+    assert [result.video for result in results] == [str(paths[2]), str(paths[0])]
+    with pytest.raises(VideoError, match="notes"):
+        grounder.ground_videos([paths[0], notes, paths[1]], "a cat")
