@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from tests.cli.running import EXAMPLES
 from tests.extractors.rendering import render
@@ -234,6 +234,30 @@ def test_keys_alone_are_enough(browser, server):
         assert page.get_by_role("dialog", name="Keys").is_visible()
         page.keyboard.press("Escape")
         assert page.get_by_role("dialog", name="Keys").is_hidden()
+        well_behaved(watch, server)
+
+
+def test_an_earlier_search_that_comes_late_leaves_the_form_to_who_is_in_it(browser, server):
+    with window(browser) as (page, watch):
+        visit(page, server)
+        look_for(page, "a cat")
+        waiting: list[Route] = []
+
+        def hold(route: Route) -> None:
+            waiting.append(route)
+
+        page.route(re.compile(r"/api/jobs/\w+$"), hold)
+        page.reload()
+        page.locator("#name", has_text="example.mp4").wait_for()
+        page.keyboard.press("/")
+        for _ in range(200):
+            if waiting:
+                break
+            page.wait_for_timeout(50)
+        waiting[0].continue_()
+        page.locator(".answer h3", has_text="a cat").wait_for()
+        page.keyboard.type("a dog")
+        assert page.locator("#rows input").input_value() == "a dog"
         well_behaved(watch, server)
 
 

@@ -265,8 +265,8 @@ async function open(id, { asked = false } = {}) {
   const opened = await api.getJob(id);
   if (opened.video_id !== video?.id || job !== before) return;
   forgive();
-  // Whoever has begun to type in the meantime goes on.
-  if (asked || find.isBlank()) find.fill(opened.queries);
+  // Whoever types, or is about to, goes on.
+  if (asked || (find.isBlank() && !find.hasFocus())) find.fill(opened.queries);
   follow(opened);
   for (const button of one("earlier-list").querySelectorAll("[aria-current]")) button.removeAttribute("aria-current");
   await listEarlier();

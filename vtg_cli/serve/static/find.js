@@ -42,6 +42,10 @@ export class Find {
     return this.#inputs().every((input) => !input.value.trim());
   }
 
+  hasFocus() {
+    return one("rows").contains(document.activeElement);
+  }
+
   focus() {
     const first = this.#inputs()[0];
     first.focus();
