@@ -16,8 +16,10 @@ from extractors.damage import Segment
 from extractors.errors import VideoError
 from extractors.pending import LoadableEncoder, OverlappingEncoder, PendingRows, ReadyRows
 from extractors.prefetch import Opened
+from extractors.repeats import Runs
 from extractors.video import ClipChunk
 
+_MOST_ROW_BYTES = 1 << 30  # of a feature, in memory: 64 hours of SlowFast, eight days of `lite`
 _ON_THEIR_WAY = 5  # batches an encoder may be at: one more than it computes at a time
 
 
@@ -42,7 +44,7 @@ class Encoding:
         }
         self.ended = False
         self.damaged_s: tuple[Segment, ...] = ()
-        self.error: VideoError | None = None
+        self.error = _too_long(path, opened)
         self.path = path
         self.encoders = opened.encoders
         self._identity = opened.identity
@@ -58,11 +60,17 @@ class Encoding:
     @property
     def done_s(self) -> float:
         """Seconds of the video that are encoded."""
-        done = sum(rows.count for rows in self._rows.values())
+        done = sum(rows.done_clips for rows in self._rows.values())
         return self.info.duration_s * done / sum(self.clip_counts.values())
 
+    def add(
+        self, encoder: VideoEncoder, frames: NDArray[np.uint8], clips: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Take note of the next clips for an encoder; returns those that it has to encode, as `Runs.add`."""
+        return self._rows[encoder.spec.name].add_clips(frames, clips)
+
     def take(self, encoder: VideoEncoder, rows: NDArray[np.float32]) -> None:
-        """Take in the next rows of an encoder, in the order of the clips."""
+        """Take in the next rows of an encoder, in the order of the clips that it had to encode."""
         self._rows[encoder.spec.name].extend(rows)
 
     def store(self, cache: FeatureCache) -> dict[str, CachedFeatures]:
@@ -75,7 +83,7 @@ class Encoding:
         if self.error is not None:
             raise self.error
         for name, expected in self.clip_counts.items():
-            count = self._rows[name].count
+            count = self._rows[name].done_clips
             if count == 0:
                 raise VideoError(self.path, f"too short for one clip: {self.info.duration_s:.2f} s")
             if count != expected:
@@ -85,7 +93,7 @@ class Encoding:
                 cache.store_video(
                     self.path,
                     encoder.spec,
-                    self._rows[encoder.spec.name].array,
+                    self._rows[encoder.spec.name].of_all_clips(),
                     self.info,
                     damaged_s=self.damaged_s,
                     identity=self._identity,
@@ -97,29 +105,60 @@ class Encoding:
         return {**self._found, **{entry.spec.name: entry for entry in stored}}
 
 
+def _too_long(path: Path, opened: Opened) -> VideoError | None:
+    for encoder, count in zip(opened.encoders, opened.clip_counts, strict=True):
+        size = 4 * encoder.spec.dim * count
+        if size > _MOST_ROW_BYTES:
+            hours, name = opened.info.duration_s / 3600, encoder.spec.name
+            return VideoError(
+                path,
+                f"lasts {hours:.1f} hours, of which '{name}' features would take {size / 1e9:.1f} GB; cut it into "
+                "parts, or take fewer clips a second",
+            )
+    return None
+
+
 class _Rows:
     """Rows of a video so far, in one piece.
 
     Kept one by one they would lie scattered between the activations of the batches they came from, and memory once used
     for those could not be used for larger ones.
+
+    Attributes:
+        count: number of rows.
+        done_clips: number of clips that they stand for.
     """
 
     def __init__(self, dim: int) -> None:
-        self.count = 0
+        self.count = self.done_clips = 0
+        self._runs = Runs()
         self._room = np.empty((64, dim), np.float32)
 
-    @property
-    def array(self) -> NDArray[np.float32]:
-        """(count, dim)."""
-        return self._room[: self.count]
+    def of_all_clips(self) -> NDArray[np.float32]:
+        """(done_clips, dim), a row for each clip."""
+        rows = self._room[: self.count]
+        if self.done_clips == self.count:
+            return rows
+        return np.repeat(rows, self._runs.lengths[: self.count], axis=0)
+
+    def add_clips(self, frames: NDArray[np.uint8], clips: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As `Runs.add`."""
+        runs = len(self._runs.lengths)
+        last = self._runs.lengths[-1] if runs else 0
+        to_encode = self._runs.add(frames, clips)
+        if runs and self.count == runs:  # the row of clips that go on with the last run is here already
+            self.done_clips += self._runs.lengths[runs - 1] - last
+        return to_encode
 
     def extend(self, rows: NDArray[np.float32]) -> None:
+        """Add the rows of the next runs."""
         end = self.count + len(rows)
         if end > len(self._room):
             room = np.empty((2 * end, self._room.shape[1]), np.float32)
-            room[: self.count] = self.array
+            room[: self.count] = self._room[: self.count]
             self._room = room
         self._room[self.count : end] = rows
+        self.done_clips += sum(self._runs.lengths[self.count : end])
         self.count = end
 
 
@@ -206,6 +245,8 @@ class _Queue:
             frames: (M, S, S, 3), which may be let go afterwards.
             clips: (N, F) rows of `frames`.
         """
+        if video.error is None:
+            clips = video.add(self._encoder, frames, clips)
         start = 0
         while start < len(clips) and video.error is None:
             room = max(self._batch_size - sum(len(part.clips) for part in self._parts), 1)

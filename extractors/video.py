@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.base import FRAME_SIZE
-from extractors.clips import Sampling, frame_indices, sample_times
+from extractors.clips import Sampling, clip_count, frame_indices, sample_times
 from extractors.damage import merge
 from extractors.errors import VideoError
 
@@ -20,6 +21,9 @@ Decoder = Literal["auto", "decord", "pyav"]
 
 CHUNK_S = 10.0
 """Seconds of video that are held at a time unless told otherwise; less saves little memory more, and no time."""
+
+
+_MOST_CLIPS = 1_000_000  # eleven days and a half of clips of a second
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class ClipReader:
         clip_counts: for each sampling, the number of clips of the whole video.
 
     Raises:
-        VideoError: if the file is missing, not a video, has no frames, or cannot be decoded.
+        VideoError: if the file is missing, not a video, has no frames, cannot be decoded, or has more than a
+            million clips.
     """
 
     def __init__(
@@ -152,6 +157,13 @@ class ClipReader:
             decoder="pyav" if self._decord is None else "decord",
             note=f"read with PyAV: {note}" if note else "",
         )
+        for sampling in self._samplings:
+            if clip_count(sampling, timeline.end_s) > _MOST_CLIPS:
+                days, length_s = timeline.end_s / 86400, sampling.clip_length_s
+                raise VideoError(
+                    self._path,
+                    f"lasts {days:.3g} days, too long for clips of {length_s:g} s; cut it into parts",
+                )
         self._clips = tuple(
             frame_indices(sample_times(s, end_s=timeline.end_s, fps=timeline.fps), timeline.timestamps_s)
             for s in self._samplings
@@ -206,20 +218,36 @@ class ClipReader:
 
     def _chunks(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64], tuple[NDArray[np.int64], ...]]]:
         """For each chunk: its first clips, the frames it needs, and the frames of its clips, (N, F) a sampling."""
-        starts = _chunk_starts(self._timeline.end_s, self._first_chunk_s, self._chunk_s)
-        of_clip = [
-            np.searchsorted(starts, np.arange(count) * sampling.clip_length_s + 1e-9, side="right") - 1
-            for count, sampling in zip(self.clip_counts, self._samplings, strict=True)
-        ]
-        for chunk in range(int(max(chunks[-1] for chunks in of_clip)) + 1 if of_clip else 0):
-            first = tuple(int(np.searchsorted(chunks, chunk)) for chunks in of_clip)
-            last = tuple(int(np.searchsorted(chunks, chunk, side="right")) for chunks in of_clip)
+        for first, last in pairwise(self._borders()):
             clips = tuple(
                 indices[start:end] for indices, start, end in zip(self._clips, first, last, strict=True)
             )
-            needed = np.unique(np.concatenate([indices.ravel() for indices in clips]))
-            if len(needed):
-                yield first, needed, clips
+            yield first, np.unique(np.concatenate([indices.ravel() for indices in clips])), clips
+
+    def _borders(self) -> Iterator[tuple[int, ...]]:
+        """For each chunk its first clips, one for each sampling, and at last the numbers of clips.
+
+        A chunk goes on for as long as no frame is needed that is not in it: so there are no more chunks than frames.
+        """
+        if not self._clips:
+            return
+        starts_s = _chunk_starts(self._timeline.end_s, self._first_chunk_s, self._chunk_s)
+        spans = len(starts_s)
+        lowest = np.full(spans, np.iinfo(np.int64).max)
+        highest = np.full(spans, -1)
+        first_clips = []  # of each span, (spans + 1,) for each sampling
+        for sampling, indices in zip(self._samplings, self._clips, strict=True):
+            clip_starts_s = np.arange(len(indices)) * sampling.clip_length_s + 1e-9
+            firsts = np.append(np.searchsorted(clip_starts_s, starts_s), len(indices))
+            first_clips.append(firsts)
+            filled = firsts[1:] > firsts[:-1]
+            lowest[filled] = np.minimum(lowest[filled], indices[firsts[:-1][filled], 0])
+            highest[filled] = np.maximum(highest[filled], indices[firsts[1:][filled] - 1, -1])
+        before = np.append(-1, np.maximum.accumulate(highest)[:-1])
+        is_filled = highest >= 0
+        begins = np.flatnonzero(is_filled & ((highest > before) | (lowest < before)))
+        for span in (*begins, spans):
+            yield tuple(int(firsts[span]) for firsts in first_clips)
 
     def _frames(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         from extractors import concealment
