@@ -139,8 +139,8 @@ def load_checkpoint(
             tuple(FeatureSpec.from_json(spec) for spec in header["video_features"]),
             FeatureSpec.from_json(header["text_features"]),
             weights,
-            header["provenance"],
-            header["metrics"],
+            _read_provenance(header["provenance"]),
+            _read_metrics(header["metrics"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise WeightsInvalid(f"{path}: its description cannot be read: {error}") from error
@@ -149,6 +149,7 @@ def load_checkpoint(
         with torch.device("meta"):
             model = FlashVTG(checkpoint.config.model)
         _require_shapes(model, weights)
+        _require_numbers(weights)
     except WeightsInvalid as error:
         raise WeightsInvalid(f"{path}: {error}") from None
     if video_features is not None or text_features is not None:
@@ -174,10 +175,14 @@ def import_released(checkpoint_path: str | Path, options_path: str | Path | None
     shapes = {name: value.shape for name, value in released.weights.items()}
     try:
         config = config_from_options(options, shapes)
-        weights = our_weights(released.weights)
+        weights = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in our_weights(released.weights).items()
+        }
         with torch.device("meta"):
             model = FlashVTG(config.model)
         _require_shapes(model, weights)
+        _require_numbers(weights)
     except WeightsInvalid as error:
         raise WeightsInvalid(f"{checkpoint_path}: {error}") from None
     video_features, text_features = feature_specs(config)
@@ -210,6 +215,23 @@ def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> dict[str, A
         found = header.get("format") if isinstance(header, dict) else None
         raise WeightsInvalid(f"{path}: is of format {found}; this version of vtg reads format {_FORMAT}")
     return header
+
+
+def _read_provenance(value: Any) -> dict[str, str]:
+    """Free text by topic; raises ValueError if it is anything else."""
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError("provenance must be texts by topic")
+    longest = value.get("longest_clips", "1")
+    if not longest.isdecimal() or len(longest) > 9:
+        raise ValueError("provenance.longest_clips must be a number of clips")
+    return value
+
+
+def _read_metrics(value: Any) -> dict[str, float]:
+    """Numbers by metric; raises ValueError if it is anything else."""
+    if not isinstance(value, dict) or not all(type(number) in (int, float) for number in value.values()):
+        raise ValueError("metrics must be numbers by name")
+    return value
 
 
 def _require_size(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
@@ -247,6 +269,19 @@ def _require_shapes(model: FlashVTG, weights: Mapping[str, Tensor]) -> None:
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise WeightsInvalid("weights of another network: " + "; ".join(sorted(faults)[:3]) + more)
+
+
+def _require_numbers(weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not float32, or not finite."""
+    for name, value in sorted(weights.items()):
+        if value.dtype != torch.float32:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise WeightsInvalid(f"{name} is of type {kind}, where weights are float32; save them as that")
+        if not value.isfinite().all():
+            raise WeightsInvalid(
+                f"{name} holds numbers that are not finite: the file is damaged, or its training diverged; "
+                "take an earlier checkpoint"
+            )
 
 
 def _differences(ours: FeatureSpec, theirs: FeatureSpec) -> list[str]:

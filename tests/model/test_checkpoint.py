@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from extractors.errors import FeatureMismatch, WeightsInvalid, WeightsMissing
 from model.checkpoint import Checkpoint, feature_specs, import_released, load_checkpoint, save_checkpoint
@@ -282,6 +283,74 @@ def test_damaged_checkpoints_are_refused(checkpoint: Checkpoint, tmp_path: Path)
         load_checkpoint(path)
     save_file({"x": torch.zeros(1)}, path, metadata={"vtg": '{"format": 99}'})
     with pytest.raises(WeightsInvalid, match="is of format 99; this version of vtg reads format 1"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    checkpoint: Checkpoint, released: Path, tmp_path: Path, value: float
+) -> None:
+    path = tmp_path / "model.safetensors"
+    name = "fusion.video_projection.linears.0.weight"
+    spoilt = checkpoint.weights[name].clone()
+    spoilt[3, 5] = value
+    save_checkpoint(replace(checkpoint, weights={**checkpoint.weights, name: spoilt}), path)
+    message = (
+        r"model\.safetensors: fusion\.video_projection\.linears\.0\.weight holds numbers that are not finite"
+    )
+    with pytest.raises(WeightsInvalid, match=message):
+        load_checkpoint(path)
+    weights = OrderedDict(read_released(released).weights)
+    weights["coef"] = torch.full_like(weights["coef"], value)
+    torch.save({"model": weights}, tmp_path / "model_best.ckpt")
+    with pytest.raises(
+        WeightsInvalid, match=r"model_best\.ckpt: boundaries\.scale holds numbers that are not"
+    ):
+        import_released(tmp_path / "model_best.ckpt", shared("oracles/checkpoint/opt.json"))
+
+
+def test_weights_of_another_type_are_refused_or_made_what_they_should_be(
+    checkpoint: Checkpoint, released: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    half = {name: value.half() for name, value in checkpoint.weights.items()}
+    save_checkpoint(replace(checkpoint, weights=half), path)
+    with pytest.raises(
+        WeightsInvalid, match=r"is of type float16, where weights are float32; save them as that"
+    ):
+        load_checkpoint(path)
+    weights = OrderedDict((name, value.half()) for name, value in read_released(released).weights.items())
+    torch.save({"model": weights}, tmp_path / "model_best.ckpt")
+    imported = import_released(tmp_path / "model_best.ckpt", shared("oracles/checkpoint/opt.json"))
+    assert {value.dtype for value in imported.weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("provenance", ["by whom"]),
+        ("provenance", {"by": 1}),
+        ("provenance", {"longest_clips": "many"}),
+        ("provenance", {"longest_clips": "9" * 5000}),
+        ("metrics", ["mAP"]),
+        ("metrics", {"mAP": "\x1b[31mhigh"}),
+        ("metrics", {"mAP": True}),
+    ],
+)
+def test_a_description_of_other_types_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, field: str, value: object
+) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(checkpoint, path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["vtg"])
+    metadata = {"vtg": json.dumps({**header, field: value})}
+    save_file(
+        {name: value.contiguous() for name, value in checkpoint.weights.items()}, path, metadata=metadata
+    )
+    with pytest.raises(WeightsInvalid, match=rf"model\.safetensors: its description cannot be read: {field}"):
         load_checkpoint(path)
 
 
