@@ -157,6 +157,21 @@ def find(name: str | Artefact) -> Path | None:
     return next((path for path in map(locate, candidates) if path is not None), None)
 
 
+def require(name: str | Artefact) -> Path:
+    """Find an artefact on this machine as `find` does.
+
+    Raises:
+        UsageError: if the name is unknown.
+        WeightsMissing: if it is not here; the message says how to get it.
+    """
+    item = artefact(name) if isinstance(name, str) else name
+    found = find(item)
+    if found is None:
+        hint = f"; to download it: `vtg weights pull {item.name}`" if item.urls else ""
+        raise WeightsMissing(_how_to_get(item, f"is not on this machine{hint}"))
+    return found
+
+
 def reachable(item: Artefact, timeout: float = 2.0) -> bool:
     """Whether a host of the artefact takes connections right now.
 
@@ -415,9 +430,11 @@ def _copy(source: Path, target: Path) -> None:
 def _how_to_get(item: Artefact, problem: str) -> str:
     where = f"open {item.page}" if item.page else f"download {item.source}"
     beside = f" (with {' and '.join(item.companions)})" if item.companions else ""
+    # A model is stored in another form than it is published in.
+    place = f", which puts it at {stored_path(item)}" if item.kind == "encoder" else ""
     return (
         f"{item.name}: {item.file} ({item.size_text}) {problem}. To bring it by hand, {where} elsewhere"
-        f"{beside} and run `vtg weights add {item.name} FILE`, which puts it at {stored_path(item)}"
+        f"{beside} and run `vtg weights add {item.name} FILE`{place}"
     )
 
 

@@ -74,8 +74,8 @@ class Grounder:
         """Choose a model and its features; no encoder is loaded before it is needed.
 
         Args:
-            model: a trained model by name (`flashvtg-qvhl`) or by path, `zero-shot`, or `auto`: the best trained
-                model here whose features can be had, else zero-shot.
+            model: a trained model by name (`flashvtg-qvhl`), by path or by the folder of its run; `zero-shot`; or
+                `auto`: the best trained model here whose features can be had, else zero-shot.
             features: `auto`, or names with commas between, for instance `clip,slowfast`.
             fps: clips per second, 0.5 to 2; None for the rate of the model or of the features.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -145,11 +145,12 @@ class Grounder:
         stall_s: float | None,
     ) -> Grounder:
         from extractors.device import resolve_device
-        from model.store import read_model
+        from model.store import model_name, read_model
         from model.trained import TrainedModel
 
+        checkpoint = read_model(file)
         model = TrainedModel(
-            read_model(file), name=file.name.removesuffix(file.suffix), device=resolve_device(options.device)
+            checkpoint, name=model_name(file, checkpoint.config), device=resolve_device(options.device)
         )
         model_fps = 1 / model.clip_length_s if fps is None else fps
         # Streams are found by name, so the order they are asked for in is free.

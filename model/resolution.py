@@ -87,26 +87,21 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
     """The file of the trained model that answers; None for zero-shot.
 
     Args:
-        model: a name or path, `zero-shot`, or `auto`: the first trained model here whose features can all be had
-            (models of QVHighlights before others), unless other features or another rate are asked for.
+        model: a name, a path, the folder of a run, `zero-shot`, or `auto`: the first trained model here whose features
+            can all be had (models of QVHighlights before others), unless other features or another rate are asked for.
         features, fps: as for `plan_features`.
         options: weights given by path, and the offline switch.
 
     Raises:
         UsageError: if there is no model of that name; the message lists those there are.
+        WeightsMissing: if it is a published model that is not here; the message says how to get it.
     """
-    from model.store import features_of, find_model, installed_models
+    from model.store import features_of, installed_models, require_model
 
     if model == zeroshot.NAME:
         return None
     if model != "auto":
-        file = find_model(model)
-        if file is None:
-            known = ", ".join(["auto", zeroshot.NAME, *installed_models()])
-            raise UsageError(
-                f"there is no model '{model}' here; known are {known}. To add one: vtg weights add FILE"
-            )
-        return file
+        return require_model(model)
     if fps is not None:
         return None
     candidates = sorted(installed_models().items(), key=lambda item: ("qvhighlights" not in item[0], item[0]))

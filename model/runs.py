@@ -34,6 +34,7 @@ from extractors.atomic import atomic_write, remove_leftovers
 from extractors.errors import UsageError, VtgError
 from model.checkpoint import Checkpoint, save_checkpoint
 from model.config import Config, load_config
+from model.store import BEST
 
 _PACKAGES = ("vtg", "torch", "accelerate", "numpy", "safetensors")
 _HEADER = "vtg-run"
@@ -87,7 +88,7 @@ class Run:
     @property
     def best(self) -> Path:
         """The best checkpoint."""
-        return self.folder / "best.safetensors"
+        return self.folder / BEST
 
     @property
     def last(self) -> Path:

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, WeightsMissing
-from extractors.weights import weights_dir
+from extractors.weights import artefacts, require, weights_dir
 from model.config import name_problem
 
 if TYPE_CHECKING:
+    from extractors.weights import Artefact
     from model.checkpoint import Checkpoint
+    from model.config import Config
+
+BEST = "best.safetensors"
+"""Name of the best checkpoint in the folder of a run."""
 
 _SUFFIX = ".safetensors"
+_SUFFIXES = (_SUFFIX, ".ckpt")
+_ROLES = frozenset({"best", "last", "model_best", "model_latest"})
+_RUN = "config.toml"
 _SHORTHANDS: Mapping[str, str] = {
     "qvhl": "qvhighlights",
     "charades": "charades-sta",
@@ -40,16 +48,89 @@ def find_model(name: str) -> Path | None:
         name: its name, or the beginning of it up to a hyphen (`flashvtg-qvhl` for
             `flashvtg-qvhighlights-slowfast-clip`); or the path of a file.
     """
-    if name.endswith((_SUFFIX, ".ckpt")):
+    if name.endswith(_SUFFIXES):
         path = Path(name)
         return path if path.is_file() else None
     models = installed_models()
-    full = "-".join(_SHORTHANDS.get(part, part) for part in name.split("-"))
-    for wanted in (name, full):
+    for wanted in (name, _full_name(name)):
         for model, path in models.items():
             if model == wanted or model.startswith(f"{wanted}-"):
                 return path
     return None
+
+
+def published_model(name: str) -> Artefact | None:
+    """The published model of a name, or of its short form, whether or not it is here."""
+    published = {item.name: item for item in artefacts() if item.kind == "model"}
+    return published.get(name) or published.get(_full_name(name))
+
+
+def require_models(name: str) -> list[Path]:
+    """The files that a name, a path or the folder of a run stands for: one, or of a run one for each domain.
+
+    Args:
+        name: as for `find_model`; or the path of any file; or a run's folder, of which the best checkpoint is meant.
+
+    Raises:
+        UsageError: if there is none.
+        WeightsMissing: if it is a published model that is not here; the message says how to get it.
+    """
+    path = Path(name)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        best = path / BEST
+        files = [best] if best.is_file() else sorted(path.glob(f"*/{BEST}"))
+        if files:
+            return files
+    found = find_model(name)
+    if found is not None:
+        return [found]
+    if path.is_dir():
+        raise UsageError(f"{name}: there is no {BEST} in it, nor in folders of domains")
+    if name.endswith(_SUFFIXES):
+        raise UsageError(f"{name}: there is no such file")
+    if (published := published_model(name)) is not None:
+        return [require(published)]
+    known = ", ".join(installed_models()) or "none"
+    raise UsageError(
+        f"there is no model '{name}' here; trained models here: {known}. To add one: vtg weights add FILE"
+    )
+
+
+def require_model(name: str) -> Path:
+    """The one file that a name, a path or the folder of a run stands for.
+
+    Raises:
+        UsageError: if there is none, or a run has a model for each domain.
+        WeightsMissing: as for `require_models`.
+    """
+    files = require_models(name)
+    if len(files) > 1:
+        parts = ", ".join(str(file.parent) for file in files)
+        raise UsageError(f"{name}: has a model for each domain; name one of {parts}")
+    return files[0]
+
+
+def model_name(path: Path, config: Config) -> str:
+    """What answers call a model.
+
+    Args:
+        path: its file.
+        config: what it was trained with.
+
+    Returns:
+        the file's name without its ending; or where that says nothing, as `best.safetensors` of a run or
+        `model_best.ckpt` of a release, the name of the run, with the domain if there is one, or of the configuration.
+    """
+    name = path.name.removesuffix(path.suffix)
+    if name not in _ROLES:
+        return name
+    folder = path.resolve().parent
+    if not (folder / _RUN).is_file():
+        return config.name
+    above = folder.parent
+    return f"{above.name}-{folder.name}" if (above / _RUN).is_file() else folder.name
 
 
 def add_model(file: str | Path, name: str | None = None) -> Path:
@@ -75,6 +156,10 @@ def add_model(file: str | Path, name: str | None = None) -> Path:
     target = _place(f"flashvtg-{checkpoint.config.name}" if name is None else name)
     save_checkpoint(checkpoint, target)
     return target
+
+
+def _full_name(name: str) -> str:
+    return "-".join(_SHORTHANDS.get(part, part) for part in name.split("-"))
 
 
 def _place(name: str) -> Path:

@@ -155,6 +155,7 @@ def evaluate(
     from extractors.device import resolve_device
     from extractors.errors import UsageError
     from model.experiments import Inputs
+    from model.store import require_models
 
     if (predictions is None) == (checkpoint is None):
         raise UsageError("give either --predictions with --annotations, or --checkpoint")
@@ -176,7 +177,7 @@ def evaluate(
         device=device, precision=precision, weights=weights_by_feature(weights), offline=offline
     )
     evaluations = {}
-    for file in _checkpoint_files(str(checkpoint)):
+    for file in require_models(str(checkpoint)):
         model = _read(file, dataset, own=annotations is not None)
         evaluations[model.provenance.get("domain", "")] = (
             model,
@@ -266,25 +267,6 @@ def _score_of_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> dict[
         annotations = [annotation for annotation in annotations if annotation.qid in predicted]
     note(f"scored on {counted(len(annotations), 'query', 'queries')}: {origin}")
     return score_rows([dict(row) for row in rows], annotations, config)
-
-
-def _checkpoint_files(name: str) -> list[Path]:
-    """A checkpoint's file; of a run with a model a domain, all of them."""
-    from extractors.errors import UsageError
-    from model.runs import Run
-    from model.store import find_model
-
-    path = Path(name)
-    if path.is_dir():
-        best = Run(path).best
-        files = [best] if best.is_file() else sorted(path.glob(f"*/{best.name}"))
-        if not files:
-            raise UsageError(f"--checkpoint {path}: there is no {best.name} in it, nor in folders of domains")
-        return files
-    found = path if path.is_file() else find_model(name)
-    if found is None:
-        raise UsageError(f"--checkpoint {name}: there is no such file, run or model")
-    return [found]
 
 
 def _read(file: Path, dataset: str | None, *, own: bool) -> Checkpoint:

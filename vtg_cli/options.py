@@ -42,7 +42,8 @@ Device = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        metavar="NAME|FILE", help="Which model answers: auto, zero-shot, or a trained one by name or file."
+        metavar="NAME|FILE|RUN",
+        help="Which model answers: auto, zero-shot, or a trained one by name, file or folder of a run.",
     ),
 ]
 Devices = Annotated[

@@ -136,10 +136,9 @@ def path(name: Name) -> None:
       vtg weights path clip-vit-b-32
     """
     from extractors import weights
-    from model.store import find_model
+    from model.store import find_model, published_model
 
-    model = find_model(name)
-    typer.echo(model if model is not None else weights.resolve(name, offline=True))
+    typer.echo(find_model(name) or weights.require(published_model(name) or name))
 
 
 def _rows() -> list[tuple[str, str, Artefact | None, Path | None]]:

@@ -136,7 +136,13 @@ def test_weights_that_are_added_are_found(home):
 
 
 def test_weights_that_are_not_here_have_no_path(home):
-    fails_with_one_line(vtg("weights", "path", "clip-vit-b-32", home=home), 1)
+    for name, how in (("clip-vit-b-32", "vtg weights pull clip-vit-b-32"), ("flashvtg-qvhl", "weights add")):
+        missing = vtg("weights", "path", name, home=home, VTG_OFFLINE="")
+        fails_with_one_line(missing, 1)
+        assert "is not on this machine" in missing.stderr
+        assert how in missing.stderr
+        assert "switched off" not in missing.stderr
+    fails_with_one_line(vtg("weights", "path", "nothing", home=home), 2)
 
 
 def test_doctor_finds_nothing_wrong_and_says_how_to_get_weights(home):

@@ -401,6 +401,17 @@ def test_offline_opens_no_connection(
     assert shop.requests == []
 
 
+def test_what_is_required_is_here_or_told_how_to_get(item: Artefact, shop: Shop, home: Path) -> None:
+    with pytest.raises(
+        WeightsMissing, match=r"is not on this machine; to download it: `vtg weights pull"
+    ) as said:
+        weights.require(item)
+    assert "switched off" not in str(said.value)
+    assert shop.requests == []
+    path = weights.pull(item)
+    assert weights.require(item) == path
+
+
 def test_a_page_for_people_is_named_with_the_command_to_follow() -> None:
     item = weights.artefact("flashvtg-tacos")
     with pytest.raises(WeightsMissing) as caught:

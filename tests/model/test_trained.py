@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,23 @@ import torch
 
 from extractors.base import TextFeatures
 from extractors.cache import FeatureCache
-from extractors.errors import FeatureMismatch, UsageError, WeightsInvalid
+from extractors.errors import FeatureMismatch, UsageError, WeightsInvalid, WeightsMissing
 from model import Grounder
 from model.checkpoint import Checkpoint, feature_specs, save_checkpoint
 from model.config import Config
 from model.encoded import EncodedVideo
 from model.flashvtg import FlashVTG
-from model.store import add_model, features_of, find_model, installed_models, models_dir, read_model
+from model.store import (
+    add_model,
+    features_of,
+    find_model,
+    installed_models,
+    model_name,
+    models_dir,
+    read_model,
+    require_model,
+    require_models,
+)
 from model.trained import TrainedModel
 from tests.cli.running import EXAMPLES, vtg
 from tests.shared_data import shared
@@ -181,6 +192,80 @@ def test_auto_passes_over_models_whose_features_cannot_be_had(home, cache):
     (models_dir() / "flashvtg-broken.safetensors").write_bytes(b"damaged")
     assert features_of(path) == (("clip",), "lite_text")
     assert Grounder.load(cache=cache, offline=True).model.name == "zero-shot"
+
+
+def test_what_a_model_is_called(tmp_path, monkeypatch):
+    config = small_config()
+    run = tmp_path / "runs" / "mine.2"
+    (run / "VT").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for folder in (run, run / "VT"):
+        (folder / "config.toml").touch()
+    for file, name in (
+        (run / "best.safetensors", "mine.2"),
+        (run / "last.safetensors", "mine.2"),
+        (run / "VT" / "best.safetensors", "mine.2-VT"),
+        (run / "named.safetensors", "named"),
+        (tmp_path / "elsewhere" / "best.safetensors", "charades-sta-lite"),
+        (tmp_path / "elsewhere" / "model_best.ckpt", "charades-sta-lite"),
+        (tmp_path / "elsewhere" / "tuned.v2.safetensors", "tuned.v2"),
+    ):
+        assert model_name(file, config) == name
+    monkeypatch.chdir(run)
+    assert model_name(Path("best.safetensors"), config) == "mine.2"
+
+
+def test_a_run_answers_under_its_name(home, cache):
+    run = home / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "config.toml").touch()
+    save_checkpoint(small_checkpoint(), run / "best.safetensors")
+    grounder = Grounder.load(str(run), cache=cache, offline=True)
+    (result,) = grounder.ground(EXAMPLE, "a cat")
+    assert result.model == "mine"
+    assert result.to_json()["model"] == "mine"
+
+
+def test_what_stands_for_a_model(home, monkeypatch):
+    monkeypatch.chdir(home)
+    run = Path("runs") / "mine"
+    for domain in ("VT", "BK"):
+        save_checkpoint(small_checkpoint(), run / domain / "best.safetensors")
+    assert require_models(str(run)) == [run / "BK" / "best.safetensors", run / "VT" / "best.safetensors"]
+    with pytest.raises(
+        UsageError, match=r"runs/mine: has a model for each domain; name one of runs/mine/BK, runs"
+    ):
+        require_model(str(run))
+    assert require_model(str(run / "VT")) == run / "VT" / "best.safetensors"
+    save_checkpoint(small_checkpoint(), run / "best.safetensors")
+    assert require_model(str(run)) == run / "best.safetensors"
+    installed = models_dir() / "flashvtg-mine.safetensors"
+    save_checkpoint(small_checkpoint(), installed)
+    Path("flashvtg-mine").mkdir()  # which is no run
+    assert require_model("flashvtg-mine") == installed
+    for name, message in (
+        ("gone.safetensors", r"gone\.safetensors: there is no such file"),
+        ("runs", r"runs: there is no best\.safetensors in it, nor in folders of domains"),
+        (
+            "other",
+            r"there is no model 'other' here; trained models here: flashvtg-mine\. To add one: vtg weights",
+        ),
+    ):
+        if name == "runs":
+            (run / "best.safetensors").unlink()
+        with pytest.raises(UsageError, match=message):
+            require_model(name)
+
+
+@pytest.mark.parametrize("name", ["flashvtg-tacos", "flashvtg-qvhl", "flashvtg-charades-vgg"])
+def test_a_published_model_that_is_not_here_is_known(home, name):
+    for ask in (require_model, lambda name: Grounder.load(name, offline=True)):
+        with pytest.raises(
+            WeightsMissing, match=r"is not on this machine\. To bring it by hand, open https"
+        ) as said:
+            ask(name)
+        assert "switched off" not in str(said.value)
+        assert str(said.value).endswith("FILE`")
 
 
 def test_names_of_models(home):
