@@ -1,4 +1,4 @@
-"""`python -m vtg_cli`, for launchers such as `torchrun -m vtg_cli train`."""
+"""`python -m vtg_cli`, where the `vtg` command is not on the path."""
 
 from vtg_cli.main import main
 

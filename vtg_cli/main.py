@@ -37,6 +37,14 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command, and say in one line what went wrong; returns the exit code."""
+    from vtg_cli.packages import require_own_packages
+
+    try:
+        require_own_packages()
+    except ImportError as error:  # nothing else of vtg can be imported then
+        print(f"vtg: {error}", file=sys.stderr)
+        return 1
+
     from extractors.errors import UsageError, VtgError
     from vtg_cli.app import app
     from vtg_cli.console import error_line
