@@ -276,7 +276,9 @@ def test_one_command_draws_it_all_on_any_terminal(tmp_path):
     assert '"a cat"' in done.stdout
     assert "\\xf6" in done.stdout
     assert "\x1b" not in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 60
+    heading, *lines = done.stdout.splitlines()
+    assert heading.startswith(str(EXAMPLES / "example.mp4"))  # whole, so that it can be copied
+    assert max(map(len, lines)) <= 60
     assert f"note: {files[2]}: written" in done.stderr
     assert "moment-2-1" in files[1].read_text()
     packed = Page(files[2]).one("script", id="packed")[1]

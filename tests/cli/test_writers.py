@@ -404,7 +404,7 @@ def test_csv(tmp_path):
     results = [answer("v.mp4"), answer("v, 2.mp4", query='a "dog",\nrunning')]
     rows = list(csv.DictReader(io.StringIO(written(results, "csv", tmp_path), newline="")))
     assert [row["video"] for row in rows] == ["v.mp4"] * 4 + ["v, 2.mp4"] * 4
-    assert rows[4]["query"] == 'a "dog",\nrunning'
+    assert rows[4]["query"] == 'a "dog",\\nrunning'  # one line for each moment
     assert [row["rank"] for row in rows[:4]] == ["1", "2", "3", "4"]
     check_times([(float(row["start_s"]), float(row["end_s"])) for row in rows[:4]], 0.001)
     assert [float(row["score"]) for row in rows[:4]] == [moment.score for moment in MOMENTS]
