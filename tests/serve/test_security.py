@@ -626,6 +626,18 @@ def is_open(connection: socket.socket) -> bool:
         return False
 
 
+def is_waiting(connection: socket.socket) -> bool:
+    """Whether it is open and has not been answered."""
+    connection.setblocking(False)
+    try:
+        connection.recv(1000)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 @pytest.mark.slow
 def test_silent_connections_shut_nobody_out(server, client):
     held = silent(server, 505)
@@ -633,9 +645,8 @@ def test_silent_connections_shut_nobody_out(server, client):
         with server.client() as fresh:
             assert fresh.get("/api/health").status_code == 200
     assert client.get("/api/health").status_code == 200
-    assert sum(map(is_open, held)) <= MOST_OF_CLIENT
-    time.sleep(HEAD_S + 2)
-    assert not any(map(is_open, held))
+    wait_for(lambda: sum(map(is_open, held)) <= MOST_OF_CLIENT, 5)
+    wait_for(lambda: not any(map(is_open, held)), HEAD_S + 20)
     assert client.get("/api/health").status_code == 200
 
 
@@ -652,7 +663,7 @@ def test_a_head_that_trickles_in_is_cut_off(server):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
         start = time.monotonic()
         while is_open(first) or is_open(second):
-            assert time.monotonic() - start < HEAD_S + 3
+            assert time.monotonic() - start < HEAD_S + 20
             time.sleep(0.5)
             for connection in (first, second):
                 with suppress(OSError):
@@ -670,8 +681,8 @@ def test_one_client_cannot_take_every_place(server, client):
     idle = silent(server, MOST_OF_CLIENT, "127.0.0.9")
     endless = b"POST /api/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
     busy = [connect(endless) for _ in range(MOST_OF_CLIENT)]
-    wait_for(lambda: not any(map(is_open, idle)), 8)
-    assert all(map(is_open, busy))
+    wait_for(lambda: not any(map(is_open, idle)), HEAD_S + 20)
+    assert all(map(is_waiting, busy))  # none was refused, or made room
     with connect(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n") as refused:
         answer = refused.recv(65536) + refused.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503")
