@@ -44,7 +44,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             height=32,
             codec=codec,
             pixel_format="rgb24" if codec == "png" else "yuv420p",
-        )  # fmt: skip
+        )
         for codec, suffix in SEEDS
     ]
     (folder / "example.mp4").write_bytes((EXAMPLES / "example.mp4").read_bytes()[:60_000])
