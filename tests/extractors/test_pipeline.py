@@ -361,6 +361,7 @@ def test_a_file_that_goes_while_it_is_looked_up_is_reported(
         return load(self, path, *arguments, **options)
 
     monkeypatch.setattr(FeatureCache, "load_video", load_too_late)
+    videos[1].touch()  # so that it has to be read again
     report = extract_features(videos, [IndexEncoder()], cache)
     assert _statuses(report) == ["cached", "failed", "cached", "cached"]
     assert "cannot be read" in report.results[1].reason
