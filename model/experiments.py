@@ -82,18 +82,19 @@ class Inputs:
         }
         return cls(skip_missing=bool(values.get("skip_missing")), **paths)
 
-    def require_there(self, named_in: str, *, but: str = "") -> None:
+    def require_there(self, named_in: str, *, scoring: bool = False, but: str = "") -> None:
         """Refuse paths that do not exist any more.
 
         Args:
             named_in: the file that names them, for the message.
+            scoring: whether nothing is to be learnt, so that `train` is needed only for want of `evaluate`.
             but: what else can be done about it.
 
         Raises:
             DataMissing: if one does not exist.
         """
-        needed = (self.data, self.train if self.evaluate is None else self.evaluate, self.videos)
-        for path in needed:
+        train = None if scoring and self.evaluate is not None else self.train
+        for path in (self.data, train, self.evaluate, self.videos):
             if path is not None and not path.exists():
                 raise DataMissing(
                     f"{named_in}: {path} is not there any more; bring it back, or correct its place there{but}"

@@ -236,7 +236,7 @@ class Run:
 def run_of(path: Path) -> Run | None:
     """The run that a path belongs to: its folder, or a file in it; None if there is no such run."""
     folder = path if path.is_dir() else path.parent
-    return Run(folder) if (folder / _INPUTS).is_file() else None
+    return Run(folder) if path.exists() and (folder / _INPUTS).is_file() else None
 
 
 def new_folder(folder: Path) -> Path:

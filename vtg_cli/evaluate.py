@@ -216,7 +216,9 @@ def _inputs(checkpoint: str, given: Inputs, dataset: str | None, *, own: bool) -
     )
     kept = inputs if given.evaluate is None else replace(inputs, train=None, evaluate=None)
     kept.require_there(
-        str(run.folder / "inputs.json"), but=", or name another with --annotations, --videos or --data"
+        str(run.folder / "inputs.json"),
+        scoring=True,
+        but=", or name another with --annotations, --videos or --data",
     )
     return inputs
 
@@ -245,6 +247,8 @@ def _score_files(predictions: Path, annotations: Path | None, json: bool, *, ski
 
 def _score_of_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Score predictions that lie in a run's folder as the run did, by the annotations that it knows."""
+    from dataclasses import replace
+
     from extractors.errors import UsageError
     from model.datasets.annotations import select_domain
     from model.evaluation import score_rows
@@ -255,9 +259,11 @@ def _score_of_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> dict[
     if run is None:
         raise UsageError("--predictions goes with --annotations FILE, unless it lies in the folder of a run")
     config, begun = run.config(), run.inputs()
-    inputs = Inputs.from_json(begun)
+    inputs = replace(Inputs.from_json(begun), videos=None)
+    if inputs.train is not None:
+        inputs = replace(inputs, data=None)  # no features are read
     inputs.require_there(
-        str(run.folder / "inputs.json"), but=", or name other annotations with --annotations"
+        str(run.folder / "inputs.json"), scoring=True, but=", or name other annotations with --annotations"
     )
     annotations, origin = evaluation_annotations(config, inputs)
     if domain := begun.get("domain"):

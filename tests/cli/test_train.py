@@ -342,10 +342,8 @@ def test_ones_own_videos_are_learnt_and_grounded(home: Path, tmp_path: Path) -> 
     assert found[0] == pytest.approx(first["pred_relevant_windows"][0][:2], abs=2e-3)
     own = scores("--checkpoint", model, "--annotations", held_out, "--videos", videos, home=home)
     assert own == json.loads((output / "best_metrics.json").read_text())["suppressed"]
-    # The folder of a run knows its data.
+    # The folder of a run knows its videos.
     assert scores("--checkpoint", output, home=home) == own
-    other = scores("--checkpoint", output, "--annotations", mine, home=home)
-    assert other == scores("--checkpoint", model, "--annotations", mine, "--videos", videos, home=home)
 
 
 @pytest.mark.slow

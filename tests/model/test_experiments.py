@@ -72,6 +72,10 @@ def test_what_was_moved_is_named(own: OwnData) -> None:
     with pytest.raises(DataMissing, match=r"inputs\.json: .*videos is not there any more; bring it back"):
         inputs.require_there("runs/a/inputs.json")
     Inputs(train=own.write()).require_there("runs/a/inputs.json")
+    moved = Inputs(train=own.folder / "gone.jsonl", evaluate=own.write())
+    with pytest.raises(DataMissing, match=r"gone\.jsonl is not there any more"):
+        moved.require_there("runs/a/inputs.json")
+    moved.require_there("runs/a/inputs.json", scoring=True)
 
 
 # Annotations and the videos they are about

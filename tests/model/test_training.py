@@ -26,7 +26,7 @@ from model.checkpoint import load_checkpoint
 from model.config import ConfigError
 from model.experiments import Inputs, evaluate_checkpoint, evaluation_split
 from model.losses import Criterion, LossTerms
-from model.runs import Run, RunError, new_folder
+from model.runs import Run, RunError, new_folder, run_of
 from model.training import EpochDone, EvaluationProgress, Event, StepDone
 from tests.model.training_setup import run_training, splits, tiny_config
 
@@ -306,6 +306,15 @@ def test_folders_made_at_once_have_names_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file"):
         new_folder(tmp_path / "file" / "a")
+
+
+def test_a_run_is_known_by_its_folder_and_its_files(unbroken: Run) -> None:
+    for path in (unbroken.folder, unbroken.best, unbroken.folder / "best_predictions.jsonl"):
+        run = run_of(path)
+        assert run is not None
+        assert run.folder == unbroken.folder
+    assert run_of(unbroken.folder / "nothing") is None
+    assert run_of(unbroken.folder.parent) is None
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
