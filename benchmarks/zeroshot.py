@@ -32,12 +32,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractors.base import TextFeatures
+from extractors.base import EncoderOptions, TextFeatures
+from model.calibration import Calibration, logistic
 from model.encoded import EncodedVideo
 from model.intervals import temporal_iou
 from model.metrics.moment_retrieval import MAX_WINDOWS, RECALL_THRESHOLDS, moment_retrieval
 from model.metrics.ragged import Ragged
-from model.zeroshot import ZeroShot, is_clear_match
+from model.zeroshot import Findings, ZeroShot, is_clear_match
 
 Array = NDArray[np.float64]
 
@@ -50,6 +51,9 @@ _JOINED_VIDEOS = 6
 _HOUR_VIDEOS = 120
 _SCENE_JOINS = 40
 _SEED = 0
+_NEWTON_STEPS = 50
+_RIDGE = 0.1
+_LITE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,15 @@ def main() -> None:
     parser.add_argument("--controls", action="store_true")
     parser.add_argument("--joined", type=int, metavar="N", default=0)
     parser.add_argument("--reliability", action="store_true", help="the diagram behind `ece`")
+    parser.add_argument("--fit", action="store_true", help="print the calibration that fits these data")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if (arguments.data is None) != (arguments.text is None) or not (arguments.data or arguments.videos):
         parser.error("give --data and --text, or --videos, or all of them")
     report: dict[str, Any] = {}
+    if arguments.fit:
+        print(_fit(arguments))
+        return
     if arguments.data:
         data = Data(arguments.data, arguments.text)
         model = ZeroShot("clip", 1.0, lambda _: data.background)
@@ -227,17 +235,35 @@ def measure_joined(model: ZeroShot, data: Data, split: str, count: int) -> dict[
     return {"joined": {"mAP": float(np.mean(means)), **report}}
 
 
+class Lite:
+    """The `lite` features of real videos, by name, and of the example.
+
+    Args:
+        folder: of the videos.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from model.grounder import Grounder
+
+        self._folder = folder
+        self.grounder = Grounder.load(model="zero-shot", features="lite", offline=True)
+
+    @cache  # noqa: B019
+    def encoded(self, name: str) -> EncodedVideo:
+        """A video as the model sees it."""
+        examples = _HERE.parent / "examples"
+        return self.grounder.encode((examples if (examples / name).exists() else self._folder) / name)
+
+    def part(self, name: str, start: int, end: int) -> EncodedVideo:
+        """Some seconds of a video."""
+        rows = self.encoded(name).features["lite"][start:end]
+        return EncodedVideo(Path(name), float(len(rows)), {"lite": rows})
+
+
 def measure_lite(folder: Path) -> dict[str, Any]:
     """Real videos and the `lite` features: joined scenes, and verdicts on what is there."""
-    from model.grounder import Grounder
-
-    grounder = Grounder.load(model="zero-shot", features="lite", offline=True)
-
-    @cache
-    def encoded(name: str) -> EncodedVideo:
-        examples = _HERE.parent / "examples"
-        return grounder.encode((examples if (examples / name).exists() else folder) / name)
-
+    lite = Lite(folder)
+    grounder, encoded = lite.grounder, lite.encoded
     scenes = [(row[0], int(row[1]), int(row[2]), row[3].split("|")) for row in _table("lite_scenes.tsv")]
     random = np.random.default_rng(_SEED)
     overlaps: dict[str, list[float]] = defaultdict(list)
@@ -262,10 +288,13 @@ def measure_lite(folder: Path) -> dict[str, Any]:
             hits.append(bool(start_s <= best.mean() < end_s))
     kinds: dict[str, list[bool]] = defaultdict(list)
     false_clear: list[bool] = []
+    wrong: list[str] = []
     for name, query, verdict, kind in _table("lite_pairs.tsv"):
         (result,) = grounder.ground(encoded(name), query, top_k=1)
         clear = bool(result.moments) and is_clear_match(result.moments[0].score)
         kinds[kind].append(clear == (verdict == "present"))
+        if clear != (verdict == "present"):
+            wrong.append(f"{name}: {query} {result.moments[0].score:.2f} ({verdict} {kind})")
         if verdict == "absent":
             false_clear.append(clear)
     seen = kinds["object"] + kinds["scene"]
@@ -281,8 +310,103 @@ def measure_lite(folder: Path) -> dict[str, Any]:
             "objects_and_scenes_right": float(np.mean(seen)),
             "absent_clear": float(np.mean(false_clear)),
             "by_kind": {kind: [sum(right), len(right)] for kind, right in kinds.items()},
+            "wrong": wrong,
         },
     }
+
+
+def fit_calibration(levels: Array, present: NDArray[np.bool_], share: float | None = None) -> Calibration:
+    """Fit a logistic curve.
+
+    Args:
+        levels: (Q, 3) best and usual level of each query, and the share of the classes it means.
+        present: (Q,) whether it is there.
+        share: how often what is asked for is there, if not as often as here.
+    """
+    here = present.mean()
+    share = here if share is None else share
+    counts = np.where(present, share / here, (1 - share) / (1 - here))
+    inputs = np.column_stack([levels, np.ones(len(levels))])
+    weights = np.zeros(inputs.shape[1])
+    for _ in range(_NEWTON_STEPS):
+        predicted = 1 / (1 + np.exp(-inputs @ weights))
+        slope = counts * predicted * (1 - predicted)
+        ridge = _RIDGE * np.diag([1.0, 1.0, 1.0, 0.0])
+        curvature = (inputs * slope[:, None]).T @ inputs + ridge
+        weights -= np.linalg.solve(curvature, inputs.T @ (counts * (predicted - present)) + ridge @ weights)
+    return Calibration(*weights.tolist())
+
+
+def _fit(arguments: argparse.Namespace) -> str:
+    """A table of `calibration.toml`, and what each threshold would give."""
+    lines = []
+    if arguments.data:
+        data = Data(arguments.data, arguments.text)
+        model = ZeroShot("clip", 1.0, lambda _: data.background)
+        kinds = {
+            kind: np.array([_levels(model, data, asked) for asked in data.asked(arguments.split, kind)])
+            for kind in (None, *_KINDS)
+        }
+        lines += ["[clip]", *_fitted(kinds[None], {kind: kinds[kind] for kind in _KINDS})]
+    if arguments.videos:
+        lines += ["[lite]", *_fitted(*_lite_levels(arguments.videos), share=_LITE_SHARE)]
+    return "\n".join(lines)
+
+
+def _lite_levels(folder: Path) -> tuple[Array, dict[str, Array]]:
+    """Levels of what scenes show, and of what none shows."""
+    from extractors.registry import load_text_encoder
+
+    lite = Lite(folder)
+    model = lite.grounder.model
+    assert isinstance(model, ZeroShot)
+    encoder = load_text_encoder("lite", EncoderOptions())
+    table = _table("lite_fit.tsv")
+    words = {query for row in table for query in row[3].split("|")}
+    vectors = {query: encoder.encode([query])[0].pooled for query in sorted(words)}
+    absent = next(row[3].split("|") for row in table if row[0] == "-")
+    levels: dict[bool, list[tuple[float, float, float]]] = {True: [], False: []}
+    scenes = [
+        (lite.part(name, int(start), int(end)).features["lite"], queries.split("|"))
+        for name, start, end, queries in table
+        if name != "-"
+    ]
+    random = np.random.default_rng(_SEED)
+    # A scene alone, and as many videos of several: what is absent has more chances to seem there in those.
+    groups = [np.array([index]) for index in range(len(scenes))]
+    groups += [random.permutation(len(scenes))[: 2 + index % 7] for index in range(len(scenes))]
+    for chosen in groups:
+        rows = np.concatenate([scenes[index][0] for index in chosen])
+        video = EncodedVideo(Path("scenes"), float(len(rows)), {"lite": rows})
+        shown = [query for index in chosen for query in scenes[index][1]]
+        for query in (*shown, *absent):
+            found = model.look(video, vectors[query], top_k=MAX_WINDOWS)
+            levels[query in shown].append(_first(found))
+    return np.array(levels[True]), {"absent": np.array(levels[False])}
+
+
+def _fitted(present: Array, absent: Mapping[str, Array], share: float | None = None) -> Iterable[str]:
+    levels = np.concatenate([present, *absent.values()])
+    fitted = fit_calibration(levels, np.arange(len(levels)) < len(present), share)
+    yield f"best = {fitted.best:.3f}\nusual = {fitted.usual:.3f}\nshare = {fitted.share:.3f}"
+    yield f"offset = {fitted.offset:.3f}"
+    for threshold in np.arange(0.5, 0.96, 0.02):
+        shares = {
+            name: float((logistic(fitted.log_odds(*rows.T)) >= threshold).mean())
+            for name, rows in {"present": present, **absent}.items()
+        }
+        shown = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+        yield f"# from {threshold:.2f}: {shown}"
+
+
+def _levels(model: ZeroShot, data: Data, asked: Asked) -> tuple[float, float, float]:
+    video = data.encoded(asked.video, asked.duration_s)
+    found = model.look(video, asked.query.astype(np.float32), top_k=MAX_WINDOWS)
+    return _first(found)
+
+
+def _first(found: Findings) -> tuple[float, float, float]:
+    return float(found.best[0]), float(found.usual[0]), float(found.log_share[0])
 
 
 def auroc(present: Array, absent: Array) -> float:
@@ -405,6 +529,9 @@ def _text(report: Mapping[str, Any], indent: str = "") -> Iterable[str]:
             yield f"{indent}{name}"
             for row in value:
                 yield indent + "  " + "  ".join(f"{key} {_number(item)}" for key, item in row.items())
+        elif isinstance(value, list) and value and isinstance(value[0], str):
+            yield f"{indent}{name}"
+            yield from (f"{indent}  {line}" for line in value)
         else:
             yield f"{indent}{name:24}{_number(value) if isinstance(value, (int, float)) else value}"
 
