@@ -406,9 +406,7 @@ def test_entries_of_another_version_are_replaced(
 
     told = run("cache", "info", home=home)
     assert told.returncode == 0
-    assert f"{len(expected) + 1} of the entries are damaged or of another version" in " ".join(
-        told.stdout.split()
-    )
+    assert f"{len(expected) + 1} of them damaged or of another version" in " ".join(told.stdout.split())
     held = json.loads(run("cache", "info", "--json", home=home).stdout)
     assert sum(spec["outdated"] for spec in held["specs"]) == len(expected) + 1
 
