@@ -500,11 +500,11 @@ class FeatureCache:
         description = self._spec_folder(spec) / "spec.json"
         try:
             with _writing(entry):
-                with atomic_write(entry, durable=durable) as file:
-                    seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
-                if not description.exists():
+                if not description.exists():  # first, so that no kill leaves an entry without it
                     with atomic_write(description) as file:
                         file.write(json.dumps(spec.to_json(), indent=2).encode())
+                with atomic_write(entry, durable=durable) as file:
+                    seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
         except CacheError as error:
             self._pass_over(error)
         return {key: half.astype(np.float32) for key, half in halves.items()}
