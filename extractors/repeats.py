@@ -1,4 +1,4 @@
-"""Clips that show the very same frames as the clip before them: they are encoded once, and their row is repeated.
+"""Clips that show the very same picture as the clip before them: they are encoded once, and their row is repeated.
 
 A still picture, a slide or a gap between two frames may last for hours. What it costs to encode follows from the
 pictures that there are, not from how long they are shown.
@@ -21,7 +21,9 @@ class Runs:
 
     def __init__(self) -> None:
         self.lengths = array("q")
-        self._last: NDArray[np.uint8] | None = None
+        self._still: NDArray[np.uint8] | None = (
+            None  # what all frames of the last clip show, if they show the same
+        )
 
     def add(self, frames: NDArray[np.uint8], clips: NDArray[np.int64]) -> NDArray[np.int64]:
         """Look at the next clips.
@@ -36,27 +38,24 @@ class Runs:
         if not len(clips):
             return clips
         begins = np.zeros(len(clips), dtype=bool)
-        begins[0] = self._last is None or not _are_equal(self._last, frames, clips[0])
+        # Clips of the same frames are the same, whatever these show.
         others = np.flatnonzero((clips[1:] != clips[:-1]).any(axis=1)) + 1
-        for other in others:
-            begins[other] = not _show_the_same(frames, clips[other - 1], clips[other])
-        self._last = frames[clips[-1]]
+        for clip in (0, *others.tolist()):
+            still = _still(frames, clips[clip])
+            begins[clip] = still is None or self._still is None or not np.array_equal(still, self._still)
+            self._still = still
+        if self._still is not None:
+            self._still = self._still.copy()
         starts = np.flatnonzero(begins)
-        lengths = np.diff(np.append(starts, len(clips)))
-        if len(lengths) == 0 or starts[0] > 0:
-            self.lengths[-1] += int(starts[0]) if len(starts) else len(clips)
-        self.lengths.extend(lengths.tolist())
+        first = int(starts[0]) if len(starts) else len(clips)
+        if first > 0:
+            self.lengths[-1] += first
+        self.lengths.extend(np.diff(np.append(starts, len(clips))).tolist())
         return clips[starts]
 
 
-def _show_the_same(frames: NDArray[np.uint8], one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
-    return all(
-        a == b or np.array_equal(frames[a], frames[b])
-        for a, b in zip(one.tolist(), other.tolist(), strict=True)
-    )
-
-
-def _are_equal(pictures: NDArray[np.uint8], frames: NDArray[np.uint8], clip: NDArray[np.int64]) -> bool:
-    return all(
-        np.array_equal(picture, frames[index]) for picture, index in zip(pictures, clip.tolist(), strict=True)
-    )
+def _still(frames: NDArray[np.uint8], clip: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+    """What all frames of a clip show; None if it moves."""
+    picture = frames[clip[0]]
+    others = dict.fromkeys(clip[clip != clip[0]].tolist())
+    return picture if all(np.array_equal(picture, frames[other]) for other in others) else None

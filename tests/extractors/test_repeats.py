@@ -47,14 +47,19 @@ def slides(path: Path, shown: list[int], *, seconds: int = 3, fps: int = 10) -> 
 def test_runs_are_counted_across_stretches():
     pictures = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
     runs = Runs()
-    # Two frames a clip; pictures 3 and 4 of the second stretch are equal, though two frames.
-    assert runs.add(pictures[:3], np.array([[0, 1], [0, 1], [1, 2]])).tolist() == [[0, 1], [1, 2]]
-    again = pictures[[1, 2, 3, 3, 5]]
-    assert runs.add(again, np.array([[0, 1], [0, 1], [2, 2], [3, 2]])).tolist() == [[2, 2]]
+    # Two frames a clip. A clip that moves is only equal to one of the same frames.
+    assert runs.add(pictures[:4], np.array([[0, 1], [0, 1], [1, 2], [3, 3]])).tolist() == [
+        [0, 1],
+        [1, 2],
+        [3, 3],
+    ]
+    # Frames 0, 2 and 3 show what the last clip showed.
+    again = pictures[[3, 1, 3, 3, 5]]
+    assert runs.add(again, np.array([[0, 0], [2, 3], [1, 1], [3, 2]])).tolist() == [[1, 1], [3, 2]]
     assert runs.add(again, np.array([[3, 3]])).tolist() == []
     assert runs.add(again, np.zeros((0, 2), np.int64)).tolist() == []
     assert runs.add(again, np.array([[4, 4], [3, 3], [4, 4]])).tolist() == [[4, 4], [3, 3], [4, 4]]
-    assert list(runs.lengths) == [2, 3, 3, 1, 1, 1]
+    assert list(runs.lengths) == [2, 1, 3, 1, 2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("chunk_s", [2.0, 10.0])
