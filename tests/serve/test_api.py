@@ -819,7 +819,7 @@ def test_a_model_that_gives_no_numbers_fails_its_job(tmp_path, cache):
         (video,) = client.get("/api/videos").json()["videos"]
         job = server.finished(client, server.start_job(client, video["id"], "a cat").json()["id"])
         assert job["state"] == "failed"
-        assert "not a number" in job["error"]
+        assert "numbers that are not finite" in job["error"]
 
 
 def test_what_comes_and_goes_in_a_folder_is_followed(tmp_path):
