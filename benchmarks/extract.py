@@ -46,22 +46,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractors.base import FRAME_SIZE, EncoderOptions, VideoEncoder
-from extractors.benchmark import (
-    Cost,
-    load_encoders,
-    machine,
-    prepare_weights,
-    render_video,
-    timed,
-    usable_cores,
-    working_folder,
-)
-from extractors.cache import FeatureCache
-from extractors.clips import Sampling
-from extractors.pipeline import extract_features
-from extractors.registry import clip_length_s
-from extractors.video import ClipReader, probe
+from extractors.benchmark.machine import machine
+from extractors.benchmark.measure import Cost, load_encoders, prepare_weights, timed, working_folder
+from extractors.benchmark.render import render_video
+from extractors.cache.store import FeatureCache
+from extractors.compute.device import usable_cores
+from extractors.decoding.clip_reader import ClipReader, probe
+from extractors.decoding.frames import FRAME_SIZE
+from extractors.decoding.grid import Sampling
+from extractors.encoders.base import EncoderOptions, VideoEncoder
+from extractors.encoders.registry import clip_length_s
+from extractors.extraction.pipeline import extract_features
 
 FEATURES = ("clip", "slowfast", "lite")
 _RENDERED = ((60, 640, 360, 25), (150, 1280, 720, 30))
@@ -244,7 +239,7 @@ def in_own_process(way: Callable[[Job], Measured], job: Job) -> Measured:
 
 
 def _send_result(pipe: Any, way: Callable[[Job], Measured], job: Job) -> None:
-    from extractors.benchmark import peak_memory_bytes
+    from extractors.benchmark.machine import peak_memory_bytes
 
     probe(job.videos[0])  # imports the decoders
     measured = way(job)
@@ -307,7 +302,7 @@ def _whole_video(frames: NDArray[np.uint8], mean: Sequence[float], std: Sequence
 def _plain_clip(job: Job) -> Plain:
     import torch
 
-    from extractors.clip_image import ARCHITECTURE, open_clip, read_state
+    from extractors.encoders.clip.image_tower import ARCHITECTURE, open_clip, read_state
 
     network = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
     network.load_state_dict(read_state(job.weights["clip"], lambda _: True), strict=False)
@@ -325,8 +320,8 @@ def _plain_clip(job: Job) -> Plain:
 def _plain_slowfast(job: Job) -> Plain:
     import torch
 
-    from extractors.slowfast_trunk import slowfast_r50
-    from extractors.slowfast_weights import read_slowfast
+    from extractors.encoders.slowfast.network import slowfast_r50
+    from extractors.encoders.slowfast.weights import read_slowfast
 
     network = slowfast_r50(pretrained=False)
     network.load_state_dict(read_slowfast(job.weights["slowfast"])[1], strict=False)
@@ -382,7 +377,7 @@ Bare = Callable[[int], Callable[[], object]]
 def _bare_clip(job: Job) -> Bare:
     import torch
 
-    from extractors.clip_image import ImageTower
+    from extractors.encoders.clip.image_tower import ImageTower
 
     tower = ImageTower(job.weights["clip"], *_device())
 
@@ -396,7 +391,7 @@ def _bare_clip(job: Job) -> Bare:
 def _bare_slowfast(job: Job) -> Bare:
     import torch
 
-    from extractors.slowfast_trunk import SLOW_FRAMES, SlowFastTrunk
+    from extractors.encoders.slowfast.network import SLOW_FRAMES, SlowFastTrunk
 
     trunk = SlowFastTrunk(job.weights["slowfast"], *_device())
 
@@ -465,7 +460,7 @@ def _encoders(job: Job) -> list[VideoEncoder]:
 
 
 def _device() -> tuple[torch.device, torch.dtype]:
-    from extractors.device import resolve_device, resolve_precision
+    from extractors.compute.device import resolve_device, resolve_precision
 
     device = resolve_device("cpu")
     return device, resolve_precision("auto", device)

@@ -46,13 +46,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractors.base import FRAME_SIZE, EncoderOptions
-from extractors.benchmark import machine, prepare_weights, render_video, usable_cores
-from extractors.cache import FeatureCache
-from extractors.device import resolve_device
+from extractors.benchmark.machine import machine
+from extractors.benchmark.measure import prepare_weights
+from extractors.benchmark.render import render_video
+from extractors.cache.store import FeatureCache
+from extractors.compute.device import resolve_device, usable_cores
+from extractors.decoding.frames import FRAME_SIZE
+from extractors.encoders.base import EncoderOptions
+from extractors.encoders.registry import clip_length_s, load_video_encoder
 from extractors.errors import UsageError
-from extractors.fleet import extract_on_devices
-from extractors.registry import clip_length_s, load_video_encoder
+from extractors.extraction.multi_device import extract_on_devices
 
 if TYPE_CHECKING:
     import torch
@@ -167,8 +170,8 @@ def _ways(
 ) -> dict[str, Way]:
     import torch
 
-    from extractors.torch_encoder import choosing_kernels
-    from extractors.transfer import OverlappedNetwork
+    from extractors.compute.gpu_batches import OverlappedNetwork
+    from extractors.encoders.torch_encoder import choosing_kernels
 
     count = len(clips)
     here = torch.from_numpy(clips).to(device)
@@ -211,10 +214,10 @@ def _ways(
 
 def _network(feature: str, weights: Path, device: torch.device, dtype: torch.dtype) -> nn.Module:
     if feature == "slowfast":
-        from extractors.slowfast_trunk import SlowFastTrunk
+        from extractors.encoders.slowfast.network import SlowFastTrunk
 
         return SlowFastTrunk(weights, device, dtype)
-    from extractors.clip_image import ImageTower
+    from extractors.encoders.clip.image_tower import ImageTower
 
     return ImageTower(weights, device, dtype)
 

@@ -25,10 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import onnxruntime  # noqa: F401 - so that importing it is no part of the first query
 import torch
 
-import extractors.clip_text  # noqa: F401
-from extractors.base import EncoderOptions
-from extractors.benchmark import machine, prepare_weights
-from extractors.cache import FeatureCache
+import extractors.encoders.clip.text_tower  # noqa: F401
+from extractors.benchmark.machine import machine
+from extractors.benchmark.measure import prepare_weights
+from extractors.cache.store import FeatureCache
+from extractors.encoders.base import EncoderOptions
 from model.benchmark import GroundingCost, benchmark_trained, benchmark_zero_shot, random_checkpoint
 
 _COLUMNS = ("first", "new", "repeated", "batched")

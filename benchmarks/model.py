@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from model.config import load_config
 from model.decoding import predict
-from model.flashvtg import FlashVTG
-from model.fusion import append_tef
 from model.losses import Criterion, Targets
+from model.network.flashvtg import FlashVTG
+from model.rows import append_tef
 
 _RELEASED_STEP_S = 2.16
 _RELEASED_QUERY_S = 0.0257

@@ -27,14 +27,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractors.base import EncoderOptions
-from extractors.benchmark import Cost, machine, render_video
-from extractors.cache import FeatureCache
-from extractors.random_weights import write_random_weights
-from extractors.registry import clip_length_s, load_video_encoder
-from extractors.video import probe
+from extractors.benchmark.machine import machine
+from extractors.benchmark.measure import Cost
+from extractors.benchmark.random_weights import write_random_weights
+from extractors.benchmark.render import render_video
+from extractors.cache.store import FeatureCache
+from extractors.decoding.clip_reader import probe
+from extractors.encoders.base import EncoderOptions
+from extractors.encoders.registry import clip_length_s, load_video_encoder
 from model.benchmark import queries, random_checkpoint
-from model.checkpoint import save_checkpoint
+from model.checkpoints.checkpoint import save_checkpoint
 
 _ROOT = Path(__file__).resolve().parents[1]
 _VIDEO_S = 150.0
@@ -47,13 +49,16 @@ for name in sys.stdin.read().split():
     with contextlib.suppress(Exception):
         __import__(name)
 """
-_LITE = ("from extractors.minilm import MiniLMTextEncoder", "MiniLMTextEncoder().encode(['a cat'])")
+_LITE = (
+    "from extractors.encoders.lite.minilm import MiniLMTextEncoder",
+    "MiniLMTextEncoder().encode(['a cat'])",
+)
 _FLASHVTG = (
-    "from model.store import read_model; from model.trained import TrainedModel; import torch",
+    "from model.checkpoints.store import read_model; from model.grounding.trained import TrainedModel; import torch",
     "TrainedModel(read_model(Path({model!r})), name='', device=torch.device('cpu'))",
 )
 _CLIP_TEXT = (
-    "from extractors.clip_text import TextTower",
+    "from extractors.encoders.clip.text_tower import TextTower",
     "TextTower(Path({clip!r}), torch.device('cpu'), torch.float32)",
 )
 
@@ -186,7 +191,7 @@ def _loading(command: Command, modules: Sequence[str], environment: dict[str, st
     imports = "; ".join(setup for setup, _ in command.loading)
     work = "; ".join(statement for _, statement in command.loading)
     program = (
-        f"{_IMPORT}\nimport json; from pathlib import Path; from extractors.benchmark import timed\n{imports}\n"
+        f"{_IMPORT}\nimport json; from pathlib import Path; from extractors.benchmark.measure import timed\n{imports}\n"
         f"def load():\n    {work}\n"
         "cost, _ = timed(load)\nprint(json.dumps([cost.wall_s, cost.cpu_s]))"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model.datasets.synthetic import SyntheticSpec, write_synthetic
+from benchmarks.synthetic_data import SyntheticSpec, write_synthetic
 
 
 def main() -> None:

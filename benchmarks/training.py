@@ -23,13 +23,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.synthetic_data import SyntheticSpec, write_synthetic
 from model.config import Config, load_config
 from model.datasets.grounding import EpochBatches, GroundingDataset, collate
-from model.datasets.synthetic import SyntheticSpec, write_synthetic
-from model.evaluation import evaluate_model
-from model.experiments import Inputs, Split, training_splits
-from model.flashvtg import FlashVTG
 from model.losses import Criterion, negative_index
+from model.network.flashvtg import FlashVTG
+from model.training.evaluation import evaluate_model
+from model.training.experiments import Inputs, Split, training_splits
 
 _VARIANTS = {
     "plain": ["training.length_groups=1"],

@@ -32,13 +32,14 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractors.base import EncoderOptions, TextFeatures
-from model.calibration import Calibration, logistic
-from model.encoded import EncodedVideo
-from model.intervals import temporal_iou
+from extractors.encoders.base import EncoderOptions
+from extractors.features import TextFeatures
+from model.grounding.encoded import EncodedVideo
+from model.grounding.intervals import temporal_iou
+from model.grounding.zeroshot.calibration import Calibration, logistic
+from model.grounding.zeroshot.method import Findings, ZeroShot, is_clear_match
 from model.metrics.moment_retrieval import MAX_WINDOWS, RECALL_THRESHOLDS, moment_retrieval
 from model.metrics.ragged import Ragged
-from model.zeroshot import Findings, ZeroShot, is_clear_match
 
 Array = NDArray[np.float64]
 
@@ -243,7 +244,7 @@ class Lite:
     """
 
     def __init__(self, folder: Path) -> None:
-        from model.grounder import Grounder
+        from model.grounding.grounder import Grounder
 
         self._folder = folder
         self.grounder = Grounder.load(model="zero-shot", features="lite", offline=True)
@@ -355,7 +356,7 @@ def _fit(arguments: argparse.Namespace) -> str:
 
 def _lite_levels(folder: Path) -> tuple[Array, dict[str, Array]]:
     """Levels of what scenes show, and of what none shows."""
-    from extractors.registry import load_text_encoder
+    from extractors.encoders.registry import load_text_encoder
 
     lite = Lite(folder)
     model = lite.grounder.model

@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.encoded import EncodedVideo as EncodedVideo
-    from model.grounder import Grounder as Grounder
-    from model.moments import GroundingResult as GroundingResult
-    from model.moments import Moment as Moment
-    from model.moments import Saliency as Saliency
+    from model.grounding.encoded import EncodedVideo as EncodedVideo
+    from model.grounding.grounder import Grounder as Grounder
+    from model.grounding.results import GroundingResult as GroundingResult
+    from model.grounding.results import Moment as Moment
+    from model.grounding.results import Saliency as Saliency
 
 _HOMES = {
-    "Grounder": "model.grounder",
-    "EncodedVideo": "model.encoded",
-    "GroundingResult": "model.moments",
-    "Moment": "model.moments",
-    "Saliency": "model.moments",
+    "Grounder": "model.grounding.grounder",
+    "EncodedVideo": "model.grounding.encoded",
+    "GroundingResult": "model.grounding.results",
+    "Moment": "model.grounding.results",
+    "Saliency": "model.grounding.results",
 }
 
 __all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Moment", "Saliency"]

@@ -11,27 +11,27 @@ from pathlib import Path
 
 import numpy as np
 
-from extractors.base import EncoderOptions, TextEncoder
-from extractors.benchmark import (
+from extractors.benchmark.machine import peak_memory_bytes
+from extractors.benchmark.measure import (
     Cost,
     ExtractionCost,
     Weights,
     benchmark_extraction,
     load_encoders,
-    peak_memory_bytes,
     prepare_weights,
-    render_video,
     timed,
 )
-from extractors.cache import FeatureCache
-from extractors.device import resolve_device, resolve_precision
-from extractors.queries import pooled_phrases
-from extractors.registry import clip_length_s, load_text_encoder, load_video_encoder
-from model.checkpoint import Checkpoint, feature_specs
+from extractors.benchmark.render import render_video
+from extractors.cache.store import FeatureCache
+from extractors.compute.device import resolve_device, resolve_precision
+from extractors.encoders.base import EncoderOptions, TextEncoder
+from extractors.encoders.registry import clip_length_s, load_text_encoder, load_video_encoder
+from extractors.extraction.queries import pooled_phrases
+from model.checkpoints.checkpoint import Checkpoint, feature_specs
 from model.config import load_config
-from model.encoded import EncodedVideo, GroundingModel
-from model.grounder import Grounder
-from model.zeroshot import ZeroShot
+from model.grounding.encoded import EncodedVideo, GroundingModel
+from model.grounding.grounder import Grounder
+from model.grounding.zeroshot.method import ZeroShot
 
 RANDOM_MODEL = "qvhighlights-slowfast-clip"
 
@@ -152,7 +152,7 @@ def benchmark_trained(
     batch: int = 64,
 ) -> GroundingCost:
     """Time queries that a FlashVTG on CLIP's text answers; arguments as for `benchmark_zero_shot`."""
-    from model.trained import TrainedModel
+    from model.grounding.trained import TrainedModel
 
     model = TrainedModel(checkpoint, name="flashvtg", device=resolve_device(options.device))
     dims = {spec.name: spec.dim for spec in checkpoint.video_features}
@@ -164,7 +164,7 @@ def random_checkpoint(config_name: str = RANDOM_MODEL, *, seed: int = 0) -> Chec
     """A FlashVTG of a released configuration that has learnt nothing."""
     import torch
 
-    from model.flashvtg import FlashVTG
+    from model.network.flashvtg import FlashVTG
 
     config = load_config(config_name)
     with torch.random.fork_rng(devices=[]):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.config import Config, DecodingConfig
-from model.flashvtg import FlashVTG, FlashVTGOutput
+from model.network.flashvtg import FlashVTG, FlashVTGOutput
 
 
 @dataclass(frozen=True)

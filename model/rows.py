@@ -55,3 +55,22 @@ def _normalized(rows: NDArray[np.floating[Any]], normalization: str) -> NDArray[
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     rows /= norms + _NORM_EPS
     return rows
+
+
+def append_tef(video: Tensor, video_mask: Tensor) -> Tensor:
+    """Append the temporal endpoint feature: where each clip starts and ends, as shares of the video.
+
+    The network does not do this by itself: only the caller knows whether the clips are all of the video.
+
+    Args:
+        video: (B, L, D_v) normalised features.
+        video_mask: (B, L) true (or 1) for valid clips, which come first.
+
+    Returns:
+        (B, L, D_v + 2), the feature being zero where padded.
+    """
+    valid = video_mask.bool()
+    count = valid.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
+    start = torch.arange(video.shape[1], device=video.device) / count  # (B, L)
+    tef = torch.stack([start, start + 1 / count], dim=-1) * valid[..., None]
+    return torch.cat([video, tef.to(video.dtype)], dim=-1)

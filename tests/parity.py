@@ -23,11 +23,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from model.checkpoints.released import config_from_options, our_name, our_weights
 from model.config import Config
 from model.decoding import decode_moments
-from model.flashvtg import FlashVTG, FlashVTGOutput
 from model.losses import Criterion, Targets, assign_points, negative_index
-from model.official import config_from_options, our_name, our_weights
+from model.network.flashvtg import FlashVTG, FlashVTGOutput
 
 OUTPUT_BOUND = 1e-5
 LOSS_BOUND = 1e-5

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from vtg_cli import bench, cache, datasets, doctor, evaluate, extract, ground, train, weights
-from vtg_cli.helptext import App
-from vtg_cli.options import Offline, Quiet, Verbose
-from vtg_cli.serve import command as serve
+from vtg_cli.commands import bench, cache, datasets, doctor, evaluate, extract, ground, serve, train, weights
+from vtg_cli.parsing.help import App
+from vtg_cli.parsing.options import Offline, Quiet, Verbose
 
 app = App(
     name="vtg",

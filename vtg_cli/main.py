@@ -47,7 +47,7 @@ def _run() -> int:
 
     from extractors.errors import UsageError, VtgError
     from vtg_cli.app import app
-    from vtg_cli.console import error_line
+    from vtg_cli.terminal.console import error_line
 
     try:
         code = 0
@@ -75,7 +75,7 @@ def _run() -> int:
         _discard_output()
         return 0
     except OSError as error:
-        from extractors.atomic import write_failure
+        from extractors.files.atomic import write_failure
 
         where = error.filename or "standard output"
         error_line(f"{where}: {write_failure(error)}")
@@ -84,7 +84,7 @@ def _run() -> int:
 
 
 def _interrupted() -> int:
-    from vtg_cli.console import error_line
+    from vtg_cli.terminal.console import error_line
 
     error_line("interrupted; what was finished is kept, and the same command goes on from there")
     return _INTERRUPTED

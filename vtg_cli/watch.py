@@ -152,7 +152,7 @@ def arriving(folder: Path, arrivals: Arrivals) -> Iterator[Arrival]:
 def videos_in(folder: Path) -> dict[Path, FileState]:
     """The videos of a folder and its subfolders, by name; without hidden files, and those that programs write to."""
     from extractors.errors import UsageError
-    from extractors.pipeline import collect_videos
+    from extractors.extraction.collect import collect_videos
 
     try:
         paths = collect_videos([folder])

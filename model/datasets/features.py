@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
-from extractors.npy import Unbacked, read_header, require_backed
-from extractors.pickles import require_modest
+from extractors.files.npy import Unbacked, read_header, require_backed
+from extractors.weights.pickles import require_modest
 
 Array = NDArray[np.floating[Any]]
 

@@ -16,9 +16,8 @@ from model.config import Config, TrainingConfig
 from model.datasets.annotations import Annotation, AnnotationError
 from model.datasets.labels import ClipLabels, clip_labels
 from model.datasets.sources import Array, TextSource, VideoSource
-from model.fusion import append_tef
 from model.losses import Targets
-from model.rows import clip_rows, pad_rows, token_rows
+from model.rows import append_tef, clip_rows, pad_rows, token_rows
 
 _KEEP_BYTES = 4 << 30
 

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.base import FeatureSpec, TextEncoder
-from extractors.cache import FeatureCache
-from extractors.queries import encode_queries
+from extractors.cache.store import FeatureCache
+from extractors.encoders.base import TextEncoder
+from extractors.extraction.queries import encode_queries
+from extractors.features import FeatureSpec
 from model.datasets.annotations import Annotation, AnnotationError
 from model.datasets.features import FeatureFolder, missing
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from model.config import Config
-from model.flashvtg import FlashVTGOutput
 from model.losses.assignment import assign_points
 from model.losses.clip_aware import clip_aware_loss
 from model.losses.focal import focal_loss, saliency_classification_loss
 from model.losses.nce import sampled_nce_loss
 from model.losses.regression import offset_loss
 from model.losses.saliency import saliency_loss
+from model.network.flashvtg import FlashVTGOutput
 
 
 @dataclass(frozen=True)

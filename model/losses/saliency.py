@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import LossConfig
-from model.flashvtg import FlashVTGOutput
+from model.network.flashvtg import FlashVTGOutput
 
 HIGHEST_LABEL = 12
 """Largest saliency label: the sum of three annotators' scores of 0 to 4."""

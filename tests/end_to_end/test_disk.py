@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extractors import sealed
-from extractors.cache import FeatureCache
+from extractors.cache import entry
+from extractors.cache.store import FeatureCache
 from tests.cli.running import clean_environment, vtg
 from tests.end_to_end.places import (
     Mount,
@@ -390,11 +390,11 @@ def test_entries_of_another_version_are_replaced(
     cache = home / "vtg" / "features"
     expected = entries(cache)
     # Wrong rows, well sealed: whoever trusted them would be seen to.
-    monkeypatch.setattr(sealed, "_FORMAT", version)
+    monkeypatch.setattr(entry, "_FORMAT", version)
     for name, content in expected.items():
         arrays, record = _unsealed(content)
         buffer = io.BytesIO()
-        sealed.seal(buffer, {key: array * 0 + 1 for key, array in arrays.items()}, record)
+        entry.seal(buffer, {key: array * 0 + 1 for key, array in arrays.items()}, record)
         (cache / name).write_bytes(buffer.getvalue())
     mine = {
         "notes.txt": b"mine", "lite/0.npz": b"of an older layout", "lite-0123456789abcdef/spec.json": b"{}",

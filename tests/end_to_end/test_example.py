@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.intervals import temporal_iou
+from model.grounding.intervals import temporal_iou
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.index_encoder import make_video
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from extractors.video import probe
+from extractors.decoding.clip_reader import probe
 from tests.cli.running import EXAMPLES, vtg
 from tests.end_to_end.places import leftovers
 

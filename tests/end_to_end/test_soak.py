@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from extractors.base import EncoderOptions
-from extractors.cache import FeatureCache
-from extractors.pipeline import Event, VideoFinished, extract_features
-from extractors.registry import load_video_encoder
+from extractors.cache.store import FeatureCache
+from extractors.encoders.base import EncoderOptions
+from extractors.encoders.registry import load_video_encoder
+from extractors.extraction.events import Event, VideoFinished
+from extractors.extraction.pipeline import extract_features
 from tests.extractors.index_encoder import make_video
 from tests.hostile import mutate
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.base import FeatureSpec
-from extractors.clips import Sampling, SamplingKind
+from extractors.decoding.grid import Sampling, SamplingKind
+from extractors.features import FeatureSpec
 from tests.extractors.rendering import read_indices, render
 
 FPS = 10

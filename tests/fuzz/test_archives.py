@@ -18,8 +18,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extractors.errors import VtgError
-from model.datasets.catalogue import dataset_info
-from model.datasets.pull import add_archive
+from model.datasets.library.catalogue import dataset_info
+from model.datasets.library.pull import add_archive
 from tests.fuzz.cases import SEEDS, fuzz, nothing_runs
 from tests.hostile import mutate
 

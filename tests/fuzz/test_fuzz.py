@@ -20,11 +20,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from extractors.cache import FeatureCache
-from extractors.clips import Sampling
+from extractors.cache.store import FeatureCache
+from extractors.decoding.grid import Sampling
+from extractors.decoding.subprocess_reader import DecodeProcess
 from extractors.errors import VideoError, VtgError
-from extractors.isolation import DecodeProcess
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from model.config import ConfigError, available_configs, load_config
 from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFileError, FeatureFolder
@@ -33,7 +33,7 @@ from tests.extractors.index_encoder import IndexEncoder, make_video
 from tests.extractors.rendering import render
 from tests.fuzz.cases import SEEDS, VALUES, fuzz
 from tests.hostile import mutate
-from tests.model.test_trained import small_checkpoint
+from tests.model.grounding.test_trained import small_checkpoint
 
 DATASETS = ("qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights", "custom")
 
@@ -156,7 +156,7 @@ def test_cache_entries(folder: Path, seed: int) -> None:
     if not video.exists():
         video.write_bytes(b"stands for a video")
     encoder = IndexEncoder()
-    from extractors.video import VideoInfo
+    from extractors.decoding.clip_reader import VideoInfo
 
     info = VideoInfo(video, 4.0, 10.0, 16, 16, 40, "h264", 0, "pyav", "")
     rows = np.arange(2, dtype=np.float32)[:, None]

@@ -17,24 +17,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from extractors.cache import FeatureCache
+from extractors.cache.store import FeatureCache
+from extractors.encoders.glove import open_word_vectors
 from extractors.errors import VtgError
-from extractors.glove import open_word_vectors
-from extractors.state_dicts import is_safetensors, named_tensors, read_safetensors
-from extractors.tensor_archive import find_tensors
-from model.checkpoint import load_checkpoint, save_checkpoint
+from extractors.weights.state_dicts import is_safetensors, named_tensors, read_safetensors
+from extractors.weights.tensor_archive import find_tensors
+from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoints.released import config_from_options, read_options
+from model.checkpoints.store import features_of
 from model.config import load_config
 from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFolder
 from model.metrics.files import read_rows
 from model.metrics.report import evaluate
-from model.official import config_from_options, read_options
-from model.runs import Progress, ResumeState, Run
-from model.store import features_of
+from model.training.run import Progress, ResumeState, Run
 from tests.fuzz.cases import SEEDS, VALUES, fuzz
 from tests.hostile import mutate
-from tests.model.test_official import RELEASES, released_options, released_shapes
-from tests.model.test_trained import small_checkpoint
+from tests.model.checkpoints.test_released import RELEASES, released_options, released_shapes
+from tests.model.grounding.test_trained import small_checkpoint
 
 
 @pytest.fixture(scope="module")

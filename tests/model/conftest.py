@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.datasets.synthetic import write_synthetic
-from tests.model.training_setup import LEARNABLE, TINY
+from benchmarks.synthetic_data import write_synthetic
+from tests.model.training.training_setup import LEARNABLE, TINY
 
 
 @pytest.fixture(scope="session")

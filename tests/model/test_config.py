@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model.config import Config, ConfigError, available_configs, load_config, override_config
-from model.flashvtg import FlashVTG
+from model.network.flashvtg import FlashVTG
 
 # Parameters of the released models, and the unused text position table that each carries besides.
 RELEASED_PARAMETERS = {

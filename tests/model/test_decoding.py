@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.config import DecodingConfig, load_config
 from model.decoding import clamp_moments, decode, decode_moments, predict, suppress_overlaps
-from model.flashvtg import FlashVTG, FlashVTGOutput
+from model.network.flashvtg import FlashVTG, FlashVTGOutput
 from tests.shared_data import shared
 
 

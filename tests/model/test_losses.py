@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.config import LossConfig, load_config, override_config
-from model.flashvtg import FlashVTGOutput, NegativeOutput
 from model.losses import (
     Criterion,
     Targets,
@@ -27,6 +26,7 @@ from model.losses import (
     saliency_loss,
     sampled_nce_loss,
 )
+from model.network.flashvtg import FlashVTGOutput, NegativeOutput
 
 LENGTHS = [7, 4, 6]
 LONGEST = 9

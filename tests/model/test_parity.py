@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.checkpoints.released import config_from_options
 from model.config import available_configs, load_config
-from model.flashvtg import FlashVTG
 from model.losses import Criterion, Targets
-from model.official import config_from_options
+from model.network.flashvtg import FlashVTG
 from tests.parity import compare_file, inputs_of, load_case, main, run, targets_of
 from tests.shared_data import shared
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 from tests.cli.running import clean_environment
-from vtg_cli.serve.upload_folder import LOCK, MARKER
+from vtg_cli.serve.library.upload_folder import LOCK, MARKER
 
 START_S = 90.0
 JOB_S = 240.0

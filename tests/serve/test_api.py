@@ -27,18 +27,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from extractors.cache import FeatureCache
+from extractors.cache.store import FeatureCache
 from model import Grounder
-from model.checkpoint import save_checkpoint
+from model.checkpoints.checkpoint import save_checkpoint
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
 from tests.hostile import damaged_in_the_middle, slow_to_index, write_hostile
-from tests.model.test_trained import small_checkpoint
+from tests.model.grounding.test_trained import small_checkpoint
 from tests.serve.running import events, files_in, serving, wait_for
-from vtg_cli.serve.files import Unsatisfiable, attachment, parse_range
-from vtg_cli.serve.library import display_name
-from vtg_cli.serve.upload_folder import MARKER
-from vtg_cli.writers import FORMATS
+from vtg_cli.serve.api.files import Unsatisfiable, attachment, parse_range
+from vtg_cli.serve.library.library import display_name
+from vtg_cli.serve.library.upload_folder import MARKER
+from vtg_cli.writers.formats import FORMATS
 
 EXAMPLE = EXAMPLES / "example.mp4"
 QUERIES = ("a cat", "a cup of coffee")

@@ -24,10 +24,10 @@ from extractors.errors import UsageError
 from tests.cli.running import EXAMPLES
 from tests.extractors.rendering import render
 from tests.serve.running import Server, files_in, serving, wait_for
-from vtg_cli.serve.addresses import is_loopback, page_address, reached_at
-from vtg_cli.serve.connections import HEAD_S, MOST_OF_CLIENT
-from vtg_cli.serve.entrance import choose_token
-from vtg_cli.serve.security import host_name, is_foreign
+from vtg_cli.serve.access.addresses import is_loopback, page_address, reached_at
+from vtg_cli.serve.access.connections import HEAD_S, MOST_OF_CLIENT
+from vtg_cli.serve.access.entrance import choose_token
+from vtg_cli.serve.access.security import host_name, is_foreign
 
 EXAMPLE = EXAMPLES / "example.mp4"
 SECRET = "what nobody is to read"

@@ -1,7 +1,8 @@
 """Work on files that may be hostile, in a process of its own: what crashes or hangs there is reported here.
 
-The child is started with the first piece of work and serves one after another, as `extractors.isolation` does for
-decoding. A request is a line of JSON; an answer is a line of JSON, and the bytes that it counts.
+The child is started with the first piece of work and serves one after another, as
+`extractors.decoding.subprocess_reader` does for decoding. A request is a line of JSON; an answer is a line of JSON, and
+the bytes that it counts.
 """
 
 from __future__ import annotations

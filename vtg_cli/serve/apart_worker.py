@@ -30,7 +30,7 @@ def main() -> None:
 
 def probe(path: str) -> bytes:
     """What a video holds, as JSON: `VideoInfo` without its path."""
-    from extractors.video import probe as probe_video
+    from extractors.decoding.clip_reader import probe as probe_video
 
     info = asdict(probe_video(path))
     info.pop("path")
@@ -48,7 +48,7 @@ def thumbnails(path: str, instants_s: Sequence[float], height: int, largest: int
     """
     from PIL import Image
 
-    from extractors.thumbnails import read_thumbnails
+    from extractors.decoding.thumbnails import read_thumbnails
 
     answer = io.BytesIO()
     for picture in read_thumbnails(path, instants_s, height=height):
@@ -70,8 +70,8 @@ def export(results: Sequence[Mapping[str, Any]], form: str, path: str, name: str
         name: what the video is called to people.
         rename: whether timelines say that name alone where they would say the path.
     """
-    from model.moments import GroundingResult, Moment, Saliency
-    from vtg_cli.writers import FORMATS, write_output
+    from model.grounding.results import GroundingResult, Moment, Saliency
+    from vtg_cli.writers.formats import FORMATS, write_output
 
     needs_file = form in COUNTS_FRAMES
     answers = [

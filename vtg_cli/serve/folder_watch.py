@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from extractors.errors import VideoError
-from vtg_cli.console import detail, note
-from vtg_cli.serve.folders import Folders
-from vtg_cli.serve.services import Services
+from vtg_cli.serve.api.services import Services
+from vtg_cli.serve.library.folders import Folders
+from vtg_cli.terminal.console import detail, note
 from vtg_cli.watch import Arrivals, Bell, FileState
 
 _SETTLE_S = 1.0  # without a change, after which a file that arrives is taken to be whole

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from extractors.base import EncoderOptions
-from extractors.pipeline import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
-from extractors.registry import clip_length_s
+from extractors.encoders.base import EncoderOptions
+from extractors.encoders.registry import clip_length_s
+from extractors.extraction.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
 from model import Grounder
-from model.resolution import choose_model, feature_names
-from model.zeroshot import NAME as ZERO_SHOT
-from model.zeroshot import is_clear_match
-from vtg_cli.progress import damage
+from model.grounding.choice import choose_model, feature_names
+from model.grounding.zeroshot.method import NAME as ZERO_SHOT
+from model.grounding.zeroshot.method import is_clear_match
 from vtg_cli.serve.jobs import Findings, Job, Report
+from vtg_cli.terminal.progress import damage
 
 _EXTRACTION = 0.9  # of a job's time, where features have to be made
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from extractors.errors import VideoError, VtgError
 
 if TYPE_CHECKING:
-    from model.moments import GroundingResult
-    from vtg_cli.serve.library import Video
+    from model.grounding.results import GroundingResult
+    from vtg_cli.serve.library.library import Video
 
 MOST_WAITING = 64
 MOST_KEPT = 200

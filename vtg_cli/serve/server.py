@@ -16,19 +16,19 @@ from types import FrameType
 import uvicorn
 
 from extractors.errors import UsageError
-from extractors.home import vtg_home
-from vtg_cli.console import counted, note, out, verbosity
-from vtg_cli.serve.addresses import is_loopback, page_address, reached_at
+from extractors.files.home import vtg_home
+from vtg_cli.serve.access.addresses import is_loopback, page_address, reached_at
+from vtg_cli.serve.access.connections import Connection
+from vtg_cli.serve.access.entrance import choose_token
 from vtg_cli.serve.apart import Apart
-from vtg_cli.serve.app import create_app
-from vtg_cli.serve.connections import Connection
-from vtg_cli.serve.entrance import choose_token
+from vtg_cli.serve.api.app import create_app
+from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.folder_watch import FolderWatch
-from vtg_cli.serve.folders import Folders
 from vtg_cli.serve.grounding import GroundingWork, ModelChoice
 from vtg_cli.serve.jobs import Jobs
-from vtg_cli.serve.library import Library
-from vtg_cli.serve.services import Services
+from vtg_cli.serve.library.folders import Folders
+from vtg_cli.serve.library.library import Library
+from vtg_cli.terminal.console import counted, note, out, verbosity
 
 _FIRST_LOOK_S = 10.0  # the page opens with all videos of any but large folders
 _GRACE_S = 1

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from model.moments import GroundingResult
-from vtg_cli.console import note
-from vtg_cli.writers import one_line
+from model.grounding.results import GroundingResult
+from vtg_cli.terminal.console import note, one_line
 
 _SHORTEST_S = 10
 _FEWEST = 3

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TextIO
 
-from model.moments import GroundingResult
+from model.grounding.results import GroundingResult
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # as spreadsheets take them, wide ones included
 _CONTROLS = ("Cc", "Zl", "Zp")  # control characters, and ends of lines and paragraphs

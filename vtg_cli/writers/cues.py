@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from model.moments import GroundingResult
-from vtg_cli.writers import one_line
+from model.grounding.results import GroundingResult
+from vtg_cli.terminal.console import one_line
 
 
 class Cue(NamedTuple):

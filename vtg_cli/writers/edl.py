@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from extractors.errors import VtgError
-from model.moments import GroundingResult
-from vtg_cli.timecode import smpte, smpte_frame
+from model.grounding.results import GroundingResult
+from vtg_cli.terminal.timecode import smpte, smpte_frame
 from vtg_cli.writers.footage import Footage, common_rate, selects
 
 _TITLE_LENGTH = 70

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TextIO
 from xml.etree import ElementTree as ET
 
-from model.moments import GroundingResult
+from model.grounding.results import GroundingResult
 from vtg_cli.writers.footage import Footage, Select, selects
 
 _VERSION = "1.9"

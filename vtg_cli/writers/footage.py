@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractors.errors import VtgError
-from model.moments import GroundingResult
-from vtg_cli.timecode import has_drop_frame, smpte_frame
-from vtg_cli.writers import one_line
+from model.grounding.results import GroundingResult
+from vtg_cli.terminal.console import one_line
+from vtg_cli.terminal.timecode import has_drop_frame, smpte_frame
 
 if TYPE_CHECKING:
-    from extractors.timeline import Timeline
+    from extractors.decoding.container.timeline import Timeline
 
 _RATES = (
     Fraction(24000, 1001),
@@ -106,8 +106,8 @@ def read_footage(path: str | Path) -> Footage:
     Raises:
         VideoError: if it cannot be read.
     """
-    from extractors.pyav_reader import first_frame_quarter_turns
-    from extractors.timeline import open_container, read_timeline
+    from extractors.decoding.container.timeline import open_container, read_timeline
+    from extractors.decoding.pyav_reader import first_frame_quarter_turns
 
     path = Path(path)
     timeline = read_timeline(path)

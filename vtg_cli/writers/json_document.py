@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TextIO
 
-from model.moments import GroundingResult, to_document
+from model.grounding.results import GroundingResult, to_document
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TextIO
 
-from model.moments import SCHEMA, GroundingResult
+from model.grounding.results import SCHEMA, GroundingResult
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from opentimelineio import schema  # type: ignore[import-untyped]
 from opentimelineio.opentime import RationalTime, TimeRange  # type: ignore[import-untyped]
 
-from model.moments import GroundingResult
+from model.grounding.results import GroundingResult
 from vtg_cli.writers.footage import Footage, Select, selects
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TextIO
 
-from model.moments import GroundingResult
-from vtg_cli.timecode import subtitle_time
-from vtg_cli.writers import one_line
+from model.grounding.results import GroundingResult
+from vtg_cli.terminal.console import one_line
+from vtg_cli.terminal.timecode import subtitle_time
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:

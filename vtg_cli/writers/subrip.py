@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TextIO
 
-from model.moments import GroundingResult
-from vtg_cli.timecode import subtitle_time
+from model.grounding.results import GroundingResult
+from vtg_cli.terminal.timecode import subtitle_time
 from vtg_cli.writers.cues import cues
 
 

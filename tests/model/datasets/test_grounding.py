@@ -19,9 +19,9 @@ from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFolder
 from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, Sample, collate
 from model.datasets.sources import FolderTexts, FolderVideos
-from model.evaluation import evaluate_model
-from model.flashvtg import FlashVTG
+from model.network.flashvtg import FlashVTG
 from model.rows import clip_rows, pad_rows, token_rows
+from model.training.evaluation import evaluate_model
 from tests.model.datasets.small import Folders, annotation, qvhighlights, small_config
 from tests.shared_data import shared
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extractors.base import FeatureSpec, TextFeatures
-from extractors.cache import FeatureCache
-from extractors.video import VideoInfo
+from extractors.cache.store import FeatureCache
+from extractors.decoding.clip_reader import VideoInfo
+from extractors.features import FeatureSpec, TextFeatures
 from model.datasets.annotations import AnnotationError
 from model.datasets.features import TEXT_KEY, FeatureFileError, FeatureFolder
 from model.datasets.sources import CachedVideos, EncodedTexts, FolderTexts, FolderVideos

@@ -1,0 +1,1 @@
+"""What `vtg bench` measures of decoding and encoding."""

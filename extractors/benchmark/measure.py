@@ -1,0 +1,170 @@
+"""How fast this machine decodes and encodes: a rendered video through the readers and encoders that `vtg extract` uses.
+
+Wall seconds depend on what else the machine does; CPU seconds, of all threads together, hardly do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.benchmark.random_weights import write_random_weights
+from extractors.cache.store import FeatureCache
+from extractors.decoding.clip_reader import ClipReader, VideoInfo, probe
+from extractors.decoding.grid import Sampling
+from extractors.encoders.base import EncoderOptions, VideoEncoder
+from extractors.encoders.registry import WEIGHTS, clip_length_s, load_video_encoder
+from extractors.errors import VideoError
+from extractors.extraction.pipeline import extract_features
+from extractors.weights.store import find
+
+Weights = Literal["here", "random", "packaged"]
+"""Found on this machine; made up, of the same architecture; inside an installed package."""
+
+_WORK = TypeVar("_WORK")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall time, and of CPU time of all threads together."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class EncoderCost:
+    """What an encoder takes for the clips of a video.
+
+    Attributes:
+        name: its feature.
+        clips: number of clips.
+        loading: reading its weights and encoding a first batch.
+        encoding: all clips, in batches of its own size.
+    """
+
+    name: str
+    clips: int
+    loading: Cost
+    encoding: Cost
+
+
+@dataclass(frozen=True)
+class ExtractionCost:
+    """What a video costs, step by step and together.
+
+    Attributes:
+        info: the video, and the reader that decodes it.
+        decoding: once, every frame that any encoder wants.
+        encoders: each alone, on frames that are decoded.
+        together: from the file to the cached features, as `extract_features` does it, with encoders that are loaded.
+    """
+
+    info: VideoInfo
+    decoding: Cost
+    encoders: tuple[EncoderCost, ...]
+    together: Cost
+
+
+def timed(work: Callable[[], _WORK]) -> tuple[Cost, _WORK]:
+    """Do something in this process and say what it took."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu), result
+
+
+def prepare_weights(
+    names: Sequence[str], folder: Path, options: EncoderOptions
+) -> tuple[EncoderOptions, dict[str, Weights]]:
+    """Find the weights of features, or make random ones.
+
+    Args:
+        names: of features.
+        folder: where random weights are written to.
+        options: files given as weights come first, then those on this machine.
+
+    Returns:
+        The options with a file for every feature that needs one, and where each feature's weights come from.
+
+    Raises:
+        UsageError: if a name is unknown.
+    """
+    for name in names:
+        clip_length_s(name, None)
+    files, origins = dict(options.weights or {}), dict[str, Weights]()
+    for name in names:
+        here = files.get(name) or (find(WEIGHTS[name]) if name in WEIGHTS else None)
+        origins[name] = "here" if here else "random" if name in WEIGHTS else "packaged"
+        if name in WEIGHTS:
+            files[name] = here or write_random_weights(name, folder)
+    return replace(options, weights=files, offline=True), origins
+
+
+def load_encoders(names: Sequence[str], options: EncoderOptions) -> list[VideoEncoder]:
+    """Encoders at their own rates; arguments and errors as for `load_video_encoder`."""
+    return [
+        load_video_encoder(name, replace(options, clip_length_s=clip_length_s(name, None))) for name in names
+    ]
+
+
+def benchmark_extraction(
+    video: Path, encoders: Sequence[VideoEncoder], cache: FeatureCache
+) -> ExtractionCost:
+    """Measure what the features of a video cost.
+
+    Args:
+        video: the video; its frames are held in memory, 2.4 MB a second with SlowFast.
+        encoders: of different features, none of them used yet.
+        cache: an empty one, to be thrown away.
+
+    Raises:
+        VideoError: if the video cannot be read.
+    """
+    probe(video)  # imports the decoders
+    decoding, (info, clips) = timed(lambda: decode(video, [encoder.sampling for encoder in encoders]))
+    costs = [_time_encoder(encoder, own) for encoder, own in zip(encoders, clips, strict=True)]
+    del clips
+    together, report = timed(lambda: extract_features([video], encoders, cache))
+    if report.failed:
+        raise VideoError(video, report.results[0].reason)
+    return ExtractionCost(info, decoding, tuple(costs), together)
+
+
+def _time_encoder(encoder: VideoEncoder, clips: NDArray[np.uint8]) -> EncoderCost:
+    def encode_all() -> None:
+        for first in range(0, len(clips), encoder.batch_size):
+            encoder.encode(clips[first : first + encoder.batch_size])
+
+    # The first batch reads the weights, and has the libraries choose their kernels.
+    loading, _ = timed(lambda: encoder.encode(clips[: encoder.batch_size]))
+    encoding, _ = timed(encode_all)
+    return EncoderCost(encoder.spec.name, len(clips), loading, encoding)
+
+
+def decode(video: Path, samplings: Sequence[Sampling]) -> tuple[VideoInfo, list[NDArray[np.uint8]]]:
+    """Decode a video once; of each sampling all clips, (N, F, 224, 224, 3)."""
+    parts: list[list[NDArray[np.uint8]]] = [[] for _ in samplings]
+    with ClipReader(video, samplings) as reader:
+        for chunk in reader:
+            for own, rows in zip(parts, chunk.rows, strict=True):
+                own.append(chunk.frames[rows])
+    return reader.info, [np.concatenate(own) for own in parts]
+
+
+@contextmanager
+def working_folder(kept: Path | None) -> Iterator[Path]:
+    """A folder for rendered videos and the like: the given one, made if missing and kept, or a temporary one."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)

@@ -1,0 +1,41 @@
+"""Who extracts a video."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+
+class Claim:
+    """The right to extract one video, held by one process at most, until `release` or the process's end.
+
+    Where the cache cannot be written there is no lock, and nobody to be kept out.
+    """
+
+    def __init__(self, lock: BaseFileLock | None, path: Path) -> None:
+        self._lock = lock
+        self._path = path
+
+    def release(self) -> None:
+        """Give the right back; does nothing the second time."""
+        if self._lock is not None and self._lock.is_locked:
+            # Unlinked while held: whoever opened this file meanwhile finds it gone once it has the lock.
+            with suppress(OSError):
+                self._path.unlink()
+            self._lock.release()
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()

@@ -1,0 +1,510 @@
+"""The feature store on disk: encode a video or a query once, read it back in milliseconds ever after.
+
+    <root>/<name>-<spec digest>/spec.json
+    <root>/<name>-<spec digest>/<name>_features/<content of the video>.npz
+    <root>/<name>-<spec digest>/<name>_text_features/<query>.npz
+
+Entries are addressed by what they were made from and by the recipe that made them, so a renamed or copied
+video is found again and another recipe is another entry. Arrays lie in half precision under the names of the
+published features (`features`; `last_hidden_state` and `pooler_output`), readable by plain `numpy.load`.
+Beside them lies a record of their origin with a checksum: an entry that is damaged, not what its place
+says, or of a video that differs in a single byte, counts as missing. `.files` remembers the hashes of videos by
+path, size and times, so that a video is read whole once, and not at every look.
+
+Reading needs numpy alone: a query whose features are at hand starts without torch and without a decoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.cache.claims import Claim
+from extractors.cache.entry import read_record, seal, unseal
+from extractors.cache.usage import CacheInfo, Cleared, SpecUsage
+from extractors.decoding.clip_reader import VideoInfo
+from extractors.decoding.damage import Segment
+from extractors.decoding.damage import from_json as damage_from_json
+from extractors.errors import CacheError, NameTaken
+from extractors.features import FeatureSpec, TextFeatures
+from extractors.files.atomic import atomic_write, remove_leftovers, write_failure
+from extractors.files.home import vtg_home
+from extractors.files.identity import VideoIdentity, file_identity
+
+_LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
+_LARGEST_ENTRY = 1 << 33  # 8 GiB: days of rows
+_FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
+_FILES = ".files"
+_ELSEWHERE = "--cache or VTG_CACHE may name another folder for the cache"
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """The features of one video as the cache holds them.
+
+    Attributes:
+        spec: what a row is.
+        features: (N, dim) float32, a row a clip. The values are those of the half precision on disk, so that
+            the first query of a video and every later one see the same numbers.
+        info: the video they were made from, at the path it was asked for by.
+        damaged_s: start and end in seconds of segments that are damaged, in order; features of what is seen there may
+            be wrong.
+    """
+
+    spec: FeatureSpec
+    features: NDArray[np.float32]
+    info: VideoInfo
+    damaged_s: tuple[Segment, ...] = ()
+
+
+def default_root() -> Path:
+    """Where features are kept: `$VTG_CACHE`, else `$VTG_HOME/features`, else the user's cache folder."""
+    if root := os.environ.get("VTG_CACHE"):
+        return Path(root).expanduser()
+    return vtg_home() / "features"
+
+
+class FeatureCache:
+    """Features on disk, shared by any number of processes.
+
+    Args:
+        root: the folder; `default_root()` if not given. It is made when something is first stored.
+        on_write_error: called with the first error where something cannot be kept, which is then not raised: for
+            callers that want the features more than they want them kept.
+    """
+
+    def __init__(
+        self, root: str | Path | None = None, *, on_write_error: Callable[[CacheError], None] | None = None
+    ) -> None:
+        self.root = default_root() if root is None else Path(root)
+        self._on_write_error = on_write_error
+        self._told = False
+
+    def identify(self, path: str | Path, *, stop: threading.Event | None = None) -> VideoIdentity:
+        """What a video holds, with what this cache remembers of the file; arguments, errors as of `VideoIdentity`."""
+        return VideoIdentity(path, self.root / _FILES, stop=stop)
+
+    def load_video(
+        self, path: str | Path, spec: FeatureSpec, *, identity: VideoIdentity | None = None
+    ) -> CachedFeatures | None:
+        """Look up the features of a video. Where there are some, the video may have to be read whole.
+
+        Args:
+            path: the video file.
+            spec: what its features must be.
+            identity: `identify(path)`, where it is known already.
+
+        Returns:
+            The features; None if there are none, or none that can be trusted.
+
+        Raises:
+            VideoError: if the video cannot be read.
+            CacheError: if the cache cannot be read.
+        """
+        identity = identity or self.identify(path)
+        entry = self._read(self._video_entry(identity.address, spec), spec, identity.address)
+        if entry is None:
+            return None
+        arrays, record = entry
+        features = arrays.get("features")
+        if features is None or features.ndim != 2 or features.shape[1] != spec.dim:
+            return None
+        try:
+            video = {**record["video"]}
+            video.pop("name")
+            info = VideoInfo(path=Path(path), **video)
+            damaged_s = damage_from_json(record.get("damaged_s", ()))  # earlier versions did not note it
+            content = str(record["content"])  # which entries of earlier versions lack
+        except (KeyError, TypeError, ValueError):
+            return None
+        if content != identity.content():
+            return None
+        return CachedFeatures(spec, features, info, damaged_s)
+
+    def store_video(
+        self,
+        path: str | Path,
+        spec: FeatureSpec,
+        features: NDArray[np.floating[Any]],
+        info: VideoInfo,
+        *,
+        damaged_s: Sequence[Segment] = (),
+        identity: VideoIdentity | None = None,
+    ) -> CachedFeatures:
+        """Keep the features of a video, in place of any that are there.
+
+        Args:
+            path: the video file.
+            spec: what the features are.
+            features: (N, dim), a row a clip.
+            info: the video.
+            damaged_s: its damaged segments, start and end in seconds.
+            identity: `identify(path)` of before it was decoded.
+
+        Returns:
+            The features as they will be read back.
+
+        Raises:
+            ValueError: if the shape is not that of the spec, or a value is not finite in half precision.
+            VideoError: if the video cannot be read.
+            CacheError: if the cache cannot be written.
+        """
+        if features.ndim != 2 or features.shape[1] != spec.dim:
+            raise ValueError(f"'{spec.name}' features are (N, {spec.dim}), not {features.shape}")
+        identity = identity or self.identify(path)
+        video = {**asdict(info), "name": Path(path).name}
+        del video["path"]
+        origin = {
+            "video": video,
+            "content": identity.content(),
+            "damaged_s": [list(segment) for segment in damaged_s],
+        }
+        arrays = self._write(
+            self._video_entry(identity.address, spec),
+            spec,
+            identity.address,
+            {"features": features},
+            origin,
+        )
+        return CachedFeatures(spec, arrays["features"], info, tuple(damaged_s))
+
+    def load_text(self, query: str, spec: FeatureSpec) -> TextFeatures | None:
+        """Look up an encoded query; None if there is none that can be trusted.
+
+        Raises:
+            CacheError: if the cache cannot be read.
+        """
+        identity = _query_identity(query)
+        entry = self._read(self._text_entry(identity, spec), spec, identity)
+        if entry is None:
+            return None
+        tokens, pooled = entry[0].get("last_hidden_state"), entry[0].get("pooler_output")
+        if (
+            tokens is None
+            or pooled is None
+            or tokens.ndim != 2
+            or tokens.shape[1] != spec.dim
+            or pooled.ndim != 1
+        ):
+            return None
+        return TextFeatures(tokens, pooled)
+
+    def store_text(self, query: str, spec: FeatureSpec, text: TextFeatures) -> TextFeatures:
+        """Keep an encoded query.
+
+        Returns:
+            The query's features as they will be read back, in the values of half precision.
+
+        Raises:
+            ValueError: if the shapes are not those of the spec, or a value is not finite in half precision.
+            CacheError: if the cache cannot be written.
+        """
+        if text.tokens.ndim != 2 or text.tokens.shape[1] != spec.dim or text.pooled.ndim != 1:
+            raise ValueError(
+                f"'{spec.name}' text features are (T, {spec.dim}) and (E,), "
+                f"not {text.tokens.shape} and {text.pooled.shape}"
+            )
+        identity = _query_identity(query)
+        arrays = self._write(
+            self._text_entry(identity, spec),
+            spec,
+            identity,
+            {"last_hidden_state": text.tokens, "pooler_output": text.pooled},
+            {"query": query},
+            durable=False,
+        )
+        return TextFeatures(arrays["last_hidden_state"], arrays["pooler_output"])
+
+    def export(self, path: str | Path, specs: Iterable[FeatureSpec], out_dir: str | Path) -> list[Path]:
+        """Copy the features of a video out in the published layout, `<out_dir>/<name>_features/<vid>.npz`.
+
+        The video's id is its file name without the suffix, as in the annotations of the datasets.
+
+        Args:
+            path: the video file.
+            specs: which of its features; all must be in the cache.
+            out_dir: where to; made if missing.
+
+        Returns:
+            The files, in the order of `specs`.
+
+        Raises:
+            VideoError: if the video cannot be read.
+            NameTaken: if a file of the same id holds those of another video or recipe.
+            CacheError: if features are missing, or `out_dir` cannot be written.
+        """
+        identity = self.identify(path)
+        written = []
+        for spec in specs:
+            if self.load_video(path, spec, identity=identity) is None:
+                raise CacheError(f"no '{spec.name}' features of {path} in {self.root}; extract them first")
+            data = _read_bytes(self._video_entry(identity.address, spec))
+            target = Path(out_dir) / f"{spec.name}_features" / f"{Path(path).stem}.npz"
+            there = _read_bytes(target)
+            if there is not None and not _is_of_video(there, spec, identity):
+                raise NameTaken(
+                    f"{target} holds features of another video or recipe than {path}; "
+                    "rename the video or export to another folder"
+                )
+            with (
+                _writing(target, "the features are in the cache, and the same command goes on"),
+                atomic_write(target) as file,
+            ):
+                file.write(data or b"")
+            written.append(target)
+        return written
+
+    def info(self) -> CacheInfo:
+        """Count what is in the cache; raises CacheError if it cannot be read."""
+        usages = []
+        for folder in self._spec_folders():
+            entries = list(_entries(folder))
+            if entries:
+                size_bytes = sum(size for _, size, _ in entries)
+                outdated = sum(not _is_current(path) for path, _, _ in entries)
+                usages.append(SpecUsage(folder.name, _read_spec(folder), len(entries), size_bytes, outdated))
+        return CacheInfo(self.root, tuple(usages))
+
+    def clear(self, spec: FeatureSpec | str | None = None, *, older_than_s: float = 0.0) -> Cleared:
+        """Remove entries; nothing but entries, and folders that are left with none.
+
+        Args:
+            spec: only those of this recipe, named by its folder as in `info` if it is a string; or of all
+                recipes of this feature name; everything if None.
+            older_than_s: only those stored longer ago than this, in seconds.
+
+        Raises:
+            CacheError: if an entry cannot be removed.
+        """
+        newest_s = time.time() - older_than_s
+        files = size_bytes = 0
+        for folder in self._spec_folders():
+            if spec is not None and not _is_of(folder, spec):
+                continue
+            for path, size, stored_s in _entries(folder):
+                if stored_s <= newest_s:
+                    with _writing(path):
+                        path.unlink(missing_ok=True)
+                    files += 1
+                    size_bytes += size
+            _remove_if_empty(folder)
+        if spec is None:
+            for record in (self.root / _FILES).glob("*.json"):
+                with suppress(OSError):  # worth nothing without the entries
+                    if record.stat().st_mtime <= newest_s:
+                        record.unlink()
+        self.sweep()
+        return Cleared(files, size_bytes)
+
+    def try_claim(self, address: str) -> Claim | None:
+        """Claim a video for extraction, so that two processes do not do the same work; does not wait.
+
+        What a process that was killed held is free again; what it left half written of this video is removed.
+
+        Args:
+            address: of the video's content, as of `VideoIdentity`.
+
+        Returns:
+            The claim; None if another process, or another thread, has it.
+
+        Raises:
+            CacheError: if the cache cannot be written.
+        """
+        try:
+            return self._claim(address)
+        except CacheError as error:
+            self._pass_over(error)
+            return Claim(None, Path())
+
+    def _claim(self, address: str) -> Claim | None:
+        from filelock import FileLock, Timeout
+
+        path = self._claims_folder / f"{address}.lock"
+        lock = FileLock(path, thread_local=False)
+        with _writing(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            was_held = path.exists()
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return None
+        # Whoever gives a claim back removes its file. Only after a kill are there leftovers to look for, and
+        # looking takes as long as there are entries.
+        if was_held:
+            for folder in self._spec_folders():
+                for kind in folder.glob("*_features"):
+                    remove_leftovers(kind, f"{address}.npz")
+        return Claim(lock, path)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: temporary files older than an hour, claims nobody holds."""
+        for folder in self._spec_folders():
+            for place in (folder, *folder.glob("*_features")):
+                remove_leftovers(place, older_than_s=_LEFTOVER_AGE_S)
+        remove_leftovers(self.root / _FILES, older_than_s=_LEFTOVER_AGE_S)
+        for lock in self._claims_folder.glob("*.lock"):
+            # A cache that cannot be written keeps its litter, and can still be read.
+            with suppress(CacheError):
+                if claim := self._claim(lock.stem):
+                    claim.release()
+
+    def _pass_over(self, error: CacheError) -> None:
+        """Raise an error of writing, or tell of it once, as this cache was made to."""
+        if self._on_write_error is None:
+            raise error
+        if not self._told:
+            self._told = True
+            self._on_write_error(error)
+
+    @property
+    def _claims_folder(self) -> Path:
+        return self.root / ".claims"
+
+    def _spec_folder(self, spec: FeatureSpec) -> Path:
+        return self.root / f"{spec.name}-{spec.digest()}"
+
+    def _video_entry(self, address: str, spec: FeatureSpec) -> Path:
+        return self._spec_folder(spec) / f"{spec.name}_features" / f"{address}.npz"
+
+    def _text_entry(self, identity: str, spec: FeatureSpec) -> Path:
+        return self._spec_folder(spec) / f"{spec.name}_text_features" / f"{identity}.npz"
+
+    def _spec_folders(self) -> list[Path]:
+        try:
+            return sorted(
+                folder
+                for folder in self.root.iterdir()
+                if _FOLDER_NAME.fullmatch(folder.name) and folder.is_dir()
+            )
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CacheError(f"cannot read the feature cache {self.root}: {error.strerror}") from error
+
+    def _read(
+        self, entry: Path, spec: FeatureSpec, identity: str
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
+        data = _read_bytes(entry)
+        return None if data is None else _unsealed(data, spec, identity)
+
+    def _write(
+        self,
+        entry: Path,
+        spec: FeatureSpec,
+        identity: str,
+        arrays: Mapping[str, NDArray[np.floating[Any]]],
+        origin: Mapping[str, Any],
+        *,
+        durable: bool = True,
+    ) -> dict[str, NDArray[np.float32]]:
+        with np.errstate(over="ignore"):  # what overflows is refused below, by name
+            halves = {key: np.asarray(array).astype(np.float16) for key, array in arrays.items()}
+        for key, half in halves.items():
+            if not np.isfinite(half).all():
+                raise ValueError(f"'{spec.name}' {key} hold values that are not finite in half precision")
+        description = self._spec_folder(spec) / "spec.json"
+        try:
+            with _writing(entry):
+                if not description.exists():  # first, so that no kill leaves an entry without it
+                    with atomic_write(description) as file:
+                        file.write(json.dumps(spec.to_json(), indent=2).encode())
+                with atomic_write(entry, durable=durable) as file:
+                    seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
+        except CacheError as error:
+            self._pass_over(error)
+        return {key: half.astype(np.float32) for key, half in halves.items()}
+
+
+def _query_identity(query: str) -> str:
+    return hashlib.blake2b(query.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            # What is larger is no entry, and there may be no memory for it.
+            return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST_ENTRY else b""
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CacheError(f"cannot read {path} ({error.strerror}); {_ELSEWHERE}") from error
+
+
+def _unsealed(
+    data: bytes, spec: FeatureSpec, identity: str
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
+    """Arrays and record of an entry; None if it is damaged, or of another origin than asked for."""
+    entry = unseal(data)
+    if entry is None:
+        return None
+    arrays, record = entry
+    if record.get("identity") != identity or record.get("spec") != spec.to_json():
+        return None
+    return {key: array.astype(np.float32) for key, array in arrays.items()}, record
+
+
+def _is_of_video(data: bytes, spec: FeatureSpec, identity: VideoIdentity) -> bool:
+    """Whether exported features are of this video and recipe, or of what the video was before it was edited."""
+    if _unsealed(data, spec, identity.address) is not None:
+        return True
+    # What earlier versions exported bears the name they knew the video by.
+    return _unsealed(data, spec, file_identity(identity.path)) is not None
+
+
+@contextmanager
+def _writing(path: Path, advice: str = _ELSEWHERE) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CacheError(f"cannot write {path} ({write_failure(error)}); {advice}") from error
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
+    """Path, size in bytes and time of storing of every entry of a recipe that does not vanish meanwhile."""
+    for path in sorted(folder.glob("*_features/*.npz")):
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            yield path, stat.st_size, stat.st_mtime
+
+
+def _is_current(entry: Path) -> bool:
+    """Whether an entry is of this version; whether it is sound, only reading it whole finds out."""
+    record = read_record(entry)
+    return record is not None and ("query" in record or "content" in record)
+
+
+def _read_spec(folder: Path) -> FeatureSpec | None:
+    try:
+        return FeatureSpec.from_json(json.loads((folder / "spec.json").read_bytes()))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _is_of(folder: Path, spec: FeatureSpec | str) -> bool:
+    if isinstance(spec, str):
+        return spec in (folder.name, folder.name.rpartition("-")[0])
+    return folder.name == f"{spec.name}-{spec.digest()}"
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if any(True for _ in _entries(folder)):
+        return
+    # rmdir refuses a folder that another process has just stored into.
+    with suppress(OSError):
+        for child in folder.iterdir():
+            if child.is_dir():
+                child.rmdir()
+        (folder / "spec.json").unlink(missing_ok=True)
+        folder.rmdir()

@@ -1,0 +1,1 @@
+"""Where networks run, in which precision, and how their batches overlap."""

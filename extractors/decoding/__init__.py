@@ -1,0 +1,1 @@
+"""A video file in, the frames of its clips out."""

@@ -1,0 +1,271 @@
+"""Video files in, the frames that encoders ask for out: one pass, bounded memory, errors that name the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.decoding.damage import merge
+from extractors.decoding.frames import FRAME_SIZE
+from extractors.decoding.grid import Sampling, clip_count, frame_indices, sample_times
+from extractors.errors import VideoError
+
+Decoder = Literal["auto", "decord", "pyav"]
+
+CHUNK_S = 10.0
+"""Seconds of video that are held at a time unless told otherwise; less saves little memory more, and no time."""
+
+
+_MOST_CLIPS = 1_000_000  # eleven days and a half of clips of a second
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds, as measured from its packets rather than from what its header claims.
+
+    Attributes:
+        path: the file.
+        duration_s: end of the last frame, in seconds after the start of the container.
+        fps: average frame rate.
+        width, height: pixels of a frame as displayed, after rotation.
+        frame_count: frames that are displayed.
+        codec: codec of the video stream, as FFmpeg names it.
+        rotation: degrees counter-clockwise a decoded frame is turned for display: 0, 90, 180 or 270.
+        decoder: `decord` or `pyav`, whichever reads this file.
+        note: why it is not decord, or what is wrong with the file though it can be read; empty if nothing is.
+    """
+
+    path: Path
+    duration_s: float
+    fps: float
+    width: int
+    height: int
+    frame_count: int
+    codec: str
+    rotation: int
+    decoder: str
+    note: str
+
+
+@dataclass(frozen=True)
+class ClipChunk:
+    """A stretch of whole clips, of every sampling, with the frames they need.
+
+    Attributes:
+        start_clip: for each sampling, the number of the first clip of this chunk.
+        frames: (M, size, size, 3) uint8 RGB, each needed frame once, in order of time.
+        rows: for each sampling, (N, F) int64 rows of `frames`: clip `start_clip + n` of that sampling is
+            `frames[rows[n]]`. N is 0 if the chunk holds no clip of a sampling.
+    """
+
+    start_clip: tuple[int, ...]
+    frames: NDArray[np.uint8]
+    rows: tuple[NDArray[np.int64], ...]
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Say what a video file holds; raises VideoError as `ClipReader` does."""
+    with ClipReader(path, ()) as reader:
+        return reader.info
+
+
+class ClipReader:
+    """The clips of a video, decoded once for any number of samplings.
+
+    Iterating yields `ClipChunk`s in order of time; one iterator at a time. Memory is bounded by
+    `chunk_s`, whatever the length of the video.
+
+    Args:
+        path: the video file.
+        samplings: which frames are wanted; a chunk serves them all.
+        decoder: `auto` takes decord where it is exact and PyAV elsewhere; a name forces that decoder.
+        chunk_s: seconds of video a chunk spans; a chunk holds at least one clip of some sampling.
+        first_chunk_s: what the first chunk spans, where there should soon be something to encode; each of the next ones
+            spans twice as much as the one before, up to `chunk_s`.
+        size: side of the square frames: short side resized to it, then centre crop.
+        num_threads: decoding threads; 0 leaves it to the decoder.
+
+    Attributes:
+        info: what the file holds.
+        clip_counts: for each sampling, the number of clips of the whole video.
+
+    Raises:
+        VideoError: if the file is missing, not a video, has no frames, cannot be decoded, or has more than a
+            million clips.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        samplings: Sequence[Sampling],
+        *,
+        decoder: Decoder = "auto",
+        chunk_s: float = CHUNK_S,
+        first_chunk_s: float | None = None,
+        size: int = FRAME_SIZE,
+        num_threads: int = 0,
+    ) -> None:
+        from extractors.decoding import decord_reader
+        from extractors.decoding.container.timeline import read_timeline
+        from extractors.decoding.ffmpeg_log import Listener
+        from extractors.decoding.frames import Geometry
+        from extractors.decoding.pyav_reader import first_frame_quarter_turns
+
+        self._path = Path(path)
+        self._samplings = tuple(samplings)
+        self._damaged_s: list[tuple[float, float]] = []
+        self._decoder = decoder
+        self._chunk_s = chunk_s
+        self._first_chunk_s = chunk_s if first_chunk_s is None else min(first_chunk_s, chunk_s)
+        self._num_threads = num_threads
+        listener = Listener(containers=True)
+        self._timeline = timeline = read_timeline(self._path)
+        damaged = "its container is damaged" if listener.has_heard else ""
+        turns = first_frame_quarter_turns(self._path)
+        self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, size=size)
+        self._decord: Any = None
+        note = ""
+        if decoder != "pyav":
+            note = (decord_reader.unsuitable(timeline, turns) or damaged) if decoder == "auto" else ""
+            if not note:
+                try:
+                    self._decord = decord_reader.open_reader(
+                        self._path, timeline, self._geometry, num_threads=num_threads
+                    )
+                except VideoError as error:
+                    if decoder == "decord":
+                        raise
+                    note = error.reason
+        size_shown = (timeline.width, timeline.height)
+        width, height = size_shown[::-1] if turns % 2 else size_shown
+        self.info = VideoInfo(
+            path=self._path,
+            duration_s=timeline.end_s,
+            fps=timeline.fps,
+            width=width,
+            height=height,
+            frame_count=len(timeline.timestamps_s),
+            codec=timeline.codec,
+            rotation=turns * 90,
+            decoder="pyav" if self._decord is None else "decord",
+            note=f"read with PyAV: {note}" if note else "",
+        )
+        for sampling in self._samplings:
+            if clip_count(sampling, timeline.end_s) > _MOST_CLIPS:
+                days, length_s = timeline.end_s / 86400, sampling.clip_length_s
+                raise VideoError(
+                    self._path,
+                    f"lasts {days:.3g} days, too long for clips of {length_s:g} s; cut it into parts",
+                )
+        self._clips = tuple(
+            frame_indices(sample_times(s, end_s=timeline.end_s, fps=timeline.fps), timeline.timestamps_s)
+            for s in self._samplings
+        )
+        self.clip_counts = tuple(len(clips) for clips in self._clips)
+
+    def __iter__(self) -> Iterator[ClipChunk]:
+        chunks = list(self._chunks())
+        wanted = (
+            np.unique(np.concatenate([needed for _, needed, _ in chunks]))
+            if chunks
+            else np.zeros(0, np.int64)
+        )
+        frames = self._frames(wanted)
+        held: dict[int, NDArray[np.uint8]] = {}
+        position = 0
+        for start_clip, needed, clips in chunks:
+            while position < len(wanted) and wanted[position] <= needed[-1]:
+                held[int(wanted[position])] = next(frames)
+                position += 1
+            # Clips of the next chunk may need frames that this one has, never earlier ones.
+            held = {index: frame for index, frame in held.items() if index >= needed[0]}
+            yield ClipChunk(
+                start_clip=start_clip,
+                frames=np.stack([held[int(index)] for index in needed]),
+                rows=tuple(np.searchsorted(needed, indices) for indices in clips),
+            )
+        next(frames, None)  # damage in the last segment is noted after its last frame
+
+    @property
+    def damaged_s(self) -> tuple[tuple[float, float], ...]:
+        """Segments that turned out to be damaged, as far as was read: start and end in seconds, in order.
+
+        Their frames are what the decoder made of them. Heard of only where a process does nothing but decode.
+        """
+        return merge(self._damaged_s)
+
+    def close(self) -> None:
+        """Let go of the file; iterating afterwards starts anew."""
+        self._decord = None
+
+    def __enter__(self) -> ClipReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _chunks(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64], tuple[NDArray[np.int64], ...]]]:
+        """For each chunk: its first clips, the frames it needs, and the frames of its clips, (N, F) a sampling."""
+        for first, last in pairwise(self._borders()):
+            clips = tuple(
+                indices[start:end] for indices, start, end in zip(self._clips, first, last, strict=True)
+            )
+            yield first, np.unique(np.concatenate([indices.ravel() for indices in clips])), clips
+
+    def _borders(self) -> Iterator[tuple[int, ...]]:
+        """For each chunk its first clips, one for each sampling, and at last the numbers of clips.
+
+        A chunk goes on for as long as no frame is needed that is not in it: so there are no more chunks than frames.
+        """
+        if not self._clips:
+            return
+        starts_s = _chunk_starts(self._timeline.end_s, self._first_chunk_s, self._chunk_s)
+        spans = len(starts_s)
+        lowest = np.full(spans, np.iinfo(np.int64).max)
+        highest = np.full(spans, -1)
+        first_clips = []  # of each span, (spans + 1,) for each sampling
+        for sampling, indices in zip(self._samplings, self._clips, strict=True):
+            clip_starts_s = np.arange(len(indices)) * sampling.clip_length_s + 1e-9
+            firsts = np.append(np.searchsorted(clip_starts_s, starts_s), len(indices))
+            first_clips.append(firsts)
+            filled = firsts[1:] > firsts[:-1]
+            lowest[filled] = np.minimum(lowest[filled], indices[firsts[:-1][filled], 0])
+            highest[filled] = np.maximum(highest[filled], indices[firsts[1:][filled] - 1, -1])
+        before = np.append(-1, np.maximum.accumulate(highest)[:-1])
+        is_filled = highest >= 0
+        begins = np.flatnonzero(is_filled & ((highest > before) | (lowest < before)))
+        for span in (*begins, spans):
+            yield tuple(int(firsts[span]) for firsts in first_clips)
+
+    def _frames(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        from extractors.decoding import damaged_frames
+
+        self._damaged_s.clear()
+        source = damaged_frames.Source(self._path, self._timeline, self._geometry, self._note_damage)
+        if self._decord is None:
+            return damaged_frames.read_with_pyav(source, wanted, num_threads=self._num_threads)
+        return damaged_frames.read_with_decord(source, self._decord, wanted, alone=self._decoder == "decord")
+
+    def _note_damage(self, start_s: float, end_s: float) -> None:
+        self._damaged_s.append((start_s, end_s))
+
+
+def _chunk_starts(end_s: float, first_chunk_s: float, chunk_s: float) -> NDArray[np.float64]:
+    """Where chunks begin, in seconds."""
+    starts, length_s = [0.0], first_chunk_s
+    while starts[-1] < end_s:
+        starts.append(starts[-1] + length_s)
+        length_s = min(2 * length_s, chunk_s)
+    return np.array(starts)

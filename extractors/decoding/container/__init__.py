@@ -1,0 +1,1 @@
+"""Container files: what they are, and when their frames are shown."""

@@ -1,0 +1,146 @@
+"""Frames of videos that may be damaged, the same ones every time.
+
+What FFmpeg puts in the place of damage depends on how its threads happen to run, and in decord's older one even on what
+lay in memory. So where a decoder complains, PyAV decodes that segment of the video anew on one thread, from a key frame
+on. What was handed out before that is whole, and stays: a frame is decoded, with all it depends on, before it is handed
+out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.decoding import decord_reader, pyav_reader
+from extractors.decoding.container.timeline import Timeline
+from extractors.decoding.damage import SEGMENT_S
+from extractors.decoding.ffmpeg_log import Listener
+from extractors.decoding.frames import Geometry
+from extractors.errors import VideoError
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video, and how its frames are wanted.
+
+    Attributes:
+        path: the file.
+        timeline: when each frame is shown.
+        geometry: how frames are scaled and cut.
+        on_damage: called with start and end, in seconds, of each damaged segment that was read.
+    """
+
+    path: Path
+    timeline: Timeline
+    geometry: Geometry
+    on_damage: Callable[[float, float], None]
+
+
+def read_with_decord(
+    source: Source, reader: Any, wanted: NDArray[np.int64], *, alone: bool = False
+) -> Iterator[Picture]:
+    """Decode a video once, front to back, with decord, and where it is damaged or decord gives up, with PyAV.
+
+    Decord decodes ahead without bound for as long as it is left alone: so it is given a segment at a time.
+
+    Args:
+        source: the video.
+        reader: of `decord_reader.open_reader`.
+        wanted: (M,) rising indices into the timeline.
+        alone: whether PyAV must not stand in.
+
+    Yields:
+        (size, size, 3) RGB, one for each of `wanted`.
+
+    Raises:
+        VideoError: if the file cannot be read, or no frame can be decoded.
+    """
+    for segment in _segments(wanted, source.timeline):
+        listener = Listener()
+        pictures: list[Picture] | None = None
+        try:
+            pictures = decord_reader.read_segment(source.path, reader, segment, source.geometry)
+        except VideoError:
+            if alone:
+                raise
+            reader = decord_reader.open_reader(source.path, source.timeline, source.geometry)
+        if pictures is None or (listener.has_heard and not alone):
+            listener = Listener()
+            stand_ins = list(_read(source, segment, 1))
+            # Decord decodes ahead: what it complained of may lie behind this segment.
+            if pictures is None or listener.has_heard:
+                pictures = stand_ins
+            if listener.has_heard:
+                _tell(source, segment)
+        yield from pictures
+
+
+def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: int = 0) -> Iterator[Picture]:
+    """Decode a video once, front to back, with PyAV, and where it is damaged once more.
+
+    Args:
+        source: the video.
+        wanted: (M,) rising indices into the timeline.
+        num_threads: decoding threads; 0 leaves it to FFmpeg.
+
+    Yields:
+        (size, size, 3) RGB, one for each of `wanted`.
+
+    Raises:
+        VideoError: if the file cannot be opened, or no frame can be decoded.
+    """
+    # What cannot be started from a key frame is one segment.
+    segments = _segments(wanted, source.timeline) if source.timeline.is_seekable else [wanted]
+    ends = np.cumsum([len(segment) for segment in segments])
+    done = 0
+    while done < len(wanted):
+        listener = Listener()
+        try:
+            for picture in _read(source, wanted[done:], num_threads):
+                if listener.has_heard:
+                    break
+                yield picture
+                done += 1
+            else:
+                return
+        except VideoError:
+            if not listener.has_heard:
+                raise
+        number = int(np.searchsorted(ends, done, side="right"))
+        seen = done - int(ends[number] - len(segments[number]))
+        listener = Listener()
+        yield from islice(_read(source, segments[number], 1), seen, None)
+        if listener.has_heard:
+            _tell(source, segments[number])
+        done = int(ends[number])
+
+
+def _tell(source: Source, segment: NDArray[np.int64]) -> None:
+    start_s, end_s = source.timeline.timestamps_s[segment[[0, -1]]]
+    source.on_damage(float(start_s), float(end_s))
+
+
+def _read(source: Source, wanted: NDArray[np.int64], num_threads: int) -> Iterator[Picture]:
+    return pyav_reader.read_frames(
+        source.path, wanted, source.timeline, source.geometry, num_threads=num_threads
+    )
+
+
+def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:
+    """Split the frames that are wanted at key frames, about every 10 s."""
+    borders: list[int] = []
+    start_s = timeline.timestamps_s[0]
+    for key_frame in timeline.key_frames:
+        if timeline.timestamps_s[key_frame] - start_s >= SEGMENT_S:
+            borders.append(int(key_frame))
+            start_s = timeline.timestamps_s[key_frame]
+    cuts = np.searchsorted(wanted, borders)
+    return [segment for segment in np.split(wanted, cuts) if len(segment)]

@@ -1,0 +1,1 @@
+"""CLIP ViT-B/32: frames and queries in one space."""

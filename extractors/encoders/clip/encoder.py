@@ -1,0 +1,159 @@
+"""CLIP ViT-B/32, the `clip` features: one row a clip from the middle frame, one row a token of a query.
+
+An encoder is cheap to make: its network is built when the first clip or query has to be encoded, so a program
+that finds all it needs in the cache never imports torch for it.
+
+Source: the features published with Moment-DETR and read by FlashVTG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from extractors.decoding.grid import Sampling
+from extractors.encoders.base import EncoderOptions, TextEncoder
+from extractors.encoders.clip.identity import clip_identity
+from extractors.encoders.torch_encoder import TorchVideoEncoder
+from extractors.features import FeatureSpec, TextFeatures
+from extractors.weights.store import resolve
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from extractors.encoders.clip.text_tower import TextTower
+
+ARTEFACT = "clip-vit-b-32"
+DIM = 512
+_BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
+_TEXT_BATCH = 64
+
+# Start of the state of the start-of-text token, from the published text features. Attention is causal, so it
+# is the same for every query and depends on the weights alone.
+_SOT_STATE = (0.3391, 0.1166, 0.1020, 0.0313, -26.391)
+
+
+def load_video_encoder(options: EncoderOptions) -> ClipVideoEncoder:
+    """Make the encoder of frames.
+
+    Raises:
+        WeightsMissing: if its weights are neither here nor reachable.
+        WeightsInvalid: if a download is damaged.
+    """
+    return ClipVideoEncoder(_weights(options), options)
+
+
+def load_text_encoder(options: EncoderOptions) -> ClipTextEncoder:
+    """Make the encoder of queries; raises as `load_video_encoder`."""
+    return ClipTextEncoder(_weights(options), options)
+
+
+class ClipVideoEncoder(TorchVideoEncoder):
+    """The image tower of CLIP: projected image features.
+
+    Args:
+        weights: the file its network is read from.
+        options: clip length, device and precision; the rest is settled by the file.
+    """
+
+    def __init__(self, weights: Path, options: EncoderOptions) -> None:
+        spec = FeatureSpec(
+            name="clip",
+            dim=DIM,
+            clip_length_s=options.clip_length_s,
+            order=(f"clip:{DIM}",),
+            weights_id=_weights_id(weights),
+        )
+        super().__init__(
+            weights,
+            options,
+            spec=spec,
+            sampling=Sampling("center_frame", options.clip_length_s),
+            frames=1,
+            batch_sizes=_BATCH,
+        )
+
+    def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        from extractors.encoders.clip.image_tower import ImageTower
+
+        tower = ImageTower(self._weights, device, dtype)
+        return lambda clips: tower(clips[:, 0])
+
+
+class ClipTextEncoder:
+    """The text tower of CLIP; a `TextEncoder`.
+
+    Args:
+        weights: the file its network is read from.
+        options: device and precision. `auto` is fp32 here: a query costs milliseconds, and its states have a
+            component a hundred times the others, which bf16 rounds by about as much as those are long.
+    """
+
+    def __init__(self, weights: Path, options: EncoderOptions) -> None:
+        self._weights = weights
+        self._options = options
+        self._spec = FeatureSpec(
+            name="clip", dim=DIM, clip_length_s=0.0, order=(f"clip:{DIM}",), weights_id=_weights_id(weights)
+        )
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What its token rows are: states after the last layer norm, before the projection."""
+        return self._spec
+
+    def encode(self, queries: Sequence[str]) -> list[TextFeatures]:
+        """Encode queries.
+
+        Args:
+            queries: sentences; of each the first 30 BPE tokens count, as in the published features.
+
+        Returns:
+            One result a query, in order: `tokens` (T, 512) with start and end of text, T at most 32, and
+            `pooled` (512,) in the space of the image features.
+
+        Raises:
+            WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
+            UsageError: on the first call, if the device or precision is not there.
+        """
+        encoded: list[TextFeatures] = []
+        for first in range(0, len(queries), _TEXT_BATCH):
+            for tokens, pooled in self._tower(queries[first : first + _TEXT_BATCH]):
+                encoded.append(TextFeatures(tokens.cpu().numpy(), pooled.cpu().numpy()))
+        return encoded
+
+    @cached_property
+    def _tower(self) -> TextTower:
+        from extractors.compute.device import resolve_device, resolve_precision
+        from extractors.encoders.clip.text_tower import TextTower
+
+        device = resolve_device(self._options.device)
+        precision = "fp32" if self._options.precision == "auto" else self._options.precision
+        return TextTower(self._weights, device, resolve_precision(precision, device))
+
+
+def looks_like_openai_clip(encoder: TextEncoder) -> bool:
+    """Whether an encoder's weights are those behind the published features, by a number both must share.
+
+    Args:
+        encoder: a `clip` text encoder in fp32.
+    """
+    state = encoder.encode([""])[0].tokens[0, : len(_SOT_STATE)]
+    return bool(np.allclose(state, _SOT_STATE, rtol=2e-3, atol=3e-3))
+
+
+def _weights(options: EncoderOptions) -> Path:
+    return resolve(
+        ARTEFACT,
+        path=options.weights_path("clip"),
+        offline=options.offline,
+        progress=options.on_download,
+    )
+
+
+def _weights_id(weights: Path) -> str:
+    return f"{ARTEFACT}:{clip_identity(weights)}"

@@ -1,0 +1,1 @@
+"""The `lite` features: ImageNet classes in the space of MiniLM, without a download."""

@@ -1,0 +1,1 @@
+"""SlowFast 8x8 R50: motion."""

@@ -1,0 +1,77 @@
+"""SlowFast 8x8 R50, the `slowfast` features: one row a clip, from 32 of its frames.
+
+An encoder is cheap to make: its network is built when the first clip has to be encoded.
+
+Source: Feichtenhofer et al., SlowFast Networks for Video Recognition; the features published with HERO and
+Moment-DETR and read by FlashVTG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extractors.decoding.grid import Sampling
+from extractors.encoders.base import EncoderOptions
+from extractors.encoders.torch_encoder import TorchVideoEncoder
+from extractors.features import FeatureSpec
+from extractors.files.identity import file_identity
+from extractors.weights.store import resolve
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+ARTEFACT = "slowfast-r50-8x8"
+SLOW_DIM, FAST_DIM = 2048, 256
+DIM = SLOW_DIM + FAST_DIM
+FRAMES_PER_CLIP = 32
+_BATCH = {"cpu": 1, "cuda": 16, "mps": 4}  # on a CPU more than one leave its caches and cost more a clip
+
+
+def load_video_encoder(options: EncoderOptions) -> SlowFastEncoder:
+    """Make the encoder of clips.
+
+    Raises:
+        WeightsMissing: if its weights are neither here nor reachable.
+        WeightsInvalid: if a download is damaged.
+    """
+    weights = resolve(
+        ARTEFACT,
+        path=options.weights_path("slowfast"),
+        offline=options.offline,
+        progress=options.on_download,
+    )
+    return SlowFastEncoder(weights, options)
+
+
+class SlowFastEncoder(TorchVideoEncoder):
+    """SlowFast without its classifier: rows of the slow pathway, then of the fast one.
+
+    Args:
+        weights: the file its network is read from, of any published form.
+        options: clip length, device and precision; the rest is settled by the file.
+    """
+
+    def __init__(self, weights: Path, options: EncoderOptions) -> None:
+        spec = FeatureSpec(
+            name="slowfast",
+            dim=DIM,
+            clip_length_s=options.clip_length_s,
+            order=(f"slow:{SLOW_DIM}", f"fast:{FAST_DIM}"),
+            weights_id=f"{ARTEFACT}:{file_identity(weights)}",
+        )
+        super().__init__(
+            weights,
+            options,
+            spec=spec,
+            sampling=Sampling("slowfast", options.clip_length_s),
+            frames=FRAMES_PER_CLIP,
+            batch_sizes=_BATCH,
+        )
+
+    def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        from extractors.encoders.slowfast.network import SlowFastTrunk
+
+        return SlowFastTrunk(self._weights, device, dtype)

@@ -1,0 +1,169 @@
+"""What the frozen video networks on torch share: they are built at the first clip, and fed in batches of a fit size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.decoding.frames import FRAME_SIZE
+from extractors.decoding.grid import Sampling
+from extractors.encoders.base import EncoderOptions
+from extractors.features import FeatureSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from extractors.compute.cpu_batches import ParallelNetwork
+    from extractors.compute.gpu_batches import OverlappedNetwork
+    from extractors.compute.overlap import PendingRows
+
+
+class TorchVideoEncoder(ABC):
+    """A `VideoEncoder` whose network is read from a file of weights.
+
+    Args:
+        weights: the file.
+        options: device and precision; the clip length is that of the spec.
+        spec: what its rows are.
+        sampling: which frames of the video it wants.
+        frames: F, frames a clip.
+        batch_sizes: clips a forward pass takes, by kind of device.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        options: EncoderOptions,
+        *,
+        spec: FeatureSpec,
+        sampling: Sampling,
+        frames: int,
+        batch_sizes: Mapping[str, int],
+    ) -> None:
+        self._weights = weights
+        self._options = options
+        self._spec = spec
+        self._sampling = sampling
+        self._frames = frames
+        self._batch_sizes = batch_sizes
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What its rows are."""
+        return self._spec
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames of the video it wants."""
+        return self._sampling
+
+    @property
+    def batch_size(self) -> int:
+        """Clips a forward pass takes at once on its device."""
+        return self._batch_sizes[self._device.type]
+
+    @property
+    def shares_batches(self) -> bool:
+        """On GPUs, where a batch that is not full costs as much as one that is."""
+        return self._device.type == "cuda"
+
+    def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode clips; longer inputs than `batch_size` are cut into batches.
+
+        Args:
+            clips: (B, F, 224, 224, 3) RGB.
+
+        Returns:
+            (B, dim) features, not normalised.
+
+        Raises:
+            ValueError: if the shape is another.
+            WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
+            UsageError: on the first call, if the device or precision is not there.
+        """
+        sent = [
+            self.submit([clips[first : first + self.batch_size]])
+            for first in range(0, len(clips), self.batch_size)
+        ]
+        rows = np.empty((len(clips), self._spec.dim), np.float32)
+        for index, pending in enumerate(sent):
+            rows[index * self.batch_size : (index + 1) * self.batch_size] = pending.rows()
+        return rows
+
+    def load(self) -> None:
+        """Build the network; errors as for `encode`."""
+        _ = self._network
+
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+        """Begin to encode a batch, while the batches before it are computed.
+
+        Args:
+            parts: clips as for `encode`, to be put together; `batch_size` in all at most. They may be reused at once.
+
+        Returns:
+            Its rows, or the promise of them.
+
+        Raises:
+            As `encode`.
+        """
+        expected = (self._frames, FRAME_SIZE, FRAME_SIZE, 3)
+        for clips in parts:
+            if clips.dtype != np.uint8 or clips.shape[1:] != expected:
+                raise ValueError(f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {expected})")
+        return self._network.submit(parts)
+
+    @abstractmethod
+    def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """Read the network: (B, F, 224, 224, 3) bytes in, (B, dim) float32 out."""
+
+    @cached_property
+    def _device(self) -> torch.device:
+        from extractors.compute.device import resolve_device
+
+        return resolve_device(self._options.device)
+
+    @cached_property
+    def _network(self) -> OverlappedNetwork | ParallelNetwork:
+        from extractors.compute.device import resolve_precision
+
+        network = self._build(self._device, resolve_precision(self._options.precision, self._device))
+        if self._device.type == "cpu":
+            import torch
+
+            from extractors.compute.cpu_batches import ParallelNetwork
+
+            def compute(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+                with torch.inference_mode():
+                    return network(torch.from_numpy(clips)).numpy()
+
+            return ParallelNetwork(compute, batch_size=self.batch_size)
+        from extractors.compute.gpu_batches import OverlappedNetwork
+
+        return OverlappedNetwork(
+            choosing_kernels(network) if self._device.type == "cuda" else network,
+            self._device,
+            clip_shape=(self._frames, FRAME_SIZE, FRAME_SIZE, 3),
+            dim=self._spec.dim,
+            batch_size=self.batch_size,
+        )
+
+
+def choosing_kernels(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A network whose convolutions cuDNN times at the first batch of each size, to take the fastest kernels after that.
+
+    Products of fp32 are not cut to TF32, which keeps three digits: who asks for fp32 asks for the digits.
+    """
+    import torch
+
+    def run(clips: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            return network(clips)
+
+    return run

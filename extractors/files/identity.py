@@ -1,0 +1,276 @@
+"""What a file holds, as a short name: equal for all copies, whatever they are called or where they lie.
+
+`file_identity` samples a file in milliseconds: enough for weights, which differ nearly everywhere if at all. Videos are
+edited in place and downloaded in pieces, so `VideoIdentity` hashes every byte of one before it is believed. It does so
+once: beside the hash it keeps the file's size and times, and a file that still has them is not read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from extractors.errors import VideoError
+from extractors.files.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+BLOCK_BYTES = 64 * 1024
+BLOCKS = 32
+"""Files of more than `BLOCKS * BLOCK_BYTES` (2 MiB) are sampled in this many blocks, ends included."""
+
+SAMPLE_BYTES = 4 * 1024
+SAMPLES = 1024
+"""Videos of more than `SAMPLES * SAMPLE_BYTES` (4 MiB) are sampled in this many places, ends included."""
+
+_READ_BYTES = 1 << 20
+_SETTLED_NS = 2_000_000_000  # file systems count time in steps of up to 2 s
+_ADDRESS = re.compile(r"[0-9a-f]{32}")
+_CONTENT = re.compile(r"[0-9a-f]{64}")
+
+
+def file_identity(path: str | Path) -> str:
+    """Name a file by samples of its content, in milliseconds whatever its size.
+
+    Small files are hashed wholly. Of larger ones the size and `BLOCKS` evenly spaced blocks are. It tells files of
+    weights apart; it is no proof against someone who forges one, for which artefacts carry a SHA-256.
+
+    Args:
+        path: the file. Its name, its place and its time stamps play no part.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return content_identity(os.fstat(file.fileno()).st_size, _reader(file))
+
+
+def content_identity(size: int, read: Callable[[int, int], bytes]) -> str:
+    """Name a content as `file_identity` names a file that holds it.
+
+    Args:
+        size: its bytes.
+        read: given an offset and a number of bytes, those bytes of it.
+    """
+    return _sampled(size, read, BLOCKS, BLOCK_BYTES)
+
+
+def new_content_hash() -> _Hash:
+    """A hash that, fed with all bytes of a file in order, ends as the file's `VideoIdentity.content`."""
+    return hashlib.sha256()
+
+
+def read_content(file: BinaryIO, *, before_each_block: Callable[[], None] | None = None) -> str:
+    """Hash what is left of an open file.
+
+    Args:
+        file: open for reading; without a buffer it is faster.
+        before_each_block: called every few milliseconds; what it raises ends the reading.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    digest = new_content_hash()
+    buffer = memoryview(bytearray(_READ_BYTES))
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+        if before_each_block is not None:
+            before_each_block()
+        digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What the file system knows of a file's content.
+
+    Attributes:
+        size: bytes.
+        modified_ns: when it was last written to, which programs may set.
+        changed_ns: when it was last written to, renamed or otherwise changed, which programs cannot set. (On Windows,
+            when it was created.)
+    """
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> FileState:
+        """The state of an open file."""
+        status = os.fstat(file.fileno())
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def is_as_long_and_old_as(self, other: FileState) -> bool:
+        """Whether nothing was written between the two states, as far as they tell."""
+        return (self.size, self.modified_ns) == (other.size, other.modified_ns)
+
+
+class VideoIdentity:
+    """What a video file held when this was made.
+
+    Making one takes milliseconds; `content` may have to read the whole file, once for each state of the file.
+
+    Args:
+        path: the video file.
+        records: folder in which hashes of whole files are remembered, one small file a path. Processes may share it.
+        stop: where it is set, reading ends.
+
+    Attributes:
+        path: the video file.
+        address: 32 hexadecimal digits from the file's size and samples. Equal for files of equal content; the converse
+            is nearly always true, and only `content` decides.
+
+    Raises:
+        VideoError: if the file cannot be read.
+    """
+
+    def __init__(
+        self, path: str | Path, records: Path | None = None, *, stop: threading.Event | None = None
+    ) -> None:
+        self.path = Path(path)
+        self._stop = stop
+        self._given_up = False
+        self._turn = threading.Lock()
+        self._content = ""
+        self._record = None if records is None else records / f"{_place(self.path)}.json"
+        with _opened(self.path) as file:
+            self._state = FileState.of(file)
+            self.address, self._content = self._recall() or (_address(file, self._state.size), "")
+
+    def content(self) -> str:
+        """The hash of every byte, 64 hexadecimal digits; reads the file unless that is known.
+
+        Raises:
+            VideoError: if the file cannot be read, or is not as it was when this was made.
+        """
+        with self._turn:
+            self._content = self._content or self._hash()
+            return self._content
+
+    def read_ahead(self) -> None:
+        """Start to read the file in a thread, beside something else that takes long; `content` then waits for it."""
+        if not self._content:
+            threading.Thread(target=self._read_ahead, name="vtg-identity", daemon=True).start()
+
+    def give_up(self) -> None:
+        """End what `read_ahead` started: nobody will ask for `content`."""
+        self._given_up = True
+
+    def confirm(self) -> None:
+        """Make sure that the file still holds what it held when this was made.
+
+        Raises:
+            VideoError: if it does not, or cannot be read.
+        """
+        self.content()
+        with _opened(self.path) as file:
+            state = FileState.of(file)
+            if not state.is_as_long_and_old_as(self._state) or _address(file, state.size) != self.address:
+                raise self._changed()
+
+    def _read_ahead(self) -> None:
+        with suppress(VideoError):  # whoever asks for the content gets the error
+            self.content()
+
+    def _hash(self) -> str:
+        start_ns = time.time_ns()
+        with _opened(self.path) as file:
+            if not FileState.of(file).is_as_long_and_old_as(self._state):
+                raise self._changed()
+            content = read_content(file, before_each_block=self._require_wanted)
+            state = FileState.of(file)
+        if not state.is_as_long_and_old_as(self._state):
+            raise self._changed()
+        # A file that is written to again within a step of the file system's clock keeps its times.
+        last_ns = state.modified_ns if os.name == "nt" else state.changed_ns
+        if state == self._state and start_ns - last_ns >= _SETTLED_NS:
+            self._remember(content)
+        return content
+
+    def _require_wanted(self) -> None:
+        if self._given_up or (self._stop is not None and self._stop.is_set()):
+            raise VideoError(self.path, "was not read to its end, as that is no longer needed")
+
+    def _changed(self) -> VideoError:
+        return VideoError(self.path, "changed while it was read; extract it again when it is complete")
+
+    def _recall(self) -> tuple[str, str] | None:
+        """Address and content of the file, if it has not changed since they were remembered."""
+        if self._record is None:
+            return None
+        try:
+            record = json.loads(self._record.read_bytes())
+            address, content = str(record["address"]), str(record["content"])
+            same = record["state"] == asdict(self._state)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        sound = _ADDRESS.fullmatch(address) and _CONTENT.fullmatch(content)
+        return (address, content) if same and sound else None
+
+    def _remember(self, content: str) -> None:
+        if self._record is None:
+            return
+        record = {"address": self.address, "content": content, "state": asdict(self._state)}
+        # A place that cannot be written costs another reading.
+        with suppress(OSError), atomic_write(self._record, durable=False) as file:
+            file.write(json.dumps(record).encode())
+
+
+def _place(path: Path) -> str:
+    """A name for where a file lies, of which nothing can be read."""
+    return hashlib.blake2b(os.fsencode(os.path.realpath(path)), digest_size=16).hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A video file, open for reading without a buffer."""
+    try:
+        # Opening a pipe would wait for its writer for ever, and a device need not have an end.
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
+            raise VideoError(path, "is a folder that cannot be looked into; change its permissions")
+        if not stat.S_ISREG(mode):
+            raise VideoError(path, "is not a file but a folder, a pipe or a device")
+        with path.open("rb", buffering=0) as file:
+            yield file  # type: ignore[misc]
+    except (OSError, ValueError) as error:
+        raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _address(file: BinaryIO, size: int) -> str:
+    return _sampled(size, _reader(file), SAMPLES, SAMPLE_BYTES)
+
+
+def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
+    def read(offset: int, count: int) -> bytes:
+        file.seek(offset)
+        return file.read(count)
+
+    return read
+
+
+def _sampled(size: int, read: Callable[[int, int], bytes], blocks: int, block_bytes: int) -> str:
+    digest = hashlib.blake2b(f"{size}:".encode(), digest_size=16)
+    if size <= blocks * block_bytes:
+        digest.update(read(0, size))
+    else:
+        for block in range(blocks):
+            digest.update(read(block * (size - block_bytes) // (blocks - 1), block_bytes))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Trained models on disk: our format, the released one, and the store of both."""

@@ -1,0 +1,442 @@
+"""The published datasets: what each consists of, where its files lie on this machine, and who hosts them.
+
+`datasets.toml` is the table; this module only knows how to read it and where to look. Files may lie in vtg's own layout
+or in that of a published archive: both are found by the names of their folders.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from extractors.errors import UsageError, VtgError
+from extractors.files.home import vtg_home
+from model.config import Config, available_configs
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_ANNOTATION_PLACES = ("", "annotations", "data")
+_FEATURE_PLACES = ("", "features")
+_TEXT_SUFFIX = "_text"
+
+
+class DatasetError(VtgError):
+    """A dataset's files are missing, damaged, or cannot be fetched; the message says how to bring them."""
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """A published file of annotations.
+
+    Attributes:
+        file: its name.
+        split: what it holds, for people.
+        rows: number of annotations.
+        urls: direct links, tried in order.
+        size_bytes: of the published file; None if unknown.
+        sha256: of the published file; empty if unknown.
+    """
+
+    file: str
+    split: str
+    rows: int
+    urls: tuple[str, ...]
+    size_bytes: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureArchive:
+    """A published archive of features.
+
+    Attributes:
+        name: of the file, as its publisher calls it.
+        size_text: its size, for people.
+        streams: what it holds.
+        page: where a person finds it.
+        url: a direct link; empty where only a person can download it.
+        also: further pages with the same features.
+        size_bytes: of the published file; None if unknown.
+        sha256: of the published file; empty if unknown.
+    """
+
+    name: str
+    size_text: str
+    streams: tuple[str, ...]
+    page: str
+    url: str = ""
+    also: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A published dataset.
+
+    Attributes:
+        name: as in `DataConfig.dataset`.
+        title: as its authors write it.
+        aliases: other names it goes by.
+        licence: of its annotations.
+        page: its home.
+        configs: configurations that learn from it, the default first.
+        folders: names its folder may have under the data root: vtg's own first, then published ones.
+        annotations: its files.
+        features: stream → folders that may hold it, in the order they are looked for.
+        archives: published archives of features.
+    """
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    licence: str
+    page: str
+    configs: tuple[str, ...]
+    folders: tuple[str, ...]
+    annotations: tuple[AnnotationFile, ...]
+    features: Mapping[str, tuple[str, ...]]
+    archives: tuple[FeatureArchive, ...]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Something a configuration reads.
+
+    Attributes:
+        what: for people, for instance `clip features`.
+        path: where it lies or, where it is missing, should lie.
+        present: whether it is there.
+        how: what to do when it is missing.
+        optional: whether vtg can do without it.
+    """
+
+    what: str
+    path: Path
+    present: bool
+    how: str
+    optional: bool = False
+
+
+def datasets() -> tuple[DatasetInfo, ...]:
+    """Every dataset, in the order of the table; links follow `HF_ENDPOINT` as it is now."""
+    table = _table()
+    endpoint = os.environ.get("HF_ENDPOINT") or table["hosts"]["hugging_face"]
+    hosts = table["hosts"] | {"hugging_face": endpoint.rstrip("/")}
+    return tuple(_dataset(row, hosts) for row in table["dataset"])
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """A dataset by its name or an alias; case does not count, nor `-` for `_`.
+
+    Raises:
+        UsageError: if there is none; the message lists the names.
+    """
+    known = datasets()
+    wanted = _plain(name)
+    for info in known:
+        if wanted in map(_plain, (info.name, *info.aliases)):
+            return info
+    raise UsageError(f"no dataset is named '{name}'; known are {', '.join(info.name for info in known)}")
+
+
+def data_dir() -> Path:
+    """Where datasets lie: `VTG_DATA`, else `datasets` in vtg's own folder."""
+    if folder := os.environ.get("VTG_DATA"):
+        return Path(folder).expanduser()
+    return vtg_home() / "datasets"
+
+
+def dataset_folder(info: DatasetInfo, root: Path | None = None) -> Path:
+    """The folder of a dataset, whether or not it is there.
+
+    Args:
+        info: the dataset.
+        root: the folder itself, or one above it; None for `data_dir()`.
+
+    Returns:
+        The root if annotations or features of the dataset lie in it; else the first of `info.folders` that is in the
+        root; else the root if it goes by one of those names, or holds something of the dataset a level deeper; else
+        the folder to make.
+    """
+    root = data_dir() if root is None else Path(root)
+    if _holds(info, root, annotation_places=("",), feature_places=("",)):
+        return root
+    if (inside := next(filter(Path.is_dir, (root / name for name in info.folders)), None)) is not None:
+        return inside
+    if root.name in info.folders or _holds(info, root):
+        return root
+    return root / info.name
+
+
+def find_annotations(info: DatasetInfo, file: str, folder: Path) -> Path | None:
+    """Find a file of annotations: in the dataset's folder, or in `annotations/` or `data/` there.
+
+    Args:
+        info: the dataset.
+        file: its name, of the catalogue or of one's own.
+        folder: of the dataset.
+    """
+    del info
+    return _find_file(file, folder, _ANNOTATION_PLACES)
+
+
+def find_features(info: DatasetInfo, stream: str, folder: Path) -> Path | None:
+    """Find the folder of a stream: in the dataset's folder, or in `features/` there.
+
+    Args:
+        info: the dataset.
+        stream: name of the features, as in a configuration.
+        folder: of the dataset.
+    """
+    return _find_features(info, stream, folder, _FEATURE_PLACES)
+
+
+def own_feature_folder(stream: str) -> str:
+    """Name of a stream's folder in vtg's own layout."""
+    return f"{stream}_features"
+
+
+def requirements(config: Config, folder: Path) -> tuple[Requirement, ...]:
+    """What a configuration reads, in the order it is read: two files of annotations, video streams, the text stream.
+
+    Args:
+        config: the configuration.
+        folder: of its dataset.
+    """
+    info = _info_of(config)
+    data = config.data
+    video = [_stream_requirement(info, config, spec.name, folder) for spec in data.video_features]
+    return (
+        _annotation_requirement(info, config, "train", data.train_annotations, folder),
+        _annotation_requirement(info, config, "eval", data.eval_annotations, folder),
+        *video,
+        _text_requirement(info, config, folder),
+    )
+
+
+def is_complete(wanted: Iterable[Requirement]) -> bool:
+    """Whether all that vtg cannot do without is there."""
+    return all(item.present or item.optional for item in wanted)
+
+
+def missing_data_message(config: Config, folder: Path) -> str:
+    """What is missing for a configuration and how to get it, as plain text of less than 24 lines.
+
+    Args:
+        config: the configuration.
+        folder: of its dataset.
+
+    Returns:
+        The message; empty if nothing is missing.
+    """
+    lacking = [item for item in requirements(config, folder) if not item.present and not item.optional]
+    if not lacking:
+        return ""
+    lines = [f"{config.name} needs data that is not in {folder}:"]
+    lines += [f"  {item.what}: {_inside(item.path, folder)}" for item in lacking]
+    lines += how_to_get(config, folder)
+    if config.data.dataset != "custom":
+        lines += [
+            "Is it elsewhere on this machine? Name its folder with --data or VTG_DATA, and see what is found:",
+            f"  {_command(_info_of(config), 'check', config, folder)}",
+        ]
+    return "\n".join(lines)
+
+
+def how_to_get(config: Config, folder: Path) -> list[str]:
+    """What to do about what is missing, as lines of text; things that come together are named together.
+
+    Args:
+        config: the configuration.
+        folder: of its dataset.
+    """
+    groups: dict[str, list[str]] = {}
+    for item in requirements(config, folder):
+        if not item.present and not item.optional:
+            groups.setdefault(item.how, []).append(item.what)
+    return [line for how, things in groups.items() for line in (f"{', '.join(things)}:", f"  {how}")]
+
+
+def needed_archives(info: DatasetInfo, config: Config, folder: Path) -> tuple[FeatureArchive, ...]:
+    """Archives that hold a stream which a configuration reads, which is missing, and which vtg cannot make itself."""
+    lacking = {
+        spec.name
+        for spec in (*config.data.video_features, config.data.text_features)
+        if find_features(info, spec.name, folder) is None and not _is_made_by_vtg(spec.name, config)
+    }
+    return tuple(archive for archive in info.archives if lacking & set(archive.streams))
+
+
+def stream_of_folder(info: DatasetInfo, parts: tuple[str, ...]) -> str | None:
+    """The stream whose files lie in a folder, told by the end of its path; None if it is no feature folder.
+
+    Args:
+        info: the dataset.
+        parts: components of the path.
+    """
+    for stream, names in info.features.items():
+        for name in names:
+            folder = tuple(name.split("/"))
+            if parts[-len(folder) :] == folder:
+                return stream
+    return None
+
+
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath("datasets.toml").read_text("utf-8"))
+    return table
+
+
+def _dataset(row: Mapping[str, Any], hosts: Mapping[str, str]) -> DatasetInfo:
+    return DatasetInfo(
+        name=row["name"],
+        title=row["title"],
+        aliases=tuple(row.get("aliases", ())),
+        licence=row["licence"],
+        page=row["page"],
+        configs=tuple(row["configs"]),
+        folders=tuple(row["folders"]),
+        annotations=tuple(
+            AnnotationFile(**entry | {"urls": _links(entry["urls"], hosts)}) for entry in row["annotations"]
+        ),
+        features={stream: tuple(names) for stream, names in row["features"].items()},
+        archives=tuple(_archive(entry, hosts) for entry in row["archives"]),
+    )
+
+
+def _archive(row: Mapping[str, Any], hosts: Mapping[str, str]) -> FeatureArchive:
+    page, url = row.get("page", "").format(**hosts), ""
+    if "hf_dataset" in row:
+        page = f"{hosts['hugging_face']}/datasets/{row['hf_dataset']}"
+        url = f"{page}/resolve/{row['revision']}/{row['file']}"
+    return FeatureArchive(
+        name=row["file"],
+        size_text=row["size"],
+        streams=tuple(row["streams"]),
+        page=page,
+        url=url,
+        also=_links(row.get("also", ()), hosts),
+        size_bytes=row.get("size_bytes"),
+        sha256=row.get("sha256", ""),
+    )
+
+
+def _links(links: Iterable[str], hosts: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(link.format(**hosts) for link in links)
+
+
+def _info_of(config: Config) -> DatasetInfo:
+    """The dataset of a configuration; of one's own data, nothing is known but its layout."""
+    if config.data.dataset == "custom":
+        return DatasetInfo("custom", "your own data", (), "", "", (config.name,), (), (), {}, ())
+    return dataset_info(config.data.dataset)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _holds(
+    info: DatasetInfo,
+    folder: Path,
+    annotation_places: tuple[str, ...] = _ANNOTATION_PLACES,
+    feature_places: tuple[str, ...] = _FEATURE_PLACES,
+) -> bool:
+    return any(_find_file(item.file, folder, annotation_places) for item in info.annotations) or any(
+        _find_features(info, stream, folder, feature_places) for stream in info.features
+    )
+
+
+def _find_file(file: str, folder: Path, places: tuple[str, ...]) -> Path | None:
+    return next(filter(Path.is_file, (folder / place / file for place in places)), None)
+
+
+def _find_features(info: DatasetInfo, stream: str, folder: Path, places: tuple[str, ...]) -> Path | None:
+    names = info.features.get(stream, (own_feature_folder(stream),))
+    candidates = (folder / place / name for place in places for name in names)
+    return next(filter(Path.is_dir, candidates), None)
+
+
+def _annotation_requirement(
+    info: DatasetInfo, config: Config, role: str, file: str, folder: Path
+) -> Requirement:
+    what = f"{role} annotations"
+    if not file:
+        return Requirement(
+            what, folder, False, f"name the file in the configuration: data.{role}_annotations"
+        )
+    found = find_annotations(info, file, folder)
+    if any(item.file == file for item in info.annotations):
+        how = _command(info, "pull", config, folder)
+    else:
+        how = "no published file has this name; put your own there"
+    return Requirement(what, found or folder / file, found is not None, how)
+
+
+def _stream_requirement(info: DatasetInfo, config: Config, stream: str, folder: Path) -> Requirement:
+    found = find_features(info, stream, folder)
+    path = found or folder / own_feature_folder(stream)
+    return Requirement(
+        f"{stream} features", path, found is not None, _how_to_get_stream(info, config, stream, folder)
+    )
+
+
+def _text_requirement(info: DatasetInfo, config: Config, folder: Path) -> Requirement:
+    stream = config.data.text_features.name
+    wanted = _stream_requirement(info, config, stream, folder)
+    if not _is_made_by_vtg(stream, config):
+        return wanted
+    return Requirement(
+        wanted.what, wanted.path, wanted.present, "vtg makes them from the queries", optional=True
+    )
+
+
+def _is_made_by_vtg(stream: str, config: Config) -> bool:
+    """Whether a text encoder of vtg makes these tokens, so that no files are needed."""
+    from extractors.encoders.registry import text_feature_names
+
+    names = {stream, stream.removesuffix(_TEXT_SUFFIX)}
+    return stream == config.data.text_features.name and not names.isdisjoint(text_feature_names())
+
+
+def _how_to_get_stream(info: DatasetInfo, config: Config, stream: str, folder: Path) -> str:
+    archive = next((archive for archive in info.archives if stream in archive.streams), None)
+    if archive is None:
+        own = own_feature_folder(stream)
+        return f"no published archive is known; put a file for each video or query into {folder / own}"
+    if archive.url:
+        return _command(info, "pull", config, folder)
+    return by_hand(info, archive, folder)
+
+
+def by_hand(info: DatasetInfo, archive: FeatureArchive, folder: Path) -> str:
+    """What a person does to bring an archive, as a sentence."""
+    add = f"{_command(info, 'add', None, folder)} {shlex.quote(archive.name)}"
+    pages = " or ".join((archive.page, *archive.also))
+    return f"download {archive.name} ({archive.size_text}) from {pages}, then `{add}`"
+
+
+def _command(info: DatasetInfo, verb: str, config: Config | None, folder: Path) -> str:
+    """A command line that acts on this folder and configuration, with no option that is the default."""
+    words = ["vtg datasets", verb, info.name]
+    if config is not None and config.name != info.configs[0]:
+        words += ["--config", config.name if config.name in available_configs() else "CONFIG.toml"]
+    if folder != dataset_folder(info):
+        words += ["--data", shlex.quote(str(folder))]
+    return " ".join(words)
+
+
+def _inside(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) and path != folder else path

@@ -1,0 +1,1 @@
+"""A video and queries in, moments and saliency curves out."""

@@ -1,0 +1,167 @@
+"""Which model and which features answer when the user leaves the choice open: the best that can be had."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from extractors.encoders.base import EncoderOptions, VideoEncoder
+from extractors.encoders.registry import (
+    DEFAULT_FPS,
+    WEIGHTS,
+    clip_length_s,
+    load_video_encoder,
+    text_feature_names,
+)
+from extractors.errors import UsageError
+from model.grounding.zeroshot import method
+
+LITE_NOTE = (
+    "the 'lite' features are used: they know scenes and objects, but no actions, attributes or people. "
+    "For the strong ones: vtg weights pull clip-vit-b-32"
+)
+
+_UNREACHABLE_FOR_S = 600.0
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """Which features are used, and how their encoders are built.
+
+    Attributes:
+        names: the features, in order.
+        options: by name.
+        notes: what the user should know about the choice, a sentence each.
+    """
+
+    names: tuple[str, ...]
+    options: Mapping[str, EncoderOptions]
+    notes: tuple[str, ...] = ()
+
+    def video_encoders(self) -> list[VideoEncoder]:
+        """An encoder a feature, in order.
+
+        Raises:
+            UsageError: if a name is unknown.
+            WeightsMissing: if weights are neither here nor reachable.
+        """
+        return [load_video_encoder(name, self.options[name]) for name in self.names]
+
+
+def feature_names(features: str) -> tuple[str, ...]:
+    """Read names with commas between.
+
+    Raises:
+        UsageError: if a name is given twice.
+    """
+    names = tuple(name.strip() for name in features.split(","))
+    if len(set(names)) != len(names):
+        raise UsageError(f"--features {features}: give each name once")
+    return names
+
+
+def plan_features(
+    features: str, wanted: Sequence[str], fps: float | None, options: EncoderOptions
+) -> FeaturePlan:
+    """Read a choice of features.
+
+    Args:
+        features: names with commas between, for instance `clip,slowfast`; or `auto`: those `wanted` if all of
+            them can be had, else `lite`, which needs no download.
+        wanted: names that are of use only together.
+        fps: clips per second, 0.5 to 2; None for each feature's own rate.
+        options: what the encoders share; the clip length is set here.
+
+    Raises:
+        UsageError: if a name is unknown or given twice, or a rate is out of range.
+    """
+    if features == "auto":
+        names = tuple(wanted) if all(_obtainable(name, options) for name in wanted) else ("lite",)
+    else:
+        names = feature_names(features)
+    return FeaturePlan(
+        names,
+        {name: replace(options, clip_length_s=clip_length_s(name, fps)) for name in names},
+        (LITE_NOTE,) if names == ("lite",) else (),
+    )
+
+
+def choose_model(model: str, features: str, fps: float | None, options: EncoderOptions) -> Path | None:
+    """The file of the trained model that answers; None for zero-shot.
+
+    Args:
+        model: a name, a path, the folder of a run, `zero-shot`, or `auto`: the first trained model here whose features
+            can all be had (models of QVHighlights before others), unless other features or another rate are asked for.
+        features, fps: as for `plan_features`.
+        options: weights given by path, and the offline switch.
+
+    Raises:
+        UsageError: if there is no model of that name; the message lists those there are.
+        WeightsMissing: if it is a published model that is not here; the message says how to get it.
+    """
+    from model.checkpoints.store import features_of, installed_models, require_model
+
+    if model == method.NAME:
+        return None
+    if model != "auto":
+        return require_model(model)
+    if fps is not None:
+        return None
+    candidates = sorted(installed_models().items(), key=lambda item: ("qvhighlights" not in item[0], item[0]))
+    for _, file in candidates:
+        names, text = features_of(file)
+        # Streams are found by name, so the order they are asked for in is free.
+        asked_for = features == "auto" or set(feature_names(features)) == set(names)
+        makable = (
+            all(name in DEFAULT_FPS for name in names) and text_encoder_name(text) in text_feature_names()
+        )
+        if (
+            names
+            and asked_for
+            and makable
+            and all(_obtainable(name, options) for name in {*names, text_encoder_name(text)})
+        ):
+            return file
+    return None
+
+
+def text_encoder_name(feature: str) -> str:
+    """The encoder that makes a model's text features: `clip` for `clip_text`, `glove` for itself."""
+    return feature.removesuffix("_text")
+
+
+def _obtainable(feature: str, options: EncoderOptions) -> bool:
+    """Whether a feature's weights are given, here, or can be fetched.
+
+    A host that did not answer is not asked again for ten minutes, so that working without a network is not slowed
+    down by every call.
+    """
+    from extractors.weights.store import artefact, find, is_offline, reachable, weights_dir
+
+    if (
+        feature not in WEIGHTS
+        or options.weights_path(feature) is not None
+        or find(WEIGHTS[feature]) is not None
+    ):
+        return True
+    if options.offline or is_offline():
+        return False
+    marker = weights_dir() / f".{feature}-unreachable"
+    if _age_s(marker) < _UNREACHABLE_FOR_S:
+        return False
+    if reachable(artefact(WEIGHTS[feature])):
+        return True
+    with suppress(OSError):  # the marker only saves time
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    return False
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")

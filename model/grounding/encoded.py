@@ -1,0 +1,63 @@
+"""What a model is given and what it gives: encoded videos in, moments and saliency out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.decoding.damage import Segment
+from extractors.features import TextFeatures
+
+Answer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
+"""Moments (K, 3) as start in seconds, end in seconds, score, best first; and saliency (N,)."""
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """A video as a model sees it.
+
+    Attributes:
+        path: the file.
+        duration_s: its length in seconds.
+        features: by name, (N, dim) float32, a row a clip.
+        damaged_s: start and end in seconds of damaged segments, in order; the rows there may be wrong.
+    """
+
+    path: Path
+    duration_s: float
+    features: Mapping[str, NDArray[np.float32]]
+    damaged_s: tuple[Segment, ...] = ()
+
+
+class GroundingModel(Protocol):
+    """What turns encoded videos and queries into moments."""
+
+    @property
+    def name(self) -> str:
+        """How results name it."""
+        ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The video features it reads, in order."""
+        ...
+
+    @property
+    def clip_length_s(self) -> float:
+        """Seconds a clip of those features."""
+        ...
+
+    def answer(
+        self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
+    ) -> list[Answer]:
+        """Ground queries in videos, pair by pair; one video or one query stands for all.
+
+        Returns:
+            an answer a pair, in order.
+        """
+        ...

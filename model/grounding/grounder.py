@@ -1,0 +1,335 @@
+"""Grounder: encode a video once, ground any number of queries in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.decoding.damage import merge
+from extractors.decoding.subprocess_reader import STALL_S
+from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
+from extractors.encoders.registry import load_text_encoder, text_feature_names
+from extractors.errors import UsageError, VideoError, WeightsInvalid
+from extractors.extraction.events import Event
+from extractors.extraction.pipeline import encode_videos
+from extractors.extraction.queries import encode_queries, pooled_phrases
+from model.grounding.choice import FeaturePlan, choose_model, feature_names, plan_features, text_encoder_name
+from model.grounding.encoded import Answer, EncodedVideo, GroundingModel
+from model.grounding.results import GroundingResult, make_result
+from model.grounding.zeroshot.method import ZeroShot
+
+
+class Grounder:
+    """Finds the moments of a video that match a sentence.
+
+        grounder = Grounder.load()
+        video = grounder.encode("kitchen.mp4")           # slow once, cached
+        for result in grounder.ground(video, ["man opens fridge", "pouring milk"]): ...
+
+    Made by `Grounder.load`.
+
+    Attributes:
+        notes: what the user should know about the answers, a sentence each.
+    """
+
+    def __init__(
+        self,
+        model: GroundingModel,
+        video_encoders: Sequence[VideoEncoder],
+        text_encoder: TextEncoder,
+        cache: FeatureCache,
+        *,
+        notes: Sequence[str] = (),
+        on_event: Callable[[Event], None] | None = None,
+        stall_s: float | None = STALL_S,
+    ) -> None:
+        self._model = model
+        self._video_encoders = tuple(video_encoders)
+        self._text_encoder = text_encoder
+        self._cache = cache
+        self._on_event = on_event
+        self._stall_s = stall_s
+        self.notes = tuple(notes)
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "auto",
+        *,
+        features: str = "auto",
+        fps: float | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        weights: Mapping[str, str | Path] | None = None,
+        cache: FeatureCache | str | Path | None = None,
+        offline: bool = False,
+        stall_s: float | None = STALL_S,
+        on_event: Callable[[Event], None] | None = None,
+        on_download: Callable[[int, int | None], None] | None = None,
+    ) -> Grounder:
+        """Choose a model and its features; no encoder is loaded before it is needed.
+
+        Args:
+            model: a trained model by name (`flashvtg-qvhl`), by path or by the folder of its run; `zero-shot`; or
+                `auto`: the best trained model here whose features can be had, else zero-shot.
+            features: `auto`, or names with commas between, for instance `clip,slowfast`.
+            fps: clips per second, 0.5 to 2; None for the rate of the model or of the features.
+            device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+            precision: of the encoders: `auto`, `fp32`, `bf16` or `fp16`.
+            weights: paths that replace the named weights, by feature name.
+            cache: the feature cache or its folder; the user's own by default.
+            offline: never open a connection.
+            stall_s: videos are decoded in a subprocess, where a hostile file can crash or hang without harm; one over
+                which it makes no progress for so many seconds is given up. None decodes in this process.
+            on_event: called as a video is extracted, as for `extractors.extraction.pipeline.extract_features`.
+            on_download: called with bytes done and in all while weights are fetched.
+
+        Raises:
+            UsageError: if a name is unknown or a value is out of range.
+            WeightsMissing: if named features have weights that are neither here nor reachable.
+            WeightsInvalid: if the model's file is damaged.
+            FeatureMismatch: if the model reads other features than those asked for.
+        """
+        options = EncoderOptions(
+            device=device,
+            precision=precision,
+            weights={name: Path(path) for name, path in (weights or {}).items()},
+            offline=offline,
+            on_download=on_download,
+        )
+        store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+        file = choose_model(model, features, fps, options)
+        if file is None:
+            plan = plan_features(features, ("clip",), fps, options)
+            return cls._zero_shot(plan, store, on_event, stall_s)
+        return cls._trained(file, features, fps, options, store, on_event, stall_s)
+
+    @classmethod
+    def _zero_shot(
+        cls,
+        plan: FeaturePlan,
+        store: FeatureCache,
+        on_event: Callable[[Event], None] | None,
+        stall_s: float | None,
+    ) -> Grounder:
+        feature = _aligned_feature(plan.names)
+        text_encoder = load_text_encoder(feature, plan.options[feature])
+        model = ZeroShot(
+            feature,
+            plan.options[feature].clip_length_s,
+            lambda phrases: pooled_phrases(phrases, text_encoder, store),
+        )
+        return cls(
+            model,
+            plan.video_encoders(),
+            text_encoder,
+            store,
+            notes=plan.notes,
+            on_event=on_event,
+            stall_s=stall_s,
+        )
+
+    @classmethod
+    def _trained(
+        cls,
+        file: Path,
+        features: str,
+        fps: float | None,
+        options: EncoderOptions,
+        store: FeatureCache,
+        on_event: Callable[[Event], None] | None,
+        stall_s: float | None,
+    ) -> Grounder:
+        from extractors.compute.device import resolve_device
+        from model.checkpoints.store import model_name, read_model
+        from model.grounding.trained import TrainedModel
+
+        checkpoint = read_model(file)
+        model = TrainedModel(
+            checkpoint, name=model_name(file, checkpoint.config), device=resolve_device(options.device)
+        )
+        model_fps = 1 / model.clip_length_s if fps is None else fps
+        # Streams are found by name, so the order they are asked for in is free.
+        same = features == "auto" or set(feature_names(features)) == set(model.features)
+        plan = plan_features(",".join(model.features) if same else features, (), model_fps, options)
+        video_encoders = plan.video_encoders()
+        model.require_video_features([encoder.spec for encoder in video_encoders])
+        text = text_encoder_name(model.text_features)
+        if text not in text_feature_names():
+            raise UsageError(
+                f"{model.name} reads '{model.text_features}' queries, which vtg cannot make from sentences; it can be "
+                "evaluated on their published features only"
+            )
+        text_encoder = load_text_encoder(text, plan.options.get(text, options))
+        model.require_text_features(text_encoder.spec)
+        return cls(
+            model, video_encoders, text_encoder, store, notes=plan.notes, on_event=on_event, stall_s=stall_s
+        )
+
+    @property
+    def model(self) -> GroundingModel:
+        """The model that answers."""
+        return self._model
+
+    def encode(self, path: str | Path) -> EncodedVideo:
+        """Extract a video's features, or read them from the cache.
+
+        Raises:
+            VideoError: if the video cannot be read.
+            WeightsMissing, WeightsInvalid: if it has to be extracted and an encoder cannot be loaded.
+            CacheError: if the cache cannot be read or written.
+        """
+        with closing(self.encode_each([path])) as encoded:
+            video = next(encoded)
+        if isinstance(video, VideoError):
+            raise video
+        return video
+
+    def encode_each(self, paths: Sequence[str | Path]) -> Generator[EncodedVideo | VideoError, None, None]:
+        """Extract the features of videos one after the other, or read them from the cache.
+
+        While one is used the next is decoded, and one subprocess decodes them all, so that many short videos take less
+        time than with `encode`. Closing the generator ends that.
+
+        Yields:
+            for each video, in order, what `encode` returns, or the VideoError it raises.
+
+        Raises:
+            WeightsMissing, WeightsInvalid, CacheError: as for `encode`.
+        """
+        with closing(
+            encode_videos(
+                paths, self._video_encoders, self._cache, on_event=self._on_event, stall_s=self._stall_s
+            )
+        ) as encoded:
+            for path, features in zip(paths, encoded, strict=True):
+                yield features if isinstance(features, VideoError) else _encoded(Path(path), features)
+
+    def ground(
+        self,
+        video: EncodedVideo | str | Path,
+        queries: str | Sequence[str],
+        *,
+        top_k: int = 5,
+        threshold: float = 0.0,
+    ) -> list[GroundingResult]:
+        """Find the moments that match each query.
+
+        Args:
+            video: what `encode` returned, or a path to encode first.
+            queries: a sentence, or any number of them.
+            top_k: moments a query at most.
+            threshold: moments that score less are left out.
+
+        Returns:
+            one result a query, in order; its moments best first.
+
+        Raises:
+            UsageError: if a query is empty or `top_k` is less than 1.
+            WeightsInvalid: if the model answers with what is not a number.
+        """
+        queries = [queries] if isinstance(queries, str) else list(queries)
+        _check_request(queries, top_k)
+        return self._ground([video], queries, top_k, threshold)
+
+    def ground_videos(
+        self,
+        videos: Sequence[EncodedVideo | str | Path],
+        query: str,
+        *,
+        top_k: int = 5,
+        threshold: float = 0.0,
+    ) -> list[GroundingResult]:
+        """Find the moments of many videos that match one query; arguments and errors as for `ground`.
+
+        Returns:
+            one result a video, in order.
+        """
+        _check_request([query], top_k)
+        return self._ground(videos, [query], top_k, threshold) if videos else []
+
+    def _ground(
+        self,
+        videos: Sequence[EncodedVideo | str | Path],
+        queries: Sequence[str],
+        top_k: int,
+        threshold: float,
+    ) -> list[GroundingResult]:
+        """Every query in the one video, or the one query in every video."""
+        encoded = self._encoded(videos)
+        texts = encode_queries(queries, self._text_encoder, self._cache)
+        answers = self._model.answer(encoded, texts, top_k=top_k)
+        return [
+            self._result(video, query, answer, threshold)
+            for (video, query), answer in zip(product(encoded, queries), answers, strict=True)
+        ]
+
+    def _encoded(self, videos: Sequence[EncodedVideo | str | Path]) -> list[EncodedVideo]:
+        paths = [video for video in videos if not isinstance(video, EncodedVideo)]
+        encoded: list[EncodedVideo] = []
+        with closing(self.encode_each(paths)) as made:
+            for video in videos:
+                one = video if isinstance(video, EncodedVideo) else next(made)
+                if isinstance(one, VideoError):
+                    raise one
+                encoded.append(one)
+        return encoded
+
+    def _result(self, video: EncodedVideo, query: str, answer: Answer, threshold: float) -> GroundingResult:
+        moments, saliency = answer
+        if not (np.isfinite(moments).all() and np.isfinite(saliency).all()):
+            raise WeightsInvalid(
+                f"{self._model.name}: answers “{query}” with what is not a number; its weights are damaged, or their "
+                "training failed"
+            )
+        return make_result(
+            video=video.path,
+            query=query,
+            model=self._model.name,
+            features=self._model.features,
+            duration_s=video.duration_s,
+            moments=moments[moments[:, 2] >= threshold],
+            saliency=saliency,
+            clip_length_s=self._model.clip_length_s,
+            damaged_s=video.damaged_s,
+        )
+
+
+def _encoded(path: Path, features: Mapping[str, CachedFeatures]) -> EncodedVideo:
+    return EncodedVideo(
+        path,
+        next(iter(features.values())).info.duration_s,
+        {name: entry.features for name, entry in features.items()},
+        merge(segment for entry in features.values() for segment in entry.damaged_s),
+    )
+
+
+def _aligned_feature(names: Sequence[str]) -> str:
+    for name in names:
+        if name in ("clip", "lite"):
+            return name
+    raise UsageError(
+        f"features {','.join(names)} cannot be compared with text; zero-shot grounding needs clip or lite among them"
+    )
+
+
+def check_queries(queries: Sequence[str]) -> None:
+    """Raise UsageError if there is no query, or one is empty or no text."""
+    if not queries or not all(query.strip() for query in queries):
+        raise UsageError("a query is empty; say in words what to look for")
+    for query in queries:
+        try:
+            query.encode()
+        except UnicodeEncodeError:  # bytes of a command line, or half of a character in JSON
+            raise UsageError(f"the query {query!r} is not text: it cannot be written as UTF-8") from None
+
+
+def _check_request(queries: Sequence[str], top_k: int) -> None:
+    check_queries(queries)
+    if top_k < 1:
+        raise UsageError(f"--top-k {top_k}: at least 1 moment has to be asked for")

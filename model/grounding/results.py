@@ -1,0 +1,128 @@
+"""What grounding answers: moments, a saliency curve, and the two together for one query on one video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.decoding.damage import Segment
+
+SCHEMA = "vtg.grounding/1"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of a video that matches a query.
+
+    Attributes:
+        start_s: seconds from the start of the video.
+        end_s: seconds from the start of the video.
+        score: confidence in [0, 1].
+    """
+
+    start_s: float
+    end_s: float
+    score: float
+
+    @property
+    def length_s(self) -> float:
+        """Seconds from start to end."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """How well each clip of a video matches a query.
+
+    Attributes:
+        clip_length_s: seconds a clip; clip k covers [k, k + 1) times this.
+        scores: a number a clip; zero-shot scores lie in [0, 1], trained models give unbounded logits.
+    """
+
+    clip_length_s: float
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class GroundingResult:
+    """The answer to one query on one video.
+
+    Attributes:
+        video: the file as it was given.
+        query: the sentence.
+        model: which model answered.
+        features: the features it read, in order.
+        duration_s: length of the video in seconds.
+        moments: ranked, best first.
+        saliency: the curve over the whole video.
+        damaged_s: start and end in seconds of damaged segments of the video, in order; what is found there is
+            uncertain.
+    """
+
+    video: str
+    query: str
+    model: str
+    features: tuple[str, ...]
+    duration_s: float
+    moments: tuple[Moment, ...]
+    saliency: Saliency
+    damaged_s: tuple[Segment, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain JSON types; seconds to the millisecond, scores to four digits."""
+        return {
+            "video": self.video,
+            "query": self.query,
+            "model": self.model,
+            "features": list(self.features),
+            "duration_s": round(self.duration_s, 3),
+            "moments": [
+                {"start_s": round(m.start_s, 3), "end_s": round(m.end_s, 3), "score": round(m.score, 4)}
+                for m in self.moments
+            ],
+            "saliency": {
+                "clip_length_s": self.saliency.clip_length_s,
+                "scores": [round(score, 4) for score in self.saliency.scores],
+            },
+            "damaged_s": [[round(time_s, 3) for time_s in segment] for segment in self.damaged_s],
+        }
+
+
+def to_document(results: Iterable[GroundingResult]) -> dict[str, Any]:
+    """One JSON document for any number of results, with the version of its schema."""
+    return {"schema": SCHEMA, "results": [result.to_json() for result in results]}
+
+
+def make_result(
+    *,
+    video: str | Path,
+    query: str,
+    model: str,
+    features: tuple[str, ...],
+    duration_s: float,
+    moments: NDArray[np.floating[Any]],
+    saliency: NDArray[np.floating[Any]],
+    clip_length_s: float,
+    damaged_s: tuple[Segment, ...] = (),
+) -> GroundingResult:
+    """Build a result from a model's arrays.
+
+    Args:
+        moments: (K, 3) start in seconds, end in seconds, score; best first.
+        saliency: (N,) a score a clip.
+    """
+    return GroundingResult(
+        video=str(video),
+        query=query,
+        model=model,
+        features=features,
+        duration_s=duration_s,
+        moments=tuple(Moment(float(start), float(end), float(score)) for start, end, score in moments),
+        saliency=Saliency(clip_length_s, tuple(float(score) for score in saliency)),
+        damaged_s=damaged_s,
+    )

@@ -1,0 +1,77 @@
+"""From levels of evidence to the probability that a moment answers the query."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+CLEAR = 0.72
+"""Probability from which an answer counts as found: of what the fits' videos do not show, about 5 % reach it."""
+
+_DEFAULT = "clip"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A logistic curve, fitted for one kind of features.
+
+    Attributes:
+        best: log-odds for each standard deviation of the level of the best clips.
+        usual: log-odds for each standard deviation of the mean level around it.
+        share: log-odds for the logarithm of the share of the classes that the query means.
+        offset: log-odds where all are 0.
+    """
+
+    best: float
+    usual: float
+    share: float
+    offset: float
+
+    def log_odds(self, best: Array, usual: Array, log_share: Array) -> NDArray[np.float64]:
+        """Log-odds, of the shape of the levels."""
+        odds: NDArray[np.float64] = (
+            self.best * best + self.usual * usual + self.share * log_share + self.offset
+        )
+        return odds
+
+    def clear_level(self, usual: Array, log_share: Array) -> NDArray[np.float64]:
+        """The level of the best clips that is just `CLEAR`, of the shape of the others."""
+        clear = math.log(CLEAR / (1 - CLEAR))
+        level: NDArray[np.float64] = (
+            clear - self.usual * usual - self.share * log_share - self.offset
+        ) / self.best
+        return level
+
+
+@cache
+def calibration(feature: str) -> Calibration:
+    """The calibration of a feature; that of `clip` for features that have none of their own."""
+    tables = _tables()
+    return Calibration(**tables.get(feature, tables[_DEFAULT]))
+
+
+def logistic(log_odds: Array) -> NDArray[np.float64]:
+    """Probabilities of log-odds of any shape."""
+    probability: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(log_odds, -50, 50)))
+    return probability
+
+
+@cache
+def _tables() -> dict[str, dict[str, float]]:
+    import sys
+
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    text = (files(__package__) / "calibration.toml").read_text(encoding="utf-8")
+    tables: dict[str, dict[str, float]] = tomllib.loads(text)
+    return tables

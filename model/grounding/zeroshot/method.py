@@ -1,0 +1,197 @@
+"""Moments from the similarity of text and frames alone, for when no trained weights are at hand.
+
+How far each clip deviates towards the query (`model.grounding.zeroshot.evidence`) is compared with what everyday
+phrases reach in the same video (`model.grounding.zeroshot.background`), and a fitted logistic curve turns that into a
+probability (`model.grounding.zeroshot.calibration`): a query that nothing in the video matches stays low everywhere.
+Moments are the stretches of the curve that stand out (`model.grounding.zeroshot.spans`).
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.features import TextFeatures
+from model.grounding.encoded import Answer, EncodedVideo
+from model.grounding.zeroshot.background import Background, background_phrases, make_background, unit_rows
+from model.grounding.zeroshot.calibration import CLEAR, Calibration, calibration, logistic
+from model.grounding.zeroshot.class_shares import Classes, Shares, nearest_classes
+from model.grounding.zeroshot.evidence import AROUND_S, BEST_S, Judged, best_level, judge, mean_around
+from model.grounding.zeroshot.spans import Stretch, find_stretches
+
+NAME = "zero-shot"
+
+Array = NDArray[np.floating[Any]]
+
+
+class ZeroShot:
+    """The zero-shot model over one feature whose rows lie in its text encoder's space.
+
+    Args:
+        feature: name of that feature.
+        clip_length_s: seconds a clip.
+        embed_phrases: gives the (M, E) pooled rows of M phrases.
+    """
+
+    def __init__(
+        self,
+        feature: str,
+        clip_length_s: float,
+        embed_phrases: Callable[[Sequence[str]], NDArray[np.float32]],
+    ) -> None:
+        self.name = NAME
+        self.features = (feature,)
+        self.clip_length_s = clip_length_s
+        self._calibration = calibration(feature)
+        self._embed_phrases = embed_phrases
+        self._last: tuple[weakref.ref[EncodedVideo], tuple[Judged, Shares | None]] | None = None
+
+    def answer(
+        self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
+    ) -> list[Answer]:
+        """Ground queries in videos, pair by pair; one video or one query stands for all."""
+        count = max(len(videos), len(queries))
+        answers: list[Answer] = []
+        for index in range(count):
+            video = videos[index % len(videos)]
+            query = queries[index % len(queries)]
+            found = self.look(video, query.pooled, top_k=top_k)
+            scores = logistic(self._calibration.log_odds(found.best, found.usual, found.log_share))
+            moments = _rows(found.stretches, scores, self.clip_length_s, video.duration_s)
+            answers.append((moments, logistic(found.odds)))
+        return answers
+
+    def look(self, video: EncodedVideo, query: Array, *, top_k: int) -> Findings:
+        """Where the video deviates towards a query (E,)."""
+        judged, shares = self._judged(video)
+        log_share = np.zeros(len(judged.rows))
+        if self._classes is not None and shares is not None:
+            log_share = shares.log_share(self._classes.meant(query))
+        return look(
+            judged,
+            self._background.direction(query),
+            log_share,
+            self._calibration,
+            clip_length_s=self.clip_length_s,
+            top_k=top_k,
+        )
+
+    def _judged(self, video: EncodedVideo) -> tuple[Judged, Shares | None]:
+        """A video against the background and the classes, kept for the next query."""
+        if self._last is not None and self._last[0]() is video:
+            return self._last[1]
+        judged = judge(video.features[self.features[0]], self._background, self.clip_length_s)
+        shares = None if self._classes is None else nearest_classes(judged.rows, self._classes)
+        self._last = (weakref.ref(video), (judged, shares))
+        return judged, shares
+
+    @cached_property
+    def _classes(self) -> Classes | None:
+        """What the encoder of frames tells apart, if it is a classifier."""
+        if self.features[0] != "lite":
+            return None
+        from extractors.encoders.lite.conse import gloss_embeddings
+
+        return Classes(unit_rows(gloss_embeddings()))
+
+    @cached_property
+    def _background(self) -> Background:
+        return make_background(self._embed_phrases(background_phrases()))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Where a video deviates towards a query, and how far: levels as `Judged` gives them.
+
+    Attributes:
+        stretches: K of them, best first.
+        best: (K,) level of the best clips of each.
+        usual: (K,) mean level around each.
+        log_share: (K,) of the classes that the query means, 0 where the encoder has no classes.
+        odds: (N,) log-odds of each clip, smoothed.
+    """
+
+    stretches: tuple[Stretch, ...]
+    best: NDArray[np.float64]
+    usual: NDArray[np.float64]
+    log_share: NDArray[np.float64]
+    odds: NDArray[np.float64]
+
+
+def look(
+    video: Judged,
+    direction: Array,
+    log_share: Array,
+    calibration: Calibration,
+    *,
+    clip_length_s: float,
+    top_k: int,
+) -> Findings:
+    """Look for a query in a video.
+
+    Args:
+        video: N clips.
+        direction: (E,) of the query, from the background that judged the video.
+        log_share: (N,) of the classes that the query means in each clip.
+        calibration: of the feature; a clip that is clear by itself belongs to its moment.
+        clip_length_s: seconds a clip.
+        top_k: how many stretches at most.
+    """
+    raw = video.deviations(direction)
+    curve, shares = video.smooth(raw), video.smooth(log_share)
+    usual = video.usual_standing(mean_around(raw, math.ceil(AROUND_S / clip_length_s)))
+    odds = calibration.log_odds(video.standing(curve), usual, shares)
+    clear = video.deviation(calibration.clear_level(usual, shares))
+    found = find_stretches(curve, odds, clip_length_s=clip_length_s, top_k=top_k, clear=clear)
+    clips = [slice(part.start, part.end) for part in found]
+    best = video.standing(np.array([best_level(raw[part], video.best_clips) for part in clips]))
+    around = np.array([usual[part].mean() for part in clips])
+    meant = np.array([best_level(log_share[part], video.best_clips) for part in clips])
+    order = np.argsort(-calibration.log_odds(best, around, meant), kind="stable")
+    return Findings(tuple(found[place] for place in order), best[order], around[order], meant[order], odds)
+
+
+def find_moments(
+    saliency: Array, *, clip_length_s: float, duration_s: float, top_k: int = 10
+) -> NDArray[np.float64]:
+    """Find the stretches that stand out of a saliency curve, where no more is known than the curve.
+
+    Args:
+        saliency: (N,) in [0, 1].
+        clip_length_s: seconds a clip.
+        duration_s: length of the video in seconds; moments end there at the latest.
+        top_k: how many to return at most.
+
+    Returns:
+        (K, 3) start in seconds, end in seconds, score in [0, 1]; best first, K <= top_k. A score is the mean of a
+        stretch's best seconds.
+    """
+    inside = np.clip(saliency, 1e-6, 1 - 1e-6)
+    log_odds = np.log(inside / (1 - inside))
+    found = find_stretches(log_odds, log_odds, clip_length_s=clip_length_s, top_k=top_k, clear=0.0)
+    clips = max(round(BEST_S / clip_length_s), 1)
+    scores = np.array([best_level(saliency[part.start : part.end], clips) for part in found])
+    rows = _rows(found, scores, clip_length_s, duration_s)
+    return rows[np.argsort(-scores, kind="stable")]
+
+
+def is_clear_match(best_score: float) -> bool:
+    """Whether the best moment's score says that the video shows what the query asks for at all."""
+    return best_score >= CLEAR
+
+
+def _rows(
+    stretches: Sequence[Stretch], scores: Array, clip_length_s: float, duration_s: float
+) -> NDArray[np.float64]:
+    """(K, 3) start and end in seconds, score."""
+    clips = np.array([(part.start, part.end) for part in stretches], dtype=np.float64).reshape(-1, 2)
+    bounds_s = np.minimum(clips * clip_length_s, duration_s)
+    rows: NDArray[np.float64] = np.concatenate([bounds_s, np.asarray(scores)[:, None]], axis=1)
+    return rows

@@ -1,0 +1,164 @@
+"""FlashVTG: the wiring of figure 2, top to bottom.
+
+B samples, L clips, T words, P points, D channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import TEF_DIM, ModelConfig
+from model.network.fusion import FeatureFusion, Video
+from model.network.highlight import HighlightHead
+from model.network.layering import BoundaryHead, TemporalFeatureLayering, level_points
+from model.network.refinement import AdaptiveScoreRefinement
+
+
+@dataclass(frozen=True)
+class NegativeOutput:
+    """Videos under the query of the next sample of the batch.
+
+    Attributes:
+        index: (R,) samples whose neighbour is about another video.
+        saliency: (R, L).
+        engagement: (R, L).
+    """
+
+    index: Tensor
+    saliency: Tensor
+    engagement: Tensor
+
+
+@dataclass(frozen=True)
+class FlashVTGOutput:
+    """What the network says of a batch.
+
+    Attributes:
+        saliency: (B, L) logits of how salient each clip is.
+        engagement: (B, L) share of each clip's attention that falls on words, in [0, 1].
+        logits: (B, P) logits of each point's confidence.
+        offsets: (B, P, 2) distances to start and end, in strides of the point.
+        points: (P, 4) position, range low, range high, stride; in clips.
+        point_mask: (B, P) points that cover valid clips alone.
+        video_mask: (B, L) valid clips.
+        clips: (B, L, D) rectified fused clips, zero where padded.
+        query: (B, D) the pooled query.
+        negatives: the second pass, if it was asked for.
+    """
+
+    saliency: Tensor
+    engagement: Tensor
+    logits: Tensor
+    offsets: Tensor
+    points: Tensor
+    point_mask: Tensor
+    video_mask: Tensor
+    clips: Tensor
+    query: Tensor
+    negatives: NegativeOutput | None = None
+
+
+class FlashVTG(nn.Module):
+    """Moments and highlights of a video that match a query.
+
+    Every sample of a batch gets what it would get alone: padding is masked everywhere it could be felt.
+
+    Source: Cao et al., FlashVTG: Feature Layering and Adaptive Score Handling Network for Video Temporal
+    Grounding, WACV 2025; where the released code differs from the paper, the code is followed.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fusion = FeatureFusion(config)
+        self.highlight = HighlightHead(config)
+        self.layering = TemporalFeatureLayering(config)
+        self.refinement = AdaptiveScoreRefinement(config)
+        self.boundaries = BoundaryHead(config)
+
+    def forward(
+        self,
+        video: Tensor,
+        video_mask: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        *,
+        negatives: Tensor | None = None,
+    ) -> FlashVTGOutput:
+        """Run the network.
+
+        Args:
+            video: (B, L, D_v + 2) clips, normalised as configured, with the temporal endpoint feature behind
+                (`fusion.append_tef`).
+            video_mask: (B, L) true (or 1) for valid clips, which come first.
+            text: (B, T, D_t) tokens.
+            text_mask: (B, T) true (or 1) for valid tokens, which come first.
+                Video or text may also be a batch of one, which then meets every sample of the other and is
+                projected once.
+            negatives: (R,) indices of samples to run again under the next sample's query.
+
+        Returns:
+            Everything the decoding and the losses read.
+
+        Raises:
+            ValueError: if video or text have other channels than the model reads.
+
+        Source: figure 2.
+        """
+        return self.ground(self.embed(video, video_mask), text, text_mask, negatives=negatives)
+
+    def embed(self, video: Tensor, video_mask: Tensor) -> Video:
+        """The part of `forward` that knows the videos alone; arguments and errors as there."""
+        _require_channels("video", video, self.config.video_dim + TEF_DIM)
+        return self.fusion.encode_video(video, video_mask.bool())
+
+    def ground(
+        self, video: Video, text: Tensor, text_mask: Tensor, *, negatives: Tensor | None = None
+    ) -> FlashVTGOutput:
+        """The rest of `forward`; arguments and errors as there."""
+        _require_channels("text", text, self.config.text_dim)
+        batch = max(len(video.clips), len(text))
+
+        query = self.fusion.encode_query(text, text_mask.bool()).expand(
+            batch
+        )  # words (B, T, D), dummies (B, N, D)
+        embedded = video.expand(batch)  # clips, positions (B, L, D)
+
+        both_videos, both_queries = embedded, query
+        if negatives is not None:  # both passes in one
+            both_videos = embedded.append(negatives)  # B + R
+            both_queries = query.append((negatives + 1) % batch)
+        fused, engagement = self.fusion(both_videos, both_queries)  # (B + R, L, D), (B + R, L)
+        saliency = self.highlight(fused, both_videos.mask)  # (B + R, L)
+
+        video_mask = embedded.mask  # (B, L)
+        clips = F.relu(fused[:batch]) * video_mask[..., None]  # (B, L, D)
+        pyramid = self.layering(clips, video_mask)  # features (B, P, D)
+        logits = self.refinement(pyramid)  # (B, P)
+        offsets = self.boundaries(pyramid)  # (B, P, 2)
+
+        return FlashVTGOutput(
+            saliency=saliency[:batch],
+            engagement=engagement[:batch],
+            logits=logits,
+            offsets=offsets,
+            points=level_points(pyramid),
+            point_mask=pyramid.mask,
+            video_mask=video_mask,
+            clips=clips,
+            query=self.fusion.pool_query(query),
+            negatives=None
+            if negatives is None
+            else NegativeOutput(negatives, saliency[batch:], engagement[batch:]),
+        )
+
+
+def _require_channels(what: str, rows: Tensor, dim: int) -> None:
+    if rows.shape[-1] != dim:
+        more = f": {dim - TEF_DIM} of features and {TEF_DIM} of the temporal endpoint feature (append_tef)"
+        raise ValueError(
+            f"{what} has {rows.shape[-1]} channels, the model reads {dim}{more if what == 'video' else ''}"
+        )

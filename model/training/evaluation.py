@@ -1,0 +1,204 @@
+"""Predictions of a whole split in the benchmarks' form, and what they score.
+
+Two sets of moments are scored, as the released code does: as they are decoded, by which checkpoints are chosen, and
+after suppression of overlaps, which is what a user gets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from extractors.errors import VtgError
+from model.config import Config
+from model.datasets.annotations import Annotation
+from model.datasets.grounding import GroundingDataset, Sample, collate
+from model.decoding import Prediction, predict, suppress_overlaps
+from model.metrics.report import evaluate, evaluate_domains
+from model.network.flashvtg import FlashVTG
+
+Row = dict[str, Any]
+
+_DIGITS = 4  # of every number in the benchmarks' files
+_SCORED_CLIP_S = 2.0  # annotators of QVHighlights scored clips of this length
+_MOMENTS_ALONE = ("charades_sta", "tacos")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model says of a split, and what it scores.
+
+    Attributes:
+        decoded: a row a query in the benchmarks' form (`qid`, `query`, `vid`, `pred_relevant_windows`,
+            `pred_saliency_scores`), as decoded; no windows where the dataset has no moments.
+        suppressed: the same after non-maximum suppression.
+        metrics: published key to score of `decoded`; empty if the split's annotations are not public.
+        suppressed_metrics: the same of `suppressed`.
+    """
+
+    decoded: list[Row]
+    suppressed: list[Row]
+    metrics: dict[str, float]
+    suppressed_metrics: dict[str, float]
+
+
+def evaluate_model(
+    network: FlashVTG,
+    dataset: GroundingDataset,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 64,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Ground every query of a split and score the answers.
+
+    Args:
+        network: in any mode; evaluated without dropout, and left as it was.
+        dataset: the split; its configuration says how to decode.
+        device: where the network is.
+        batch_size: queries at a time; the answers do not depend on it.
+        on_progress: called with queries done and in all.
+    """
+    predictions = _predictions(network, dataset, torch.device(device), batch_size, on_progress)
+    return evaluate_predictions(predictions, dataset.annotations, dataset.config)
+
+
+def evaluate_predictions(
+    predictions: Sequence[Prediction], annotations: Sequence[Annotation], config: Config
+) -> Evaluation:
+    """Score predictions, one an annotation, decoded without suppression."""
+    decoded = [_row(*pair, config) for pair in zip(predictions, annotations, strict=True)]
+    suppressed = decoded
+    if config.data.annotates_moments and config.decoding.nms != "none":
+        suppressed = [_suppress(row, config) for row in decoded]
+    metrics = score_rows(decoded, annotations, config)
+    if suppressed is decoded:
+        return Evaluation(decoded, suppressed, metrics, metrics)
+    return Evaluation(decoded, suppressed, metrics, score_rows(suppressed, annotations, config))
+
+
+def score_rows(rows: Sequence[Row], annotations: Sequence[Annotation], config: Config) -> dict[str, float]:
+    """Score rows of the benchmarks' form.
+
+    Returns:
+        published key to percent; for TVSum and YouTube Highlights domain to mAP in percent, `Avg` and `mAP`, which are
+        the mean of the domains. Empty if the annotations do not say what is true.
+
+    Raises:
+        EvaluationError: if rows and annotations do not belong together.
+    """
+    if not config.data.annotates_moments:
+        curves = {str(row.get("vid")): row.get("pred_saliency_scores", ()) for row in rows}
+        truth = [annotation.row for annotation in annotations]
+        scores = evaluate_domains(curves, truth, dataset=config.data.dataset)
+        percents = {domain: round(100 * score, 3) for domain, score in scores.items()}
+        return percents | {"mAP": percents["Avg"]}
+    if not all(annotation.windows_s for annotation in annotations):
+        return {}
+    truth = [_truth(annotation, config) for annotation in annotations]
+    if not all("saliency_scores" in row for row in truth):
+        rows = [{key: value for key, value in row.items() if key != "pred_saliency_scores"} for row in rows]
+    return dict(evaluate(rows, truth).brief)
+
+
+def require_selection(annotations: Sequence[Annotation], config: Config) -> None:
+    """Raise VtgError if a split does not give the metrics that choose a checkpoint: known before anything is learnt."""
+    nothing = Prediction(torch.zeros(0, 3), torch.zeros(1), torch.zeros(1))
+    rows = [_row(nothing, annotation, config) for annotation in annotations]
+    selection_score(score_rows(rows, annotations, config), config)
+
+
+def selection_score(metrics: dict[str, float], config: Config) -> float:
+    """The mean of the metrics that choose a checkpoint.
+
+    Raises:
+        VtgError: if one of them is not among the scores.
+    """
+    names = config.training.selection_metrics
+    lacking = [name for name in names if name not in metrics]
+    if lacking:
+        raise VtgError(
+            f"training.selection_metrics: this split gives no {', '.join(lacking)}; it gives "
+            f"{', '.join(metrics) or 'no scores: it does not say what is true'}"
+        )
+    return sum(metrics[name] for name in names) / len(names)
+
+
+def _predictions(
+    network: FlashVTG,
+    dataset: GroundingDataset,
+    device: torch.device,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[Prediction]:
+    config = replace(dataset.config, decoding=replace(dataset.config.decoding, nms="none"))
+    answers: dict[int, Prediction] = {}
+    training = network.training
+    network.eval()
+    try:
+        for places in _alike(dataset, batch_size):
+            samples: list[Sample] = [dataset[0, index] for index in places]
+            batch = collate(samples).to(device)
+            predictions = predict(
+                network,
+                batch.video,
+                batch.video_mask,
+                batch.text,
+                batch.text_mask,
+                config=config,
+                durations_s=[annotation.duration_s for annotation in batch.annotations],
+            )
+            answers |= dict(zip(places, predictions, strict=True))
+            if on_progress is not None:
+                on_progress(len(answers), len(dataset))
+    finally:
+        network.train(training)
+    return [answers[index] for index in range(len(dataset))]
+
+
+def _alike(dataset: GroundingDataset, batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of about the same length, so that little is padded."""
+    annotations = dataset.annotations
+    order = sorted(range(len(annotations)), key=lambda index: (annotations[index].duration_s, index))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _row(prediction: Prediction, annotation: Annotation, config: Config) -> Row:
+    row: Row = {"qid": annotation.qid, "query": annotation.query, "vid": annotation.vid}
+    if config.data.annotates_moments:
+        row["pred_relevant_windows"] = _rounded(prediction.moments)
+    if config.data.dataset not in _MOMENTS_ALONE:
+        row["pred_saliency_scores"] = _rounded(prediction.saliency)
+    return row
+
+
+def _suppress(row: Row, config: Config) -> Row:
+    moments = torch.tensor(row["pred_relevant_windows"], dtype=torch.float32).reshape(1, -1, 3)
+    kept = suppress_overlaps(moments, threshold=config.decoding.nms_threshold, kind=config.decoding.nms)
+    return row | {"pred_relevant_windows": _rounded(kept[0])}
+
+
+def _rounded(values: Tensor) -> list[Any]:
+    rounded: list[Any] = values.double().round(decimals=_DIGITS).tolist()
+    return rounded
+
+
+def _truth(annotation: Annotation, config: Config) -> Row:
+    """The row as the metrics read it, also where a custom dataset leaves fields to be derived."""
+    row = {
+        **annotation.row,
+        "qid": annotation.qid,
+        "duration": annotation.duration_s,
+        "relevant_windows": annotation.windows_s,
+    }
+    # How many clips there are to rank follows from the duration, and from the benchmark's clip length.
+    rankable = math.isfinite(annotation.duration_s) and config.data.clip_length_s == _SCORED_CLIP_S
+    if row.get("saliency_scores") is None or not rankable:
+        row.pop("saliency_scores", None)
+    return row

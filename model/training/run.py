@@ -1,0 +1,287 @@
+"""The folder of a training run: all that is needed to know what was done, to use the result, and to go on.
+
+    config.toml            the configuration, every field of it
+    environment.json       versions, machine, command
+    log.jsonl              a line an epoch: losses, metrics, seconds
+    best.safetensors       the best checkpoint, with best_predictions.jsonl and best_metrics.json
+    last.safetensors       the newest checkpoint
+    resume.safetensors     weights, optimizer and progress, written last: what it does not know did not happen
+    tensorboard/           the same curves for TensorBoard
+
+Every file is written whole or not at all, and nothing is ever removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from extractors.errors import UsageError, VtgError
+from extractors.files.atomic import atomic_write, remove_leftovers
+from model.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from model.checkpoints.store import BEST
+from model.config import Config, load_config
+
+_PACKAGES = ("vtg", "torch", "accelerate", "numpy", "safetensors")
+_HEADER = "vtg-run"
+_CONFIG, _INPUTS = "config.toml", "inputs.json"
+
+
+class RunError(VtgError):
+    """A run cannot be gone on with; the message names its folder."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs done.
+        step: optimizer steps done.
+        best_score: the highest selection score so far; None before the first evaluation.
+        best_epoch: when that was, from 1; 0 before.
+        stale: evaluations since.
+        scaler: state of the gradient scaler, for fp16.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    stale: int = 0
+    scaler: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """What training goes on from: how far it was, the weights, and the optimizer's moments by parameter name."""
+
+    progress: Progress
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Mapping[str, Tensor]]
+
+
+class Run:
+    """A run's folder.
+
+    Args:
+        folder: where it is, or will be.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint."""
+        return self.folder / BEST
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The event files."""
+        return self.folder / "tensorboard"
+
+    def create(self, config: Config, inputs: Mapping[str, Any]) -> None:
+        """Begin a run; of several processes, the first does.
+
+        Args:
+            config: what is trained.
+            inputs: plain values that say where the data lies; given back by `inputs`.
+
+        Raises:
+            UsageError: if the folder holds something: no run is ever written over.
+            RunError: if it cannot be written.
+        """
+        if not is_main_process():
+            return
+        self.require_new()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Of two processes that find the folder empty, one gets further than this.
+            with (self.folder / _CONFIG).open("xb"):
+                pass
+            self.write_config(config)
+            self._write(_INPUTS, _json(dict(inputs)))
+            self._write("environment.json", _json(environment()))
+        except FileExistsError:
+            raise self._in_use() from None
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+
+    def require_new(self) -> None:
+        """Raise UsageError if the folder holds something: no run is ever written over."""
+        try:
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+                raise self._in_use()
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be read ({error.strerror or error})") from error
+
+    def write_config(self, config: Config) -> None:
+        """Keep the configuration that is trained from now on; of several processes, the first does."""
+        import tomli_w
+
+        if is_main_process():
+            self._write(_CONFIG, tomli_w.dumps(config.to_dict()).encode())
+
+    def config(self, overrides: Sequence[str] = ()) -> Config:
+        """The configuration it was begun with, changed as asked.
+
+        Raises:
+            RunError: if this is no run's folder.
+            ConfigError: if a change is not valid.
+        """
+        path = self.folder / _CONFIG
+        if not path.is_file():
+            raise RunError(f"{self.folder}: not the folder of a run: it has no {_CONFIG}")
+        return load_config(path, overrides)
+
+    def inputs(self) -> dict[str, Any]:
+        """What `create` was given; raises RunError if it cannot be read."""
+        path = self.folder / _INPUTS
+        try:
+            inputs = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: cannot be read ({error})") from error
+        if not isinstance(inputs, dict):
+            raise RunError(f"{path}: does not say where the data lies")
+        return inputs
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of `log.jsonl`, of the epochs that `resume.safetensors` knows; RunError if it cannot be read."""
+        path = self.folder / "log.jsonl"
+        if not path.is_file():
+            return []
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); remove it to go on without it") from error
+        if not all(isinstance(row, dict) for row in rows):
+            raise RunError(f"{path}: not a JSON object a line; remove it to go on without it")
+        return rows
+
+    def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the log anew."""
+        self._write("log.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+
+    def write_best(
+        self, checkpoint: Checkpoint, predictions: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
+    ) -> None:
+        """Keep the best checkpoint, its predictions in the benchmarks' form, and what they score."""
+        save_checkpoint(checkpoint, self.best)
+        rows = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in predictions)
+        self._write("best_predictions.jsonl", rows)
+        self._write("best_metrics.json", _json(dict(metrics)))
+
+    def write_last(self, checkpoint: Checkpoint, state: ResumeState) -> None:
+        """Keep the newest checkpoint and, after it, what to go on from."""
+        save_checkpoint(checkpoint, self.last)
+        tensors = {f"weights/{name}": value for name, value in state.weights.items()}
+        for kind, moments in state.moments.items():
+            tensors |= {f"{kind}/{name}": value for name, value in moments.items()}
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        header = json.dumps(state.progress.__dict__)
+        self._write("resume.safetensors", serialize(plain, metadata={_HEADER: header}))
+
+    def read_state(self) -> ResumeState | None:
+        """What to go on from; None if no epoch was finished.
+
+        Raises:
+            RunError: if the file is damaged.
+        """
+        path = self.folder / "resume.safetensors"
+        remove_leftovers(self.folder)
+        if not path.is_file():
+            return None
+        groups: dict[str, dict[str, Tensor]] = {}
+        try:
+            with safe_open(path, framework="pt") as file:
+                progress = Progress(**json.loads(file.metadata()[_HEADER]))
+                for key in file.keys():  # noqa: SIM118 - not a mapping
+                    kind, _, name = key.partition("/")
+                    groups.setdefault(kind, {})[name] = file.get_tensor(key).clone()
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: damaged, so this run cannot be gone on with ({error})") from error
+        return ResumeState(progress, groups.pop("weights", {}), groups)
+
+    def _in_use(self) -> UsageError:
+        return UsageError(
+            f"{self.folder} holds something already: give another --output, or go on with it by "
+            f"`vtg train --resume {self.folder}`"
+        )
+
+    def _write(self, name: str, content: bytes) -> None:
+        with atomic_write(self.folder / name) as file:
+            file.write(content)
+
+
+def run_of(path: Path) -> Run | None:
+    """The run that a path belongs to: its folder, or a file in it; None if there is no such run."""
+    folder = path if path.is_dir() else path.parent
+    return Run(folder) if path.exists() and (folder / _INPUTS).is_file() else None
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder of this name; if there is one, of the first of `NAME-2`, `NAME-3`, … that there is not.
+
+    Raises:
+        RunError: if it cannot be made.
+    """
+    for number in count(1):
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"{candidate}: cannot be made ({error.strerror or error})") from error
+    raise AssertionError("numbers do not end")
+
+
+def is_main_process() -> bool:
+    """Whether this process is the only one, or the first of those that a launcher (`torchrun`) started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and command of this process."""
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"

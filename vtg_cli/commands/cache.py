@@ -1,0 +1,128 @@
+"""`vtg cache`: what the feature cache holds, and emptying it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vtg_cli.parsing import values
+from vtg_cli.parsing.help import App
+from vtg_cli.parsing.options import Cache
+from vtg_cli.terminal.console import counted, printable
+
+if TYPE_CHECKING:
+    from extractors.cache.usage import CacheInfo
+
+app = App(help="Look at the feature cache, or empty it.")
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@app.command()
+def info(
+    cache: Cache = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show where the cache lies and what it holds.
+
+    [bold]Example[/]
+
+      vtg cache info
+    """
+    from extractors.cache.store import FeatureCache
+
+    held = FeatureCache(cache).info()
+    if json:
+        import json as json_module
+
+        specs = [
+            {
+                "folder": usage.folder,
+                "spec": None if usage.spec is None else usage.spec.to_json(),
+                "files": usage.files,
+                "size_bytes": usage.size_bytes,
+                "outdated": usage.outdated,
+            }
+            for usage in held.specs
+        ]
+        typer.echo(json_module.dumps({"root": str(held.root), "specs": specs}, indent=2))
+        return
+
+    from vtg_cli.terminal.table import print_table
+
+    typer.echo(
+        f"{printable(str(held.root))}: {counted(held.files, 'entry', 'entries')}, {_size(held.size_bytes)}"
+    )
+    if held.specs:
+        rows = []
+        for usage in held.specs:
+            clip = f"{usage.spec.clip_length_s:g} s" if usage.spec and usage.spec.clip_length_s else ""
+            rows.append((usage.folder, clip, str(usage.files), _size(usage.size_bytes)))
+        print_table(("features", "clip", "entries", "size"), rows, right=(1, 2, 3))
+    if held.outdated:
+        typer.echo(
+            f"{held.outdated} of them damaged or of another version of vtg: not used, and made again when needed"
+        )
+
+
+@app.command()
+def clear(
+    features: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FEATURES",
+            help="Only these features: a name, or a folder that `info` shows.",
+            show_default=False,
+        ),
+    ] = None,
+    older_than_days: Annotated[
+        float,
+        typer.Option(
+            "--older-than",
+            metavar="DAYS",
+            parser=values.number("--older-than", least=0, most=100_000),
+            help="Only entries older than this many days.",
+        ),
+    ] = 0.0,
+    cache: Cache = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove entries of the cache; they are made again when they are needed.
+
+    [bold]Examples[/]
+
+      vtg cache clear --yes
+
+      vtg cache clear lite --older-than 30
+    """
+    from extractors.cache.store import FeatureCache
+
+    store = FeatureCache(cache)
+    if features is not None:
+        _check_features(features, store.info())
+    if not yes:
+        typer.confirm(f"Remove {features or 'everything'} from {store.root}?", abort=True)
+    removed = store.clear(features, older_than_s=older_than_days * 86400)
+    typer.echo(f"removed {counted(removed.files, 'entry', 'entries')}, {_size(removed.size_bytes)}")
+
+
+def _check_features(name: str, held: CacheInfo) -> None:
+    """Raise UsageError if neither vtg nor the cache knows features, or a folder of entries, of this name."""
+    from extractors.encoders.registry import video_feature_names
+    from extractors.errors import UsageError
+
+    here = {usage.spec.name for usage in held.specs if usage.spec is not None}
+    names = dict.fromkeys([*video_feature_names(), *sorted(here)])
+    if name not in names and name not in {usage.folder for usage in held.specs}:
+        raise UsageError(
+            f"'{name}': there are no such features; there are {', '.join(names)}, and the folders of `vtg cache info`"
+        )
+
+
+def _size(size_bytes: float) -> str:
+    for unit in _UNITS:
+        if size_bytes < 1000 or unit == _UNITS[-1]:
+            break
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} {unit}"

@@ -1,0 +1,89 @@
+"""The report of an extraction: a JSON line a video, written as each is done with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from extractors.errors import UsageError, VtgError
+from extractors.files.atomic import write_failure
+
+if TYPE_CHECKING:
+    from extractors.extraction.events import Event
+
+_STATUS = {"extracted": "ok", "cached": "skipped", "failed": "failed"}
+
+
+class ReportFile:
+    """Writes a line for each finished video. Use it in a `with` block, and call it with each event.
+
+    Args:
+        path: the file, which is replaced; None writes nothing.
+        videos: what must not be written over.
+
+    Raises:
+        UsageError: if it is one of the videos.
+        VtgError: if it cannot be written.
+    """
+
+    def __init__(self, path: Path | None, videos: Iterable[Path] = ()) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+        if path is not None and path.exists() and any(_is_same(path, video) for video in videos):
+            raise UsageError(f"--report {path}: is one of the videos; give the report another name")
+
+    def __enter__(self) -> ReportFile:
+        if self._path is not None:
+            try:
+                self._file = self._path.open("w", encoding="utf-8")
+            except OSError as error:
+                raise self._failure(error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            # What could not be written has been told of, and would be tried again.
+            with suppress(OSError):
+                self._file.close()
+
+    def __call__(self, event: Event) -> None:
+        """Note a video that is done with; other events are passed over."""
+        from extractors.extraction.events import VideoFinished
+
+        if self._file is None or not isinstance(event, VideoFinished):
+            return
+        row = {
+            # File names need not be text; what is not comes out as escapes, and reads back the same.
+            "path": str(event.path),
+            "status": _STATUS[event.status],
+            "reason": event.reason,
+            "seconds": round(event.seconds, 3),
+            "duration_s": event.duration_s,
+            "damaged_s": [[round(time_s, 3) for time_s in segment] for segment in event.damaged_s],
+        }
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> VtgError:
+        return VtgError(
+            f"{self._path}: the report cannot be written ({write_failure(error)}); what was extracted is kept, and "
+            "the same command goes on from there"
+        )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return path.samefile(other)
+    return False

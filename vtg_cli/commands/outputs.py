@@ -1,0 +1,273 @@
+"""What `vtg ground` does with its answers: tables on the terminal, files, clips, pictures."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extractors.errors import UsageError, VtgError
+from vtg_cli.parsing.values import is_same_file
+from vtg_cli.terminal.console import answering, counted, detail, error_line, note, out
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
+    from vtg_cli.writers.formats import Format
+
+
+PLACEHOLDER = "{video}"
+"""What stands for the name of a video in the name of a file; such a file is written for each video."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is to become of answers.
+
+    Attributes:
+        outputs: files, or `-` for standard output, and the formats they are written in.
+        clips: folder for a video of each moment.
+        supercut: file for all moments in one video.
+        padding_s: seconds added on either side of a moment that is cut.
+        copy: whether clips are copied at key frames.
+        plot: picture of the curves.
+        html: page for a browser.
+        embed: whether the video is put into the page.
+    """
+
+    outputs: tuple[tuple[str, Format], ...] = ()
+    clips: Path | None = None
+    supercut: Path | None = None
+    padding_s: float = 0.0
+    copy: bool = False
+    plot: Path | None = None
+    html: Path | None = None
+    embed: bool = False
+
+    @property
+    def shows_tables(self) -> bool:
+        """Whether people get tables: whenever standard output has nothing else to hold."""
+        from vtg_cli.writers.formats import STDOUT
+
+        return all(name != STDOUT for name, _ in self.outputs)
+
+    @property
+    def keeps_something(self) -> bool:
+        """Whether anything is written but what goes to standard output."""
+        from vtg_cli.writers.formats import STDOUT
+
+        files = any(name != STDOUT for name, _ in self.outputs)
+        return files or any((self.clips, self.supercut, self.plot, self.html))
+
+    def check(self, videos: Sequence[Path]) -> None:
+        """Refuse what could not be written of these videos, before anything is looked for.
+
+        Raises:
+            UsageError: if an ending says no format, options exclude each other, a file can hold one video only and
+                there are several, or a target is one of the videos itself.
+        """
+        from vtg_cli.cutting.clips import check_request
+        from vtg_cli.drawing.html_report import check_report
+        from vtg_cli.drawing.plot import check_plot
+
+        check_request(self.clips, self.supercut, padding_s=self.padding_s, copy=self.copy)
+        if self.embed and self.html is None:
+            raise UsageError("--embed: puts the video into the --html, and there is no --html")
+        if self.plot is not None:
+            check_plot(self.plot)
+        if self.html is not None:
+            for video in videos:
+                check_report(self.html, video, embed=self.embed)
+        if len(videos) > 1:
+            self._check_room()
+        for option, target in self._targets(videos):
+            if any(is_same_file(target, video) for video in videos):
+                raise UsageError(
+                    f"{option} {target}: is the video itself; give the {_WHAT[option]} another name"
+                )
+
+    def deliver(self, results: Sequence[GroundingResult]) -> bool:
+        """Write what was asked for of answers, and say so on standard error; tables are not shown here.
+
+        What cannot be written is reported, and the rest is written.
+
+        Args:
+            results: those of each video together.
+
+        Returns:
+            whether all was written.
+        """
+        written = True
+        for write in self._tasks(results):
+            try:
+                write()
+            except VtgError as error:
+                error_line(str(error))
+                written = False
+        return written
+
+    def _tasks(self, results: Sequence[GroundingResult]) -> Iterator[Callable[[], None]]:
+        """Everything that is to be written, in order."""
+        by_video: dict[str, list[GroundingResult]] = {}
+        for result in results:
+            by_video.setdefault(result.video, []).append(result)
+        stems = self._stems(by_video)
+
+        def files(name: str | Path) -> Iterator[tuple[str, Sequence[GroundingResult]]]:
+            if PLACEHOLDER not in str(name):
+                yield str(name), results
+                return
+            for video, own in by_video.items():
+                yield str(name).replace(PLACEHOLDER, stems[video]), own
+
+        for name, form in self.outputs:
+            for target, part in files(name):
+                yield partial(_write_output, part, target, form)
+        if self.clips is not None:
+            videos = [Path(video) for video in by_video]
+            for video, own in by_video.items():
+                yield partial(self._cut, own, stems[video], self.clips, videos)
+        for named, write in ((self.supercut, self._join), (self.plot, self._draw), (self.html, self._report)):
+            for target, part in files(named) if named is not None else ():
+                yield partial(write, part, Path(target))
+
+    def _cut(
+        self, results: Sequence[GroundingResult], stem: str, folder: Path, spared: Sequence[Path]
+    ) -> None:
+        from vtg_cli.cutting.clips import cut_clips
+
+        written = cut_clips(
+            results, folder, stem=stem, padding_s=self.padding_s, copy=self.copy, spared=spared
+        )
+        note(f"{folder}: {counted(len(written), 'clip')} of {results[0].video}")
+
+    def _join(self, results: Sequence[GroundingResult], target: Path) -> None:
+        from vtg_cli.cutting.clips import join_moments
+        from vtg_cli.terminal.timecode import span
+
+        note(f"{target}: {span(join_moments(results, target, padding_s=self.padding_s))}")
+
+    def _draw(self, results: Sequence[GroundingResult], target: Path) -> None:
+        from vtg_cli.drawing.plot import write_plot
+
+        write_plot(results, target)
+        note(f"{target}: drawn")
+
+    def _report(self, results: Sequence[GroundingResult], target: Path) -> None:
+        from vtg_cli.drawing.html_report import write_report
+        from vtg_cli.drawing.playback import doubt
+
+        write_report(results, target, embed=self.embed)
+        note(f"{target}: written; open it in a browser")
+        if reason := doubt(Path(results[0].video)):
+            note(f"{target}: {reason}; where it does not play, the page shows pictures of its moments")
+
+    def _check_room(self) -> None:
+        """Refuse files that hold one video only, and have no placeholder for its name."""
+        for name, form in self.outputs:
+            if form.holds_one_video and PLACEHOLDER not in name:
+                file = (
+                    f"{PLACEHOLDER}{form.suffix}"
+                    if form.suffix
+                    else f"{PLACEHOLDER}.txt --format {form.name}"
+                )
+                raise UsageError(
+                    f"--output {name}: {form.name} is of one video, and there are several; write one for each: "
+                    f"--output {file}"
+                )
+        for option, path in (("--plot", self.plot), ("--html", self.html)):
+            if path is not None and PLACEHOLDER not in str(path):
+                file = str(path.with_name(f"{PLACEHOLDER}-{path.name}"))
+                raise UsageError(
+                    f"{option} {path}: is of one video, and there are several; write one for each: {option} {file}"
+                )
+
+    def _targets(self, videos: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+        """Options that name files, and the files."""
+        from vtg_cli.writers.formats import STDOUT
+
+        stems = self._stems(map(str, videos))
+        named: list[tuple[str, str | Path | None]] = [
+            ("--output", name) for name, _ in self.outputs if name != STDOUT
+        ]
+        named += [("--supercut", self.supercut), ("--plot", self.plot), ("--html", self.html)]
+        for option, name in named:
+            for stem in stems.values() if name is not None else ():
+                yield option, Path(str(name).replace(PLACEHOLDER, stem))
+
+    @staticmethod
+    def _stems(videos: Iterable[str]) -> dict[str, str]:
+        from vtg_cli.cutting.clips import Stems
+
+        stems = Stems()
+        return {video: stems.of(Path(video)) for video in videos}
+
+
+_WHAT = {"--output": "answers", "--supercut": "supercut", "--plot": "picture", "--html": "page"}
+
+
+def _write_output(results: Sequence[GroundingResult], name: str, form: Format) -> None:
+    from vtg_cli.writers.formats import STDOUT, write_output
+
+    write_output(results, name, form)
+    if name != STDOUT:
+        detail(f"{name}: written as {form.name}")
+
+
+def choose_outputs(
+    names: Sequence[str], formats: Sequence[str], *, json: str | None
+) -> tuple[tuple[str, Format], ...]:
+    """What is written where.
+
+    Args:
+        names: of each --output.
+        formats: of each --format.
+        json: the format that standard output has for programs, if it is wanted.
+
+    Raises:
+        UsageError: if an ending says no format, a format is unknown, or standard output is asked for twice.
+    """
+    from vtg_cli.writers.formats import STDOUT, assign_formats
+
+    if formats and not names:
+        raise UsageError(
+            "--format: says how an --output is written, and there is none; for the terminal, add -o -"
+        )
+    outputs = list(zip(names, assign_formats(names, formats), strict=True))
+    if json is not None:
+        outputs += zip([STDOUT], assign_formats([STDOUT], [json]), strict=True)
+    if [name for name, _ in outputs].count(STDOUT) > 1:
+        raise UsageError("only one answer can go to standard output; give --json or -o - once")
+    return tuple(outputs)
+
+
+def show(results: Sequence[GroundingResult]) -> None:
+    """Tables and curves on the terminal."""
+    from rich.markup import escape
+
+    from model.grounding.zeroshot.method import NAME as ZERO_SHOT
+    from model.grounding.zeroshot.method import is_clear_match
+    from vtg_cli.drawing.terminal_curve import glyphs_for, render_result
+    from vtg_cli.terminal.console import printable
+    from vtg_cli.terminal.timecode import timecode
+
+    if sys.stdout is None:
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Queries and names of files may hold letters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    console = out()
+    glyphs = glyphs_for(console.encoding)
+    first = results[0]
+    with answering():
+        console.print(
+            f"[bold]{escape(printable(first.video))}[/] {glyphs.separator} {timecode(first.duration_s)} "
+            f"{glyphs.separator} {first.model} on {' + '.join(first.features)} features\n",
+            soft_wrap=True,
+        )
+        for result in results:
+            clear = result.model != ZERO_SHOT or not result.moments or is_clear_match(result.moments[0].score)
+            console.print(render_result(result, width=console.width, clear_match=clear, glyphs=glyphs))

@@ -1,0 +1,154 @@
+"""`vtg weights`: which weights there are, where they lie, and how to get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vtg_cli.parsing import values
+from vtg_cli.parsing.help import App
+from vtg_cli.parsing.options import Offline, Quiet
+
+if TYPE_CHECKING:
+    from extractors.weights.store import Artefact
+
+app = App(help="List, fetch and add the weights of encoders and models.")
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the weights, as `vtg weights list` shows it.", show_default=False
+    ),
+]
+
+
+@app.command("list")
+def list_(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the weights known by name, and which of them are on this machine.
+
+    [bold]Example[/]
+
+      vtg weights list
+    """
+    rows = _rows()
+    if json:
+        import json as json_module
+
+        document = [
+            {
+                "name": name,
+                "kind": kind,
+                "size_bytes": None if item is None else item.size_bytes,
+                "sha256": (item.sha256 or None) if item else None,
+                "licence": item.licence if item else None,
+                "source": item.source if item else None,
+                "path": None if here is None else str(here),
+            }
+            for name, kind, item, here in rows
+        ]
+        typer.echo(json_module.dumps(document, indent=2))
+        return
+
+    from vtg_cli.terminal.table import print_table
+
+    print_table(
+        ("name", "kind", "size", "here", "licence"),
+        [
+            (
+                name,
+                kind,
+                item.size_text if item else "",
+                "yes" if here else "no",
+                item.licence if item else "",
+            )
+            for name, kind, item, here in rows
+        ],
+    )
+
+
+@app.command()
+def pull(name: Name, quiet: Quiet = False, offline: Offline = False) -> None:
+    """Download weights; an interrupted download goes on where it stopped.
+
+    [bold]Example[/]
+
+      vtg weights pull clip-vit-b-32
+    """
+    del quiet
+    from extractors.weights import store
+    from vtg_cli.terminal.progress import DownloadProgress
+
+    if (here := store.find(name)) is not None:
+        typer.echo(here)
+        return
+    with DownloadProgress(name) as progress:
+        typer.echo(store.pull(name, progress=progress, offline=offline))
+
+
+@app.command()
+def add(
+    name_and_file: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME] FILE",
+            help="A name that `vtg weights list` shows, and the file or its folder; a trained model needs no name.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Put a file that you have where vtg looks for it, after checking it.
+
+    A trained FlashVTG, of vtg or of the released code (`model_best.ckpt` with its `opt.json` beside it), is
+    brought into vtg's own format. No code that a file may carry is run.
+
+    [bold]Examples[/]
+
+      vtg weights add slowfast-r50-8x8 ~/Downloads/SLOWFAST_8x8_R50.pkl
+
+      vtg weights add results/model_best.ckpt
+    """
+    from extractors.errors import UsageError
+    from extractors.weights import store
+    from model.checkpoints.store import add_model
+
+    *names, file = name_and_file
+    if len(names) > 1:
+        raise UsageError(f"vtg weights add takes one name and one file, not {' '.join(name_and_file)}")
+    if not names and file in {item.name for item in store.artefacts()} and not values.exists(Path(file)):
+        raise UsageError(f"{file}: name the file that holds these weights, too: vtg weights add {file} FILE")
+    values.existing("FILE")(file)
+    if names and store.artefact(names[0]).kind == "encoder":
+        typer.echo(store.add(names[0], file))
+    else:
+        typer.echo(add_model(file, *names))
+
+
+@app.command()
+def path(name: Name) -> None:
+    """Print where weights lie; exits with 1 if they are not on this machine.
+
+    [bold]Example[/]
+
+      vtg weights path clip-vit-b-32
+    """
+    from extractors.weights import store
+    from model.checkpoints.store import find_model, published_model
+
+    typer.echo(find_model(name) or store.require(published_model(name) or name))
+
+
+def _rows() -> list[tuple[str, str, Artefact | None, Path | None]]:
+    """Name, kind, named artefact and place of everything known: named weights, then other trained models."""
+    from extractors.weights.store import artefacts, locate
+    from model.checkpoints.store import installed_models
+
+    models = installed_models()
+    rows: list[tuple[str, str, Artefact | None, Path | None]] = [
+        (item.name, item.kind, item, models.pop(item.name, None) if item.kind == "model" else locate(item))
+        for item in artefacts()
+    ]
+    return rows + [(name, "model", None, file) for name, file in models.items()]

@@ -1,0 +1,1 @@
+"""Saliency curves in the terminal, in pictures and on pages."""

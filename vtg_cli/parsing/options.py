@@ -1,0 +1,152 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from extractors.errors import UsageError
+from vtg_cli.parsing import values
+from vtg_cli.terminal.console import verbosity
+
+Features = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Features to use: auto, or names with commas between (clip, slowfast, lite, vgg).",
+        rich_help_panel="Features",
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        parser=values.number("--fps"),
+        help="Clips per second, 0.5 to 2.",
+        show_default="0.5 for clip and slowfast, 1 for lite, 6 for vgg",
+        rich_help_panel="Features",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        parser=values.device,
+        help="Where encoders run: auto, cpu, cuda, cuda:N or mps.",
+        rich_help_panel="Features",
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE|RUN",
+        help="Which model answers: auto, zero-shot, or a trained one by name, file or folder of a run.",
+    ),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Several devices at once, a process each: 0,1 or cuda:0,cuda:1 or cpu,cpu.",
+        show_default=False,
+        rich_help_panel="Features",
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        parser=values.precision,
+        help="Precision of the encoders: auto, fp32, bf16 or fp16.",
+        rich_help_panel="Features",
+    ),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="Weights file of a feature, in place of the named one; can be given several times.",
+        show_default=False,
+        rich_help_panel="Features",
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        parser=values.path("--cache"),
+        help="Folder of the feature cache.",
+        show_default="VTG_CACHE, else the user's cache folder",
+        rich_help_panel="Features",
+    ),
+]
+Videos = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        parser=values.existing("--videos"),
+        help="Videos, named by their ids; missing features are extracted from them.",
+        show_default=False,
+        rich_help_panel="Data",
+    ),
+]
+SkipMissing = Annotated[
+    bool,
+    typer.Option(
+        "--skip-missing", help="Leave out queries without features, and say so.", rich_help_panel="Data"
+    ),
+]
+
+
+def _set(field: str) -> Any:
+    def callback(value: bool) -> bool:
+        # Given before or after the command's name, it counts; absent in one place, it does not undo the other.
+        if value:
+            setattr(verbosity, field, True)
+        return value
+
+    return callback
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing but answers and errors.", callback=_set("quiet"))
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say what each step does.", callback=_set("verbose"))
+]
+
+
+def _go_offline(value: bool) -> bool:
+    if value:
+        os.environ["VTG_OFFLINE"] = "1"
+    return value
+
+
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Never open a connection; so does VTG_OFFLINE=1.", callback=_go_offline),
+]
+
+
+def weights_by_feature(pairs: list[str] | None) -> dict[str, Path]:
+    """Read `NAME=FILE` pairs.
+
+    Raises:
+        UsageError: if one has another form, no features of that name have weights, or the file does not exist.
+    """
+    from extractors.encoders.registry import WEIGHTS
+
+    weights: dict[str, Path] = {}
+    for pair in pairs or []:
+        name, separator, path = pair.partition("=")
+        if not separator or not name or not path:
+            raise UsageError(f"--weights '{pair}': write it as NAME=FILE, for instance clip=ViT-B-32.pt")
+        if name not in WEIGHTS:
+            raise UsageError(
+                f"--weights {pair}: '{name}' has no weights to replace; {', '.join(WEIGHTS)} have"
+            )
+        weights[name] = values.existing("--weights")(path)
+    return weights

@@ -1,0 +1,243 @@
+"""The API's part about jobs, and about the formats their results are downloaded in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
+
+from vtg_cli.serve.apart_worker import COUNTS_FRAMES
+from vtg_cli.serve.api import schemas
+from vtg_cli.serve.api.files import attachment
+from vtg_cli.serve.api.routes_videos import error_reply
+from vtg_cli.serve.api.services import Services
+from vtg_cli.serve.jobs import Job, NoSuchJob
+from vtg_cli.writers.formats import FORMATS, Format
+
+HEARTBEAT_S = 15.0
+"""Seconds after which an event stream says that it is still there."""
+
+_CALM_S = 0.1  # progress comes faster than anybody can see
+
+_LABELS: Mapping[str, str] = {
+    "json": "JSON",
+    "jsonl": "JSON Lines",
+    "csv": "CSV table",
+    "srt": "SubRip subtitles",
+    "vtt": "WebVTT subtitles",
+    "edl": "EDL (CMX 3600)",
+    "otio": "OpenTimelineIO",
+    "fcpxml": "Final Cut Pro XML",
+    "text": "Plain text",
+    "chapters": "YouTube chapters",
+}
+_MEDIA_TYPES: Mapping[str, str] = {
+    "json": "application/json",
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+    "otio": "application/json",
+    "fcpxml": "application/xml",
+}
+_PLAIN = "text/plain"
+
+_EVENT: Mapping[str, Any] = {
+    "description": "One event. The data of `job` is a JobSummary, that of `end` the state that the job ended in.",
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["job", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
+
+def job_routes(services: Services) -> APIRouter:
+    """What can be asked about jobs, and done with them."""
+    routes = APIRouter(tags=["jobs"])
+    jobs = services.jobs
+    not_found = error_reply(404, "There is no such job.")
+
+    @routes.get("/api/formats")
+    async def list_formats() -> schemas.FormatsBody:
+        """The formats that results can be downloaded in."""
+        return schemas.FormatsBody(
+            formats=[
+                schemas.FormatBody(
+                    name=form.name, label=_LABELS.get(form.name, form.name), ending=ending(form)
+                )
+                for form in FORMATS
+            ]
+        )
+
+    @routes.post(
+        "/api/jobs",
+        status_code=202,
+        responses={
+            **error_reply(400, "The body is no JSON."),
+            **error_reply(404, "There is no such video."),
+            **error_reply(429, "Too many jobs wait."),
+        },
+    )
+    async def start_job(request: schemas.JobRequest) -> schemas.JobBody:
+        """Look for queries in a video."""
+        video = services.library.get(request.video_id)
+        job = jobs.submit(video, request.queries, top_k=request.top_k, threshold=request.threshold)
+        return _body(job)
+
+    @routes.get("/api/jobs")
+    async def list_jobs() -> schemas.JobsBody:
+        """Every job that is kept, newest first."""
+        return schemas.JobsBody(jobs=[_summary(job) for job in jobs.jobs()])
+
+    @routes.get("/api/jobs/{job_id}", responses=not_found)
+    async def get_job(job_id: str) -> schemas.JobBody:
+        """One job, with its results once it is done."""
+        return _body(jobs.get(job_id))
+
+    @routes.post("/api/jobs/{job_id}/cancel", responses=not_found)
+    async def cancel_job(job_id: str) -> schemas.JobBody:
+        """Cancel a job: at once if it waits, with the next chunk of video if it runs."""
+        return _body(jobs.cancel(job_id))
+
+    @routes.get(
+        "/api/jobs/{job_id}/events",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "`job` events at once and at each change, then `end`.",
+                "content": {"text/event-stream": {"schema": _EVENT}},
+            },
+            **not_found,
+        },
+    )
+    async def follow_job(job_id: str) -> Response:
+        """A job's changes, as server-sent events."""
+        jobs.get(job_id)
+        return StreamingResponse(
+            _events(services, job_id), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        )
+
+    @routes.get(
+        "/api/jobs/{job_id}/export/{form}",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "The results, to be saved as a file.",
+                "content": {kind: {} for kind in sorted({*_MEDIA_TYPES.values(), _PLAIN})},
+            },
+            **error_reply(404, "There is no such job, format or video any more."),
+            **error_reply(409, "The job is not done."),
+        },
+    )
+    async def export_job(job_id: str, form: str) -> Response:
+        """A job's results in a format."""
+        job = jobs.get(job_id)
+        known = next((known for known in FORMATS if known.name == form), None)
+        if known is None:
+            raise HTTPException(
+                404, f"there is no such format; there are {', '.join(f.name for f in FORMATS)}"
+            )
+        if job.results is None:
+            raise HTTPException(409, f"the job is {job.state}; only one that is done has results")
+        data = await _export(services, job, known)
+        name = PurePosixPath(job.video.name).stem + ending(known)
+        return Response(
+            data,
+            media_type=_MEDIA_TYPES.get(form, _PLAIN),
+            headers={"content-disposition": attachment(name)},
+        )
+
+    return routes
+
+
+def ending(form: Format) -> str:
+    """What the name of a downloaded file ends in."""
+    return form.suffix or f".{form.name}.txt"
+
+
+async def _export(services: Services, job: Job, form: Format) -> bytes:
+    assert job.results is not None, "asked for before"
+    if form.name in COUNTS_FRAMES:
+        await asyncio.to_thread(services.library.get(job.video.id).check_file)
+    return await services.apart.run(
+        "export",
+        results=[asdict(result) for result in job.results],
+        form=form.name,
+        path=str(job.video.path),
+        name=job.video.name,
+        # An upload's own name says nothing to an editing program, nor does a path to one on another machine.
+        rename=job.video.uploaded or not services.tells_paths,
+    )
+
+
+async def _events(services: Services, job_id: str) -> AsyncIterator[str]:
+    loop = asyncio.get_running_loop()
+    changed = asyncio.Event()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the server has stopped meanwhile
+            loop.call_soon_threadsafe(changed.set)
+
+    unlisten = services.jobs.listen(job_id, wake)
+    services.streams.add(changed)
+    said: dict[str, Any] | None = None
+    try:
+        while not services.stopping:
+            changed.clear()
+            try:
+                job = services.jobs.get(job_id)
+            except NoSuchJob:  # so old that it was forgotten while somebody listened
+                return
+            now = _summary(job).model_dump()
+            if now != said:
+                yield _event("job", now)
+                said = now
+            if job.is_finished:
+                yield _event("end", {"state": job.state})
+                return
+            await asyncio.sleep(_CALM_S)
+            try:
+                await asyncio.wait_for(changed.wait(), HEARTBEAT_S)
+            except asyncio.TimeoutError:
+                yield ": still here\n\n"
+    finally:
+        unlisten()
+        services.streams.discard(changed)
+
+
+def _event(name: str, data: Mapping[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "video_id": job.video.id,
+        "queries": list(job.queries),
+        "state": job.state,
+        "stage": job.stage,
+        "progress": round(job.progress, 4),
+        "error": None if job.error is None else job.error.encode("utf-8", "backslashreplace").decode(),
+        "notes": list(job.notes),
+        "model_notes": list(job.model_notes),
+        "created_at": job.created_at,
+    }
+
+
+def _summary(job: Job) -> schemas.JobSummary:
+    return schemas.JobSummary(**_fields(job))
+
+
+def _body(job: Job) -> schemas.JobBody:
+    results = None if job.results is None else [result.to_json() for result in job.results]
+    return schemas.JobBody.model_validate({**_fields(job), "results": results})
