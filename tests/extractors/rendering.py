@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -89,7 +91,7 @@ def render(
     else:
         base = Fraction(1, 30000)
         ticks = [round(time / base) for time in times_s]
-    with av.open(str(path), "w") as container:
+    with _own_priority(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps), options={"g": str(gop), **(options or {})})
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.codec_context.time_base = base
@@ -109,6 +111,19 @@ def render(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+@contextmanager
+def _own_priority() -> Iterator[None]:
+    """SVT-AV1 makes the thread that calls it real-time where it may, as root; every test then waits for that one."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _silence(stream: av.AudioStream, from_s: float) -> list[av.Packet]:
