@@ -15,7 +15,7 @@ app = App(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    help="Find where in a video something happens: give it a video and a sentence.",
+    help="Find the moments in a video that match a sentence.",
     epilog='[bold]Examples[/]\n\n  vtg ground video.mp4 "man opens fridge"\n\n  vtg extract videos/\n\n  vtg doctor',
 )
 

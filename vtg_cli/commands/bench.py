@@ -22,7 +22,7 @@ def bench(
         str,
         typer.Option(
             metavar="NAMES",
-            help="Features to measure: names with commas between (clip, slowfast, lite, vgg).",
+            help="Features to measure, separated by commas (clip, slowfast, lite, vgg).",
         ),
     ] = "clip,slowfast,lite",
     seconds: Annotated[
@@ -30,7 +30,7 @@ def bench(
         typer.Option(
             metavar="N",
             parser=values.number("--seconds", least=2, most=600),
-            help="Length of the video that is rendered for it.",
+            help="Length of the rendered video, in seconds.",
         ),
     ] = 20.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -39,10 +39,10 @@ def bench(
     weights: Weights = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure decoding, each encoder, extraction as a whole and queries on this machine.
+    """Measure decoding, each encoder, whole extractions and queries on this machine.
 
-    A short video is rendered, and thrown away with everything else that is made for it. Encoders whose weights are not
-    here run with random ones, which takes the same time. Nothing is downloaded.
+    This renders a short video in a temporary folder. Encoders without weights use random ones, which take the same
+    time. Nothing is downloaded.
 
     [bold]Examples[/]
 

@@ -1,4 +1,4 @@
-"""`vtg cache`: what the feature cache holds, and emptying it."""
+"""`vtg cache`: show or empty the feature cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vtg_cli.terminal.console import counted, printable
 if TYPE_CHECKING:
     from extractors.cache.usage import CacheInfo
 
-app = App(help="Look at the feature cache, or empty it.")
+app = App(help="Show or empty the feature cache.")
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -24,7 +24,7 @@ def info(
     cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show where the cache lies and what it holds.
+    """Show where the cache is and what it holds.
 
     [bold]Example[/]
 
@@ -72,7 +72,7 @@ def clear(
         str | None,
         typer.Argument(
             metavar="FEATURES",
-            help="Only these features: a name, or a folder that `info` shows.",
+            help="Only these features: a name, or a folder from `vtg cache info`.",
             show_default=False,
         ),
     ] = None,
@@ -86,9 +86,9 @@ def clear(
         ),
     ] = 0.0,
     cache: Cache = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove entries of the cache; they are made again when they are needed.
+    """Remove entries from the cache. They are made again when needed.
 
     [bold]Examples[/]
 

@@ -1,4 +1,4 @@
-"""`vtg datasets`: what the published datasets need, what of it is here, and how to get the rest."""
+"""`vtg datasets`: what the published datasets need, what is on this machine, and how to get the rest."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ if TYPE_CHECKING:
     from model.config import Config
     from model.datasets.library.catalogue import DatasetInfo
 
-app = App(help="List, check, fetch and add the datasets that models learn from.")
+app = App(help="List, check, download and add the datasets that models are trained on.")
 
 Name = Annotated[
     str,
-    typer.Argument(
-        metavar="NAME", help="Name of the dataset, as `vtg datasets list` shows it.", show_default=False
-    ),
+    typer.Argument(metavar="NAME", help="Name of the dataset, from `vtg datasets list`.", show_default=False),
 ]
 Data = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of the dataset, or the one it lies in.",
+        help="Folder of the dataset, or its parent.",
         show_default="VTG_DATA, else the user's cache folder",
     ),
 ]
@@ -39,7 +37,7 @@ ConfigName = Annotated[
     typer.Option(
         "--config",
         metavar="CONFIG",
-        help="Configuration whose features are meant, a name or a TOML file.",
+        help="Configuration that selects the features, by name or as a TOML file.",
         show_default="the dataset's first",
     ),
 ]
@@ -50,7 +48,7 @@ def list_(
     data: Data = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the datasets known by name, and what of each is on this machine.
+    """List the known datasets, and what is on this machine.
 
     [bold]Example[/]
 
@@ -90,10 +88,13 @@ def check(
     config: ConfigName = None,
     data: Data = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Open every feature file: dimensions, finite numbers, lengths.")
+        bool,
+        typer.Option(
+            "--deep", help="Open every feature file and check dimensions, finite numbers and lengths."
+        ),
     ] = False,
 ) -> None:
-    """Check what a configuration reads of a dataset; exits with 1 if something is missing or faulty.
+    """Check the files that a configuration reads. Exits with 1 if something is missing or faulty.
 
     [bold]Examples[/]
 
@@ -134,10 +135,9 @@ def pull(
     quiet: Quiet = False,
     offline: Offline = False,
 ) -> None:
-    """Download annotations, and the features that have a public address; say how to get the others.
+    """Download annotations and the features with a public address, and explain how to get the others.
 
-    An interrupted download goes on where it stopped; every file is checked against its published size and hash where
-    these are known.
+    An interrupted download resumes. Every file is checked against its published size and hash, if these are known.
 
     [bold]Examples[/]
 
@@ -176,7 +176,7 @@ def add(
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="Archives of features (tar or zip), or published files of annotations.",
+            help="Feature archives (tar or zip), or published annotation files.",
             show_default=False,
         ),
     ],
@@ -185,15 +185,15 @@ def add(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What the features are, for an archive whose folders are not named as published.",
+            help="Name of the features, for an archive whose folder has another name.",
             show_default=False,
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Unpack features that you downloaded to where vtg looks for them; the archives stay where they are.
+    """Unpack downloaded features to where vtg looks for them. The archives stay where they are.
 
-    Nothing but feature files is taken from an archive, and one that tries to write elsewhere is refused.
+    Only feature files are taken from an archive, and an archive that tries to write elsewhere is refused.
 
     [bold]Examples[/]
 

@@ -51,15 +51,13 @@ class Finding:
 def doctor(
     check_weights: Annotated[
         bool,
-        typer.Option(
-            "--check-weights", help="Load the CLIP weights and check that they are the published ones."
-        ),
+        typer.Option("--check-weights", help="Load the CLIP weights and check that they are OpenAI's."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show what is installed, which device is used, which weights are here, and how to get what is missing.
+    """Show what is installed, which device is used, which weights are missing, and how to get them.
 
-    Exits with 1 if something is broken; weights that are not here are no fault.
+    Exits with 1 if something is broken. Missing weights do not count as broken.
 
     [bold]Examples[/]
 

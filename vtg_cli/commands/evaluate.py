@@ -39,7 +39,7 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             parser=values.existing("--predictions"),
-            help="Predictions, a JSON object a line, in the benchmarks' form.",
+            help="Predictions, one JSON object per line, in the format of the benchmarks.",
             show_default=False,
             rich_help_panel=_FILES,
         ),
@@ -49,8 +49,8 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             parser=values.existing("--annotations"),
-            help="Annotations to score on, a JSON object a line.",
-            show_default="those of the run that --predictions or --checkpoint belongs to",
+            help="Annotations to score on, one JSON object per line.",
+            show_default="those of the run of --predictions or --checkpoint",
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -58,7 +58,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="FILE|RUN|NAME",
-            help="A checkpoint, a run's folder (its best), or a model that `vtg weights list` shows.",
+            help="A checkpoint, a run's folder (its best checkpoint), or a model from `vtg weights list`.",
             show_default=False,
             rich_help_panel=_MODEL,
         ),
@@ -76,7 +76,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="Published split (val, test) or a file of annotations in the dataset's folder.",
+            help="Published split (val, test), or an annotations file in the dataset's folder.",
             show_default="the configuration's",
             rich_help_panel=_MODEL,
         ),
@@ -88,7 +88,7 @@ def evaluate(
             "--features",
             metavar="FOLDER",
             parser=values.existing("--data"),
-            help="Where the dataset, or with --annotations its feature folders, lie.",
+            help="Folder of the dataset, or with --annotations of its feature folders.",
             show_default=False,
             rich_help_panel=_MODEL,
         ),
@@ -98,8 +98,7 @@ def evaluate(
     nms: Annotated[
         bool,
         typer.Option(
-            help="Of the two sets of a model's moments, give the one after suppression of overlaps to --json and "
-            "--output.",
+            help="Use the moments after non-maximum suppression for --json and --output.",
             rich_help_panel=_MODEL,
         ),
     ] = True,
@@ -108,7 +107,7 @@ def evaluate(
         typer.Option(
             metavar="N",
             parser=values.whole_number("--batch-size", least=1),
-            help="Queries at a time.",
+            help="Queries per batch.",
             rich_help_panel=_MODEL,
         ),
     ] = 64,
@@ -117,7 +116,7 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             parser=values.path("--output"),
-            help="Write the predictions here in the benchmarks' form, for submission.",
+            help="Write the predictions in the format of the benchmarks, for submission.",
             show_default=False,
             rich_help_panel=_MODEL,
         ),
@@ -137,8 +136,8 @@ def evaluate(
     """Score moments (R1, mAP, mIoU) and highlights (mAP, Hit1) with the published metrics.
 
     A line of predictions holds `qid`, and `pred_relevant_windows` \\[\\[start, end, score], ...] or
-    `pred_saliency_scores` \\[score, ...], or both. A trained model is scored as it decodes and after suppression of
-    overlaps, beside what the paper prints for its configuration.
+    `pred_saliency_scores` \\[score, ...], or both. A trained model is scored before and after non-maximum suppression,
+    next to the paper's scores for its configuration.
 
     [bold]Examples[/]
 

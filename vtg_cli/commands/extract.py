@@ -46,7 +46,7 @@ def extract(
             "-o",
             metavar="FOLDER",
             parser=values.path("--output"),
-            help="Also write the published layout there: NAME_features/VIDEO.npz.",
+            help="Also write the features to this folder in the published layout: NAME_features/VIDEO.npz.",
             show_default=False,
         ),
     ] = None,
@@ -55,7 +55,7 @@ def extract(
         typer.Option(
             metavar="FILE",
             parser=values.path("--report"),
-            help="Write a JSON line for each video there: path, status (ok, skipped, failed), reason, seconds.",
+            help="Write one JSON line per video: path, status (ok, skipped, failed), reason, seconds.",
             show_default=False,
         ),
     ] = None,
@@ -64,10 +64,10 @@ def extract(
         typer.Option(
             metavar="SECONDS",
             parser=values.number("--timeout", least=1, most=values.LONGEST_S),
-            help="Give up a video whose decoder makes no progress for so long.",
+            help="Give up on a video if its decoder makes no progress for this long.",
         ),
     ] = 120.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract even what is cached.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract again, even if cached.")] = False,
     features: Features = "auto",
     fps: Fps = None,
     device: Device = "auto",
@@ -81,8 +81,8 @@ def extract(
 ) -> None:
     """Extract the features of videos into the cache.
 
-    What is cached is skipped, so an interrupted run goes on where it stopped. A file that cannot be read, or over
-    which the decoder crashes or hangs, is reported and the others are done; the exit code is then 1.
+    Cached videos are skipped, so an interrupted run continues where it stopped. If a file cannot be read, or crashes
+    or hangs the decoder, it is reported, the others are done, and the exit code is 1.
 
     [bold]Examples[/]
 

@@ -38,12 +38,12 @@ _Item = TypeVar("_Item")
 
 
 def ground(
-    # In one list, as only a look at the files tells which is which.
+    # One list, because only the file system shows which arguments are videos.
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="VIDEO... QUERY",
-            help="Video files, one or more (none with --watch), and what to look for, one or more sentences.",
+            help="One or more video files (none with --watch), and one or more sentences to look for.",
             show_default=False,
         ),
     ] = None,
@@ -52,7 +52,7 @@ def ground(
         typer.Option(
             metavar="FILE",
             parser=values.path_text("--queries"),
-            help="Read more sentences from a file, one a line, or from standard input if -.",
+            help="Read more sentences from a file, one per line, or from standard input if -.",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +63,7 @@ def ground(
             "-k",
             metavar="N",
             parser=values.whole_number("--top-k", least=1),
-            help="Moments for each query, at most.",
+            help="Maximum moments per query.",
         ),
     ] = 5,
     threshold: Annotated[
@@ -71,7 +71,7 @@ def ground(
         typer.Option(
             metavar="SCORE",
             parser=values.number("--threshold", least=0, most=1),
-            help="Leave out moments that score less, from 0 to 1.",
+            help="Leave out moments with a lower score, from 0 to 1.",
         ),
     ] = 0.0,
     model: Model = "auto",
@@ -83,8 +83,8 @@ def ground(
             "-o",
             metavar="FILE",
             parser=values.path_text("--output"),
-            help="Write the answers there, or to standard output if -; the ending says the format: json, jsonl, csv, "
-            "srt, vtt, edl, otio, fcpxml, txt. Can be given several times.",
+            help="Write the answers to a file, or to standard output if -. The ending selects the format: json, jsonl, "
+            "csv, srt, vtt, edl, otio, fcpxml, txt. Can be given several times.",
             show_default=False,
             rich_help_panel="Results",
         ),
@@ -94,7 +94,7 @@ def ground(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Format of an --output whose ending does not say it: one of the above, text or chapters (YouTube).",
+            help="Format of an --output whose ending does not select one: any of these, text or chapters (YouTube).",
             show_default=False,
             rich_help_panel="Results",
         ),
@@ -104,7 +104,7 @@ def ground(
         typer.Option(
             metavar="FOLDER",
             parser=values.path("--clips"),
-            help="Cut every moment into a video of its own there.",
+            help="Cut every moment out into a separate video file in this folder.",
             show_default=False,
             rich_help_panel="Results",
         ),
@@ -124,7 +124,7 @@ def ground(
         typer.Option(
             metavar="SECONDS",
             parser=values.number("--padding", least=0, most=values.LONGEST_S),
-            help="Added on either side of a moment that is cut.",
+            help="Seconds added on either side of a moment that is cut out.",
             rich_help_panel="Results",
         ),
     ] = 0.0,
@@ -132,7 +132,7 @@ def ground(
         bool,
         typer.Option(
             "--copy",
-            help="Cut --clips at key frames, without encoding them again.",
+            help="Cut --clips at key frames, without re-encoding.",
             rich_help_panel="Results",
         ),
     ] = False,
@@ -141,7 +141,7 @@ def ground(
         typer.Option(
             metavar="FILE",
             parser=values.path("--plot"),
-            help="Draw curves and moments over thumbnails into a .png or .svg.",
+            help="Draw curves, moments and thumbnails into a .png or .svg.",
             show_default=False,
             rich_help_panel="Results",
         ),
@@ -151,7 +151,7 @@ def ground(
         typer.Option(
             metavar="FILE",
             parser=values.path("--html"),
-            help="Write a page for a browser: the video, its curves, and its moments to click on.",
+            help="Write a page for a browser: the video, its curves, and moments to click.",
             show_default=False,
             rich_help_panel="Results",
         ),
@@ -160,7 +160,7 @@ def ground(
         bool,
         typer.Option(
             "--embed",
-            help="Put the video into the --html, if it has 100 MB at most.",
+            help="Store the video in the --html file, up to 100 MB.",
             rich_help_panel="Results",
         ),
     ] = False,
@@ -169,21 +169,21 @@ def ground(
         typer.Option(
             metavar="FOLDER",
             parser=values.existing("--watch"),
-            help="Answer for every video of a folder, and for each that arrives there, until Ctrl-C.",
+            help="Answer for every video in a folder, and for each new one, until Ctrl-C.",
             show_default=False,
             rich_help_panel="Watching",
         ),
     ] = None,
     new_only: Annotated[
         bool,
-        typer.Option("--new-only", help="Leave out what is there already.", rich_help_panel="Watching"),
+        typer.Option("--new-only", help="Skip the videos already in the folder.", rich_help_panel="Watching"),
     ] = False,
     settle: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
             parser=values.number("--settle", least=0.1, most=values.LONGEST_S),
-            help="A file that stays unchanged for so long is whole.",
+            help="Seconds without changes before a file counts as complete.",
             rich_help_panel="Watching",
         ),
     ] = 2.0,
@@ -199,11 +199,12 @@ def ground(
 ) -> None:
     """Find the moments of videos that match each query, ranked, with a saliency curve over time.
 
-    The first call on a video extracts its features; every later one reads them from the cache. Arguments that name
-    video files are videos, and all others are queries. A video that cannot be read is reported and the others are
-    done; the exit code is then 1.
+    The first call on a video extracts its features; later calls read them from the cache. Arguments that name video
+    files are videos, and all others are queries. If a video cannot be read, it is reported, the others are done, and
+    the exit code is 1.
 
-    Files that hold one video only are written for each of several if their names hold {video}, for the video's name.
+    Some formats hold one video per file. For several videos, put {video} into the file name; it stands for the
+    video's name.
 
     [bold]Examples[/]
 

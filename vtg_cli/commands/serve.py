@@ -1,4 +1,4 @@
-"""`vtg serve`: the command's options; the server itself is loaded when it is run."""
+"""`vtg serve`: the command's options; the server is imported when it runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def serve(
         typer.Argument(
             metavar="PATH",
             parser=values.path("PATH"),
-            help="Folders of videos, or videos, to offer.",
+            help="Videos, or folders of videos, to offer.",
             show_default=False,
         ),
     ] = None,
@@ -37,7 +37,7 @@ def serve(
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Address to listen on; 0.0.0.0 is every one of this machine.",
+            help="Address to listen on; 0.0.0.0 means all addresses of this machine.",
             rich_help_panel="Server",
         ),
     ] = "127.0.0.1",
@@ -46,7 +46,7 @@ def serve(
         typer.Option(
             metavar="N",
             parser=values.whole_number("--port", least=0, most=65535),
-            help="Port to listen on; 0 takes a free one.",
+            help="Port to listen on; 0 picks a free one.",
             rich_help_panel="Server",
         ),
     ] = 8642,
@@ -55,8 +55,8 @@ def serve(
         typer.Option(
             metavar="FOLDER",
             parser=values.path("--library"),
-            help="Where uploads are kept.",
-            show_default="a place in the user's data folder",
+            help="Folder for uploads.",
+            show_default="vtg/library in the user's data folder",
             rich_help_panel="Server",
         ),
     ] = None,
@@ -74,9 +74,8 @@ def serve(
         str | None,
         typer.Option(
             metavar="TOKEN",
-            help="What a visitor has to know; made at random where others can reach the server. Other users of "
-            "this machine see it in the list of processes: --token-file, or VTG_TOKEN in the environment, keep "
-            "it from them.",
+            help="Token that visitors need; a random one if other machines can connect. Other users of this machine "
+            "can see it in the process list; use --token-file or the environment variable VTG_TOKEN to avoid that.",
             show_default=False,
             rich_help_panel="Server",
         ),
@@ -86,7 +85,7 @@ def serve(
         typer.Option(
             metavar="FILE",
             parser=values.path("--token-file"),
-            help="A file that holds the token.",
+            help="File that holds the token.",
             show_default=False,
             rich_help_panel="Server",
         ),
@@ -105,10 +104,10 @@ def serve(
     verbose: Verbose = False,
     offline: Offline = False,
 ) -> None:
-    """Offer videos on a local web page: type a query, see its curve, click a moment and it plays.
+    """Offer videos on a local web page: type a query, see its curve, click a moment to play it.
 
-    Only this machine reaches it unless --host says otherwise; then visitors need the token in the address that is
-    printed. Videos that are uploaded are kept; those of your folders are never changed. Ctrl-C stops it.
+    Without --host only this machine can connect. With it, visitors need the token in the printed address. Uploads are
+    kept, and your folders are never changed. Ctrl-C stops the server.
 
     [bold]Examples[/]
 

@@ -38,7 +38,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="A dataset that `vtg datasets list` shows, or a .jsonl file of your own.",
+            help="A dataset from `vtg datasets list`, or your own .jsonl file.",
             show_default=False,
             rich_help_panel=_DATA,
         ),
@@ -48,7 +48,7 @@ def train(
         typer.Option(
             metavar="FOLDER",
             parser=values.existing("--data"),
-            help="Where the dataset's annotations and features lie.",
+            help="Folder of the dataset's annotations and features.",
             show_default="VTG_DATA, else the user's cache folder",
             rich_help_panel=_DATA,
         ),
@@ -70,7 +70,7 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Train the model of this domain only (TVSum, YouTube Highlights); can be given several times.",
+            help="Train only this domain's model (TVSum, YouTube Highlights); can be given several times.",
             show_default=False,
             rich_help_panel=_DATA,
         ),
@@ -118,7 +118,7 @@ def train(
         typer.Option(
             metavar="FOLDER",
             parser=values.existing("--resume"),
-            help="Go on with the run in this folder.",
+            help="Continue the run in this folder.",
             show_default=False,
         ),
     ] = None,
@@ -135,12 +135,12 @@ def train(
 ) -> None:
     """Train FlashVTG with the released recipe, or your own.
 
-    A run's folder keeps the configuration, the log, the best and the last checkpoint, and TensorBoard curves. A run
-    that was interrupted goes on with --resume, and ends as an unbroken one would. Several GPUs: start it with `torchrun
-    --nproc-per-node 4 -m vtg_cli train …`.
+    A run's folder holds the configuration, the log, the best and the last checkpoint, and TensorBoard curves. --resume
+    continues an interrupted run with the same result. For several GPUs, use `torchrun --no-python --nproc-per-node 4
+    vtg train …`.
 
-    Your own file has a JSON object a line: `vid` (a video's file name without suffix), `query`, `relevant_windows`
-    \\[\\[start, end], …] in seconds, and if you have it `saliency`, a number from 0 to 1 for each clip.
+    Your own file has one JSON object per line: `vid` (a video's file name without suffix), `query`, `relevant_windows`
+    \\[\\[start, end], …] in seconds, and optionally `saliency`, a number from 0 to 1 for each clip.
 
     [bold]Examples[/]
 

@@ -1,4 +1,4 @@
-"""`vtg weights`: which weights there are, where they lie, and how to get them."""
+"""`vtg weights`: which weights there are, where they are, and how to get them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from vtg_cli.parsing.options import Offline, Quiet
 if TYPE_CHECKING:
     from extractors.weights.store import Artefact
 
-app = App(help="List, fetch and add the weights of encoders and models.")
+app = App(help="List, download and add the weights of encoders and models.")
 
 Name = Annotated[
     str,
-    typer.Argument(
-        metavar="NAME", help="Name of the weights, as `vtg weights list` shows it.", show_default=False
-    ),
+    typer.Argument(metavar="NAME", help="Name of the weights, from `vtg weights list`.", show_default=False),
 ]
 
 
@@ -72,7 +70,7 @@ def list_(
 
 @app.command()
 def pull(name: Name, quiet: Quiet = False, offline: Offline = False) -> None:
-    """Download weights; an interrupted download goes on where it stopped.
+    """Download weights. An interrupted download resumes.
 
     [bold]Example[/]
 
@@ -95,15 +93,15 @@ def add(
         list[str],
         typer.Argument(
             metavar="[NAME] FILE",
-            help="A name that `vtg weights list` shows, and the file or its folder; a trained model needs no name.",
+            help="A name from `vtg weights list`, and the file or its folder. A trained model needs no name.",
             show_default=False,
         ),
     ],
 ) -> None:
-    """Put a file that you have where vtg looks for it, after checking it.
+    """Check a file and copy it to where vtg looks for it.
 
-    A trained FlashVTG, of vtg or of the released code (`model_best.ckpt` with its `opt.json` beside it), is
-    brought into vtg's own format. No code that a file may carry is run.
+    A trained FlashVTG, from vtg or from the released code (`model_best.ckpt` with its `opt.json` in the same folder),
+    is stored in vtg's format. No code in the file is run.
 
     [bold]Examples[/]
 
@@ -129,7 +127,7 @@ def add(
 
 @app.command()
 def path(name: Name) -> None:
-    """Print where weights lie; exits with 1 if they are not on this machine.
+    """Print the path of weights. Exits with 1 if they are not on this machine.
 
     [bold]Example[/]
 

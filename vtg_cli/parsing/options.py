@@ -16,7 +16,7 @@ Features = Annotated[
     str,
     typer.Option(
         metavar="NAMES",
-        help="Features to use: auto, or names with commas between (clip, slowfast, lite, vgg).",
+        help="Features to use: auto, or names separated by commas (clip, slowfast, lite, vgg).",
         rich_help_panel="Features",
     ),
 ]
@@ -35,7 +35,7 @@ Device = Annotated[
     typer.Option(
         metavar="NAME",
         parser=values.device,
-        help="Where encoders run: auto, cpu, cuda, cuda:N or mps.",
+        help="Device of the encoders: auto, cpu, cuda, cuda:N or mps.",
         rich_help_panel="Features",
     ),
 ]
@@ -43,14 +43,14 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE|RUN",
-        help="Which model answers: auto, zero-shot, or a trained one by name, file or folder of a run.",
+        help="Model that answers: auto, zero-shot, or a trained one by name, file or run folder.",
     ),
 ]
 Devices = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
-        help="Several devices at once, a process each: 0,1 or cuda:0,cuda:1 or cpu,cpu.",
+        help="Several devices at once, one process per device: 0,1 or cuda:0,cuda:1 or cpu,cpu.",
         show_default=False,
         rich_help_panel="Features",
     ),
@@ -68,7 +68,7 @@ Weights = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=FILE",
-        help="Weights file of a feature, in place of the named one; can be given several times.",
+        help="Weights file for a feature, instead of the default one; can be given several times.",
         show_default=False,
         rich_help_panel="Features",
     ),
@@ -88,7 +88,7 @@ Videos = Annotated[
     typer.Option(
         metavar="FOLDER",
         parser=values.existing("--videos"),
-        help="Videos, named by their ids; missing features are extracted from them.",
+        help="Folder of videos named by their ids; missing features are extracted from them.",
         show_default=False,
         rich_help_panel="Data",
     ),
@@ -96,14 +96,14 @@ Videos = Annotated[
 SkipMissing = Annotated[
     bool,
     typer.Option(
-        "--skip-missing", help="Leave out queries without features, and say so.", rich_help_panel="Data"
+        "--skip-missing", help="Leave out queries without features, with a note.", rich_help_panel="Data"
     ),
 ]
 
 
 def _set(field: str) -> Any:
     def callback(value: bool) -> bool:
-        # Given before or after the command's name, it counts; absent in one place, it does not undo the other.
+        # The option counts before and after the command's name, so its absence in one place must not undo the other.
         if value:
             setattr(verbosity, field, True)
         return value
@@ -112,10 +112,10 @@ def _set(field: str) -> Any:
 
 
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Say nothing but answers and errors.", callback=_set("quiet"))
+    bool, typer.Option("--quiet", "-q", help="Print only results and errors.", callback=_set("quiet"))
 ]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say what each step does.", callback=_set("verbose"))
+    bool, typer.Option("--verbose", "-v", help="Print what each step does.", callback=_set("verbose"))
 ]
 
 
@@ -127,7 +127,7 @@ def _go_offline(value: bool) -> bool:
 
 Offline = Annotated[
     bool,
-    typer.Option("--offline", help="Never open a connection; so does VTG_OFFLINE=1.", callback=_go_offline),
+    typer.Option("--offline", help="Never open a connection; same as VTG_OFFLINE=1.", callback=_go_offline),
 ]
 
 
