@@ -51,6 +51,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*made, make_video(folder / "index.mp4", seconds=2.0), folder / "example.mp4"]
 
 
+@pytest.mark.timeout(600 + CASES)
 def test_the_command_survives_mutated_videos(videos: list[Path], tmp_path: Path) -> None:
     start_s = time.monotonic()
     rng = random.Random(SEED)
