@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from model.grounding.results import GroundingResult, Moment, Saliency
 from tests.cli.running import EXAMPLES, vtg
 from tests.serve.browser import (
     NARROW,
@@ -19,7 +20,9 @@ from tests.serve.browser import (
     wait_until,
     window,
 )
+from vtg_cli.drawing.html_report import write_report
 
+ATTACK = "]]> &lt;b&gt; {{data}} </script><script>document.title='bad'</script> javascript:"
 QUERIES = ("a cat", "a cup of coffee", "<img src=x onerror=document.title='bad'>")
 
 pytestmark = pytest.mark.slow
@@ -81,7 +84,9 @@ def test_the_curve_stands_in_its_place_and_seeks(browser, folder):
         opened(page, folder / "beside.html")
         chart = page.locator("#chart")
         box = chart.bounding_box()
-        for curve in page.locator("path.curve").all():
+        curves = page.locator("path.line").all()
+        assert len(curves) == len(QUERIES)
+        for curve in curves:
             drawn = curve.bounding_box()
             assert drawn["x"] == pytest.approx(box["x"], abs=4)
             assert drawn["width"] == pytest.approx(box["width"], abs=8)
@@ -93,6 +98,71 @@ def test_the_curve_stands_in_its_place_and_seeks(browser, folder):
         page.keyboard.press("ArrowRight")
         wait_until(page, "document.getElementById('video').currentTime === 5")
         assert watch.troubles == []
+
+
+MOMENTS = (Moment(10.0, 20.0, 0.9), Moment(15.0, 40.0, 0.5), Moment(45.0, 50.0, 0.1))
+
+
+def written(report: Path, *queries: str, moments=MOMENTS, scores=(0.1, 0.9, 0.4, 0.2, 0.3)) -> Path:
+    """A report of made-up answers for 50 s of the example."""
+    saliency = Saliency(50 / len(scores), tuple(scores))
+    results = [
+        GroundingResult(str(EXAMPLES / "example.mp4"), query, "m", ("f",), 50.0, tuple(moments), saliency)
+        for query in queries or ("a cat",)
+    ]
+    write_report(results, report)
+    return report
+
+
+def test_moments_are_listed(browser, tmp_path):
+    report = written(tmp_path / "r.html", "a cat", ATTACK)
+    with window(browser) as (page, watch):
+        opened(page, report)
+        listed = page.locator("button.moment").evaluate_all(
+            "(all) => all.map(({ dataset: d }) => [d.query, d.rank, Number(d.start), Number(d.end)])"
+        )
+        assert listed == [
+            [query, str(rank), moment.start_s, moment.end_s]
+            for query in ("0", "1")
+            for rank, moment in enumerate(MOMENTS, start=1)
+        ]
+        assert page.locator("#answers h3 bdi").all_text_contents() == ["a cat", ATTACK]
+        assert page.locator("#legend button[aria-pressed='true']").count() == 2
+        assert watch.troubles == []
+
+
+def test_nothing_found_is_said(browser, tmp_path):
+    with window(browser) as (page, _):
+        opened(page, written(tmp_path / "r.html", moments=()))
+        assert page.locator("#answers .hint").inner_text() == "no moment scores as high as the threshold"
+
+
+def test_bars_and_curve_stand_where_they_belong(browser, tmp_path):
+    with window(browser) as (page, _):
+        opened(page, written(tmp_path / "r.html"))
+        bars = page.locator("#chart .bar").evaluate_all(
+            "(all) => Object.fromEntries(all.map((bar) => [bar.dataset.rank, "
+            "['x', 'width', 'y'].map((name) => parseFloat(bar.getAttribute(name)))]))"
+        )
+        assert {rank: place[:2] for rank, place in bars.items()} == {
+            str(rank): [2 * moment.start_s, 2 * moment.length_s]
+            for rank, moment in enumerate(MOMENTS, start=1)
+        }
+        assert bars["1"][2] == bars["3"][2] < bars["2"][2]  # the second overlaps the first
+        assert re.findall(r"[ML](\d+) ([\d.]+)", page.locator("path.line").get_attribute("d")) == [
+            ("0", "115.5"), ("1000", "115.5"), ("3000", "19.5"), ("5000", "79.5"), ("7000", "103.5"),
+            ("9000", "91.5"), ("10000", "91.5"),
+        ]  # fmt: skip
+
+
+def test_long_curves_have_few_points_and_keep_their_peaks(browser, tmp_path):
+    scores = [0.0] * 20_000
+    scores[12_345] = 1.0
+    with window(browser) as (page, _):
+        opened(page, written(tmp_path / "r.html", scores=scores))
+        points = re.findall(r"[ML]\d+ ([\d.]+)", page.locator("path.line").get_attribute("d"))
+        assert 1000 < len(points) <= 2002
+        assert min(map(float, points)) == 7.5
 
 
 def test_queries_can_be_left_out_and_are_never_markup(browser, folder):

@@ -13,7 +13,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 Source: Okabe and Ito, Color Universal Design, 2008; without yellow and black, which vanish on white and on black.
 """
 
-MOST_LANES = 4
+MOST_ROWS = 4
 """Rows of moments beside a curve."""
 
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
@@ -41,24 +41,23 @@ def peak(saliency: Saliency, moment: Moment) -> tuple[float, float]:
     return min(max(middle_s, moment.start_s), moment.end_s), scores[best]
 
 
-def lanes(moments: Sequence[Moment], duration_s: float) -> list[int]:
-    """The row in which each moment is marked, so that none hides another: the first where it overlaps no better one.
+def rows(spans: Sequence[tuple[float, float]]) -> list[int]:
+    """The row of each moment's mark, so that none hides another: the first where it overlaps no better one.
 
     Args:
-        moments: best first.
-        duration_s: length of the video in seconds; a fiftieth of it is left to each moment for its rank.
+        spans: start and end of each mark, best first, in any unit.
 
     Returns:
-        numbers from 0, less than MOST_LANES; where more moments overlap, the rest share the last.
+        numbers from 0; MOST_ROWS for a mark that finds no room.
     """
-    taken: list[list[tuple[float, float]]] = [[] for _ in range(MOST_LANES)]
-    rows = []
-    for moment in moments:
-        start_s, end_s = moment.start_s, max(moment.end_s, moment.start_s + duration_s / 50)
-        free = (row for row, spans in enumerate(taken) if all(end_s <= a or b <= start_s for a, b in spans))
-        rows.append(next(free, MOST_LANES - 1))
-        taken[rows[-1]].append((start_s, end_s))
-    return rows
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(MOST_ROWS)]
+    found = []
+    for start, end in spans:
+        free = (row for row, others in enumerate(taken) if all(end <= a or b <= start for a, b in others))
+        found.append(next(free, MOST_ROWS))
+        if found[-1] < MOST_ROWS:
+            taken[found[-1]].append((start, end))
+    return found
 
 
 def time_ticks(duration_s: float, most: int) -> list[tuple[float, str]]:

@@ -1,7 +1,8 @@
 """HTML: one file to open in a browser, with the video, its curves and its moments, that fetches nothing but the video.
 
-Whatever comes from outside, queries and names of files, is text in the page, never markup; and by its own policy the
-page runs the one script that `report.html` holds.
+It is the page of `vtg serve` around the JSON document of the answers: the same scripts draw the curves, list the
+moments and play the video. Whatever comes from outside, queries and names of files, is text in the page, never markup;
+and by its own policy the page runs one script only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from urllib.parse import quote
 
 from extractors.errors import UsageError, VtgError
 from model.grounding.results import to_document
-from vtg_cli.drawing.curve import COLOURS, evenly_spaced, lanes, peak, score_range, time_ticks
+from vtg_cli.drawing.curve import evenly_spaced, peak
 from vtg_cli.drawing.playback import is_played_somewhere
 from vtg_cli.terminal.console import one_line
 from vtg_cli.terminal.progress import damage
@@ -48,11 +49,10 @@ _TYPES = {
     ".mkv": "video/webm",
     ".ogv": "video/ogg",
 }
+_FROM_FILE = "'self' file:"
 _STRIP, _MOST_PICTURES = 10, 24  # thumbnails under the curve, and of moments
-_CURVE_HEIGHT, _LANE_HEIGHT, _AXIS_HEIGHT = 150, 20, 20  # pixels
-_STEPS = 2000  # a curve is drawn with no more than this, whatever its length
-_UNITS = 10_000  # units of a drawing across
 _BLOCK = 3 << 18  # bytes; a multiple of three, so that base64 goes on without a break
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 
 def check_report(report: Path, video: Path, *, embed: bool) -> None:
@@ -134,7 +134,6 @@ def _page(
     pictures: dict[tuple[int, int], str],
     source: str,
 ) -> str:
-    template = resources.files(__package__).joinpath("report.html").read_text(encoding="utf-8")
     first = results[0]
     name = Path(one_line(first.video)).name
     kind = _TYPES.get(Path(first.video).suffix.lower(), "")
@@ -146,46 +145,72 @@ def _page(
         trouble += "either it is not there, or browsers do not play its format."
     else:
         trouble += "browsers do not play its format."
+    script = _bundle("report.js")
+    style = _asset("style.css") + _asset("report.css")
     values = {
-        "policy": _policy(template, "'self' file:" if source else "blob:"),
+        "policy": (
+            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
+            f"media-src {_FROM_FILE if source else 'blob:'}; base-uri 'none'; form-action 'none'"
+        ),
+        "style": style,
+        "script": script,
         "title": _text(name),
         "summary": _text(
             f"{timecode(first.duration_s)} · {first.model} on {' + '.join(first.features)} features"
         ),
-        "damage": f"\n<p>{_text(f'This video is {damage(first.damaged_s)}.')}</p>" if first.damaged_s else "",
+        "damage": f'\n<p class="note">{_text(f"This video is {damage(first.damaged_s)}.")}</p>'
+        if first.damaged_s
+        else "",
         "source": f' src="{escape(source)}"' if source else f' data-type="{kind}"',
         "trouble": _text(trouble),
-        "duration": f"{first.duration_s:.3f}",
-        "legend": "\n".join(_key(number, result) for number, result in enumerate(results)),
-        "chart": "\n".join(_chart(results)),
         "strip": "\n".join(f'<img src="{data}" alt="at {timecode(time_s)}">' for time_s, data in strip),
-        "answers": "\n".join(_answer(number, result, pictures) for number, result in enumerate(results)),
-        "data": _json(results),
+        "data": _json(to_document(results)),
+        "pictures": _json(
+            [
+                [pictures.get((number, rank)) for rank in range(1, len(result.moments) + 1)]
+                for number, result in enumerate(results)
+            ]
+        ),
         "packed": _PACKED,
     }
     # In one go, so that what is put in is not looked through for more places.
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], template)
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], _asset("report.html"))
 
 
-def _policy(template: str, media: str) -> str:
-    """What the page may load: its one script, its one style sheet, pictures inside of it, and the video."""
-    hashes = {}
-    for tag in ("script", "style"):
-        text = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)[0]
-        hashes[tag] = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; "
-        f"img-src data:; media-src {media}; base-uri 'none'; form-action 'none'"
-    )
+def _asset(name: str) -> str:
+    """A file of the report, or one that it shares with the page of `vtg serve`."""
+    folders = resources.files(__package__), resources.files("vtg_cli.serve") / "static"
+    file = next(folder / name for folder in folders if (folder / name).is_file())
+    return file.read_text(encoding="utf-8")
+
+
+def _bundle(name: str) -> str:
+    """One script of a module and those that it imports by name, each before it is used; they share one scope."""
+    modules: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        if name not in modules:
+            text = _asset(name)
+            for needed in _IMPORT.findall(text):
+                add(needed)
+            modules[name] = re.sub("^export ", "", _IMPORT.sub("", text), flags=re.MULTILINE)
+
+    add(name)
+    return "\n".join(modules.values())
+
+
+def _hash(text: str) -> str:
+    """What a policy calls the one script or style that it allows."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _text(text: str) -> str:
     return escape(one_line(text))
 
 
-def _json(results: Sequence[GroundingResult]) -> str:
-    """The JSON document in a form that cannot end the element it stands in."""
-    text = json.dumps(to_document(results), allow_nan=False, separators=(",", ":"))
+def _json(value: object) -> str:
+    """JSON in a form that cannot end the element it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
@@ -225,97 +250,3 @@ def _jpeg(picture: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _colour(number: int) -> str:
-    return f"q{number % len(COLOURS) + 1}"
-
-
-def _key(number: int, result: GroundingResult) -> str:
-    return (
-        f'<button type="button" class="{_colour(number)}" data-query="{number}" aria-pressed="true">'
-        f"<bdi>{_text(result.query)}</bdi></button>"
-    )
-
-
-def _answer(number: int, result: GroundingResult, pictures: dict[tuple[int, int], str]) -> str:
-    rows = []
-    for rank, moment in enumerate(result.moments, start=1):
-        picture = pictures.get((number, rank))
-        image = f'<img src="{picture}" alt="">' if picture else ""
-        rows.append(
-            f'<li><button type="button" class="moment" data-query="{number}" data-rank="{rank}" '
-            f'data-start="{moment.start_s:.3f}" data-end="{moment.end_s:.3f}">{image}<b>{rank}</b>'
-            f"<span>{timecode(moment.start_s)} – {timecode(moment.end_s)}</span>"
-            f'<span class="score">{moment.score:.2f}</span></button></li>'
-        )
-    moments = (
-        f"<ol>{''.join(rows)}</ol>"
-        if rows
-        else '<p class="hint">no moment scores as high as the threshold</p>'
-    )
-    return (
-        f'<section class="{_colour(number)}" data-query="{number}"><h2><bdi>{_text(result.query)}</bdi></h2>'
-        f"{moments}</section>"
-    )
-
-
-def _chart(results: Sequence[GroundingResult]) -> Iterator[str]:
-    """Curves over one another, under them the moments of each query, and a time axis; it stretches with the page.
-
-    Places across are shares of the width, so that text and lines keep their size.
-    """
-    duration_s = results[0].duration_s
-    bottom = _CURVE_HEIGHT + 3
-    rows = [lanes(result.moments, duration_s) for result in results]
-    tops = []
-    for of_query in rows:
-        tops.append([bottom + row * _LANE_HEIGHT for row in of_query])
-        bottom += (max(of_query, default=0) + 1) * _LANE_HEIGHT
-
-    def across(time_s: float) -> str:
-        return f"{100 * min(max(time_s / duration_s, 0.0), 1.0):.4f}%"
-
-    yield f'<svg width="100%" height="{bottom + _AXIS_HEIGHT}" aria-hidden="true">'
-    for number, result in enumerate(results):
-        yield f'<g class="{_colour(number)}" data-query="{number}">'
-        # Best last, so that it lies on top where more overlap than there are lanes.
-        for rank, moment in reversed(list(enumerate(result.moments, start=1))):
-            place = f'x="{across(moment.start_s)}" width="{across(moment.length_s)}"'
-            start = f'data-rank="{rank}" data-start="{moment.start_s:.3f}"'
-            best = " best" if rank == 1 else ""
-            top = tops[number][rank - 1]
-            yield f'<rect class="band" {place} y="0" height="{_CURVE_HEIGHT}"/>'
-            yield f'<rect class="bar{best}" {place} y="{top}" height="{_LANE_HEIGHT - 4}" rx="3" {start}/>'
-            yield (
-                f'<text class="rank{" on" if best else ""}" x="{across(moment.start_s)}" dx="4" '
-                f'y="{top + _LANE_HEIGHT - 8}">{rank}</text>'
-            )
-        yield f'<svg width="100%" height="{_CURVE_HEIGHT}" viewBox="0 0 {_UNITS} 1000" preserveAspectRatio="none">'
-        dash = min(number // len(COLOURS), 2)
-        yield f'<path class="curve dash{dash}" d="{_path(result)}"/></svg></g>'
-    for start_s, end_s in results[0].damaged_s:
-        place = f'x="{across(start_s)}" width="{across(end_s - start_s)}"'
-        yield f'<rect class="damage" {place} y="{_CURVE_HEIGHT - 5}" height="5"/>'
-    yield f'<line class="axis" x1="0" x2="100%" y1="{_CURVE_HEIGHT}" y2="{_CURVE_HEIGHT}"/>'
-    for time_s, text in time_ticks(duration_s, 5):
-        anchor = "start" if time_s == 0 else "end" if time_s > 0.95 * duration_s else "middle"
-        yield (
-            f'<text class="tick" x="{across(time_s)}" y="{bottom + _AXIS_HEIGHT - 5}" text-anchor="{anchor}">'
-            f"{text}</text>"
-        )
-    yield f'<line id="playhead" x1="0%" x2="0%" y1="0" y2="{bottom}"/>'
-    yield "</svg>"
-
-
-def _path(result: GroundingResult) -> str:
-    """The curve, a step a clip; of a long one the highest of several clips."""
-    scores, length_s = result.saliency.scores, result.saliency.clip_length_s
-    low, high = score_range(scores)
-    stride = -(-len(scores) // _STEPS) or 1
-    steps = []
-    for at in range(0, len(scores), stride):
-        share = (max(scores[at : at + stride]) - low) / (high - low) if high > low else 0.0
-        end = min((at + stride) * length_s / result.duration_s, 1.0)
-        steps.append(f"V{1000 - round(990 * share)}H{round(_UNITS * end)}")
-    return f"M0 1000{''.join(steps)}V1000"

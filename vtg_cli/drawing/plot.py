@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractors.errors import UsageError, VtgError
-from vtg_cli.drawing.curve import COLOURS, evenly_spaced, lanes, score_range, time_ticks
+from vtg_cli.drawing.curve import COLOURS, MOST_ROWS, evenly_spaced, rows, score_range, time_ticks
 from vtg_cli.terminal.console import note, one_line
 from vtg_cli.terminal.timecode import timecode
 
@@ -28,7 +28,7 @@ THUMBNAILS = 8
 
 _WIDTH_IN, _PANEL_IN, _LEFT_IN, _RIGHT_IN = 10.0, 1.5, 0.6, 0.2
 _HEAD_IN, _GAP_IN, _AXIS_IN, _FOOT_IN = 0.35, 0.65, 0.35, 0.1
-_LANE_IN = 0.2  # between the marks of moments that overlap
+_ROW_IN = 0.2  # between the marks of moments that overlap
 _STRIP_IN = 1.0  # at most
 _DPI = 150
 _MOST_PIXELS = 60_000  # matplotlib refuses pictures of 2^16 a side
@@ -189,8 +189,8 @@ def _draw(
     slot_in = across_in / len(thumbnails)
     aspect = thumbnails[0].shape[1] / thumbnails[0].shape[0]
     strip_in = min(0.94 * slot_in / aspect, _STRIP_IN)
-    rows = [lanes(result.moments, result.duration_s) for result in results]
-    gaps_in = [_GAP_IN + _LANE_IN * max(row, default=0) for row in rows]
+    rows_of = [_rows(result) for result in results]
+    gaps_in = [_GAP_IN + _ROW_IN * max(of_query, default=0) for of_query in rows_of]
     height_in = _HEAD_IN + sum(gaps_in) + len(results) * _PANEL_IN + _AXIS_IN + strip_in + _FOOT_IN
 
     # An object of its own, not pyplot: nothing opens a window or stays in memory.
@@ -213,7 +213,7 @@ def _draw(
         top_in += gaps_in[number - 1]
         panel = axes(top_in, _PANEL_IN)
         top_in += _PANEL_IN
-        _panel(panel, result, number, rows[number - 1], is_last=number == len(results))
+        _panel(panel, result, number, rows_of[number - 1], is_last=number == len(results))
     strip = axes(top_in + _AXIS_IN, strip_in, ylim=(0, 1))
     strip.set_axis_off()
     half_s = strip_in * aspect / across_in * first.duration_s / 2
@@ -223,7 +223,14 @@ def _draw(
     return figure
 
 
-def _panel(axes: Any, result: GroundingResult, number: int, rows: Sequence[int], *, is_last: bool) -> None:
+def _rows(result: GroundingResult) -> list[int]:
+    """The row of each moment's mark; a mark is wide enough for a rank, and those without room share the last row."""
+    least_s = result.duration_s / 50
+    spans = [(moment.start_s, max(moment.end_s, moment.start_s + least_s)) for moment in result.moments]
+    return [min(row, MOST_ROWS - 1) for row in rows(spans)]
+
+
+def _panel(axes: Any, result: GroundingResult, number: int, rows_of: Sequence[int], *, is_last: bool) -> None:
     """One query: its curve, a step a clip, and its moments behind it with their ranks above."""
     colour = COLOURS[(number - 1) % len(COLOURS)]
     scores, length_s = result.saliency.scores, result.saliency.clip_length_s
@@ -231,7 +238,7 @@ def _panel(axes: Any, result: GroundingResult, number: int, rows: Sequence[int],
     margin = 0.02 * (high - low or 1)
     axes.set_ylim(low, high + margin)
     axes.patch.set_gid(f"axes-{number}")
-    pad = 21 + 72 * _LANE_IN * max(rows, default=0)  # points
+    pad = 21 + 72 * _ROW_IN * max(rows_of, default=0)  # points
     axes.set_title(_title(result), loc="left", fontweight="bold", color="black", pad=pad, parse_math=False)
     if scores:
         edges_s = [k * length_s for k in range(len(scores) + 1)]
@@ -243,7 +250,7 @@ def _panel(axes: Any, result: GroundingResult, number: int, rows: Sequence[int],
             moment.start_s, moment.end_s, facecolor=colour, alpha=0.22 if rank == 1 else 0.12, linewidth=0
         )
         band.set_gid(f"moment-{number}-{rank}")
-        top = 1.02 + rows[rank - 1] * _LANE_IN / _PANEL_IN
+        top = 1.02 + rows_of[rank - 1] * _ROW_IN / _PANEL_IN
         axes.plot(
             [moment.start_s, moment.end_s], [top, top], transform=axes.get_xaxis_transform(), clip_on=False,
             color=colour, linewidth=3 if rank == 1 else 1.8, solid_capstyle="butt",

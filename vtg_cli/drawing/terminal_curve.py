@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.grounding.results import GroundingResult, Moment, Saliency
-from vtg_cli.drawing.curve import MOST_LANES, peak, score_range, time_ticks
+from vtg_cli.drawing.curve import MOST_ROWS, peak, rows, score_range, time_ticks
 from vtg_cli.terminal.console import printable
 from vtg_cli.terminal.timecode import timecode
 
@@ -30,7 +30,7 @@ class Glyphs:
     Attributes:
         levels: nine, from an empty cell to a full one.
         axis, tick: the line under the curve, and where a time is written under it.
-        stretch: a moment.
+        moment: a moment.
         quotes: what stands before and after a query.
         separator: what stands between two facts.
     """
@@ -38,7 +38,7 @@ class Glyphs:
     levels: str
     axis: str
     tick: str
-    stretch: str
+    moment: str
     quotes: str
     separator: str
 
@@ -122,18 +122,17 @@ def saliency_curve(
     """
     columns = int(np.clip(width - 2, _MIN_WIDTH, _MAX_WIDTH))
     heights = _column_heights(saliency, duration_s, columns)
-    rows = _block_rows(heights, glyphs)
-    _label_peaks(rows, heights, _peaks(saliency, moments), duration_s)
-    while len(rows) > _CURVE_ROWS and not "".join(rows[0]).strip():
-        del rows[0]
+    cells = _block_rows(heights, glyphs)
+    _label_peaks(cells, heights, _peaks(saliency, moments), duration_s)
+    while len(cells) > _CURVE_ROWS and not "".join(cells[0]).strip():
+        del cells[0]
     styles = _column_styles(moments, duration_s, columns)
     axis, times = _time_axis(duration_s, columns, glyphs)
-    lanes = _moment_lanes(moments, duration_s, columns, glyphs)
     return Group(
-        *(_styled("".join(row), styles) for row in rows),
+        *(_styled("".join(row), styles) for row in cells),
         Text(axis, style="dim"),
         Text(times, style="dim"),
-        *(_styled(lane, styles) for lane in lanes),
+        *(_styled(line, styles) for line in _moment_lines(moments, duration_s, columns, glyphs)),
     )
 
 
@@ -166,7 +165,7 @@ def _peaks(saliency: Saliency, moments: Sequence[Moment]) -> list[tuple[float, f
 
 
 def _label_peaks(
-    rows: list[list[str]],
+    cells: list[list[str]],
     heights: NDArray[np.int64],
     peaks: Sequence[tuple[float, float]],
     duration_s: float,
@@ -178,9 +177,9 @@ def _label_peaks(
         label = f"{score:.2f}"
         column = _column(time_s, duration_s, columns)
         at = min(max(column - len(label) // 2, 0), columns - len(label))
-        row = len(rows) - 1 - int(np.ceil(heights[at : at + len(label)].max() / 8))
+        row = len(cells) - 1 - int(np.ceil(heights[at : at + len(label)].max() / 8))
         if written.isdisjoint((row, beside) for beside in range(at - 1, at + len(label) + 1)):
-            rows[row][at : at + len(label)] = label
+            cells[row][at : at + len(label)] = label
             written.update((row, under) for under in range(at, at + len(label)))
 
 
@@ -188,7 +187,7 @@ def _column(time_s: float, duration_s: float, columns: int) -> int:
     return min(max(int(time_s / duration_s * columns), 0), columns - 1)
 
 
-def _stretch(moment: Moment, duration_s: float, columns: int) -> tuple[int, int]:
+def _span(moment: Moment, duration_s: float, columns: int) -> tuple[int, int]:
     """The columns of a moment, from the first to the one after the last."""
     first = _column(moment.start_s, duration_s, columns)
     return first, max(min(round(moment.end_s / duration_s * columns), columns), first + 1)
@@ -198,7 +197,7 @@ def _column_styles(moments: Sequence[Moment], duration_s: float, columns: int) -
     """The colour of each column: of the best moment there, if any."""
     styles = [""] * columns
     for rank, moment in reversed(list(enumerate(moments, start=1))):
-        first, last = _stretch(moment, duration_s, columns)
+        first, last = _span(moment, duration_s, columns)
         styles[first:last] = ["bold green" if rank == 1 else "cyan"] * (last - first)
     return styles
 
@@ -209,23 +208,18 @@ def _styled(line: str, styles: Sequence[str]) -> Text:
     return Text.assemble(*((text, style) for style, text in runs))
 
 
-def _moment_lanes(moments: Sequence[Moment], duration_s: float, columns: int, glyphs: Glyphs) -> list[str]:
-    """Moments as stretches that start with their ranks; those that overlap a better one stand a row lower.
-
-    Where more overlap than there are rows, the best are shown.
-    """
-    lanes: list[list[str]] = []
+def _moment_lines(moments: Sequence[Moment], duration_s: float, columns: int, glyphs: Glyphs) -> list[str]:
+    """Marks that start with the ranks of moments, as many of the best as there is room for."""
+    marks = []
     for rank, moment in enumerate(moments, start=1):
-        first, last = _stretch(moment, duration_s, columns)
-        text = str(rank)[: columns - first].ljust(last - first, glyphs.stretch)
-        place = slice(first, first + len(text))
-        lane = next((lane for lane in lanes if not "".join(lane[place]).strip()), None)
-        if lane is None and len(lanes) < MOST_LANES:
-            lane = [" "] * columns
-            lanes.append(lane)
-        if lane is not None:
-            lane[place] = text
-    return ["".join(lane) for lane in lanes]
+        first, last = _span(moment, duration_s, columns)
+        marks.append((first, str(rank)[: columns - first].ljust(last - first, glyphs.moment)))
+    places = rows([(first, first + len(text)) for first, text in marks])
+    lines = [[" "] * columns for _ in range(min(max(places, default=-1) + 1, MOST_ROWS))]
+    for row, (first, text) in zip(places, marks, strict=True):
+        if row < MOST_ROWS:
+            lines[row][first : first + len(text)] = text
+    return ["".join(line) for line in lines]
 
 
 def _time_axis(duration_s: float, columns: int, glyphs: Glyphs) -> tuple[str, str]:

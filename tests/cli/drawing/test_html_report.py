@@ -21,7 +21,6 @@ from extractors.errors import UsageError, VideoError, VtgError
 from model.grounding.results import GroundingResult, Moment, Saliency, to_document
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
-from vtg_cli.drawing import html_report
 from vtg_cli.drawing.html_report import EMBED_LIMIT_MB, check_report, write_report
 
 LENGTH_S = 8.0
@@ -34,6 +33,7 @@ ATTACKS = (
     "]]> &lt;b&gt; {{data}} {{packed}} \\u003c \u2028 \x00 \x1b",
     "javascript:alert(1) http://example.com/",
 )
+SVG = "http://www.w3.org/2000/svg"  # a name, which nothing is fetched from
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
@@ -98,11 +98,16 @@ def report(results, folder: Path, **options: bool) -> Page:
 
 def test_nothing_comes_from_elsewhere(video, tmp_path):
     page = report([answer(video), answer(video, "a dog")], tmp_path)
-    assert "://" not in page.source
+    assert "://" not in page.source.replace(SVG, "")
     assert "url(" not in page.source
     assert "@import" not in page.source
     assert page.all("link") == page.all("iframe") == page.all("base") == page.all("a") == []
-    assert all(attributes["src"].startswith("data:image/jpeg;base64,") for attributes, _ in page.all("img"))
+    sources = [attributes["src"] for attributes, _ in page.all("img") if "src" in attributes]
+    sources += [
+        picture for of_query in json.loads(page.one("script", id="pictures")[1]) for picture in of_query
+    ]
+    assert len(sources) == 16
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     (policy,) = [
         a["content"] for a, _ in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
     ]
@@ -137,8 +142,6 @@ def test_what_people_wrote_is_text(attack, video, tmp_path):
     assert [tag for tag, _, _ in page.elements] == [tag for tag, _, _ in harmless.elements]
     assert json.loads(page.one("script", id="results")[1])["results"][0]["query"] == attack
     assert page.all("script")[-1] == harmless.all("script")[-1]
-    shown = " ".join("".join(c if c.isprintable() else " " for c in attack).split())
-    assert page.all("bdi")[1][1] == shown
 
 
 def test_names_of_files_are_text_and_addresses(tmp_path):
@@ -146,8 +149,8 @@ def test_names_of_files_are_text_and_addresses(tmp_path):
     folder.mkdir()
     video = render(folder / '"><script>x.mp4', frames=8, fps=10, width=160, height=96)
     page = report([answer(video)], tmp_path)
-    assert len(page.all("script")) == 2
-    assert page.all("b") == [({}, "1"), ({}, "2"), ({}, "3")]
+    assert len(page.all("script")) == 3
+    assert page.all("b") == []
     assert page.one("h1")[1] + page.all("bdi")[0][1] == '"><script>x.mp4'
     assert unquote(page.one("video")[0]["src"]) == './films & <b>/"><script>x.mp4'
 
@@ -166,50 +169,16 @@ def test_the_data_are_the_results(video, tmp_path):
     results = [answer(video), answer(video, "日本", MOMENTS[:1], (-3.0, 5.0)), answer(video, "none", ())]
     page = report(results, tmp_path)
     assert json.loads(page.one("script", id="results")[1]) == to_document(results)
-    moments = [
-        (a["data-query"], a["data-rank"], float(a["data-start"]), float(a["data-end"]))
-        for a, _ in page.all("button", **{"class": "moment"})
-    ]
-    assert moments == [
-        (str(number), str(rank), moment.start_s, moment.end_s)
-        for number, result in enumerate(results)
-        for rank, moment in enumerate(result.moments, start=1)
-    ]
-    assert [text for _, text in page.all("p", **{"class": "hint"})] == [
-        "no moment scores as high as the threshold"
-    ]
-    keys = [a["data-query"] for a, _ in page.all("button", **{"aria-pressed": "true"})]
-    assert keys == ["0", "1", "2"]
-
-
-def test_the_curve_and_its_moments_stand_where_they_belong(video, tmp_path):
-    page = report([answer(video)], tmp_path)
-    bars = [a for a, _ in page.all("rect") if "bar" in a["class"].split()]
-    assert {a["data-rank"]: (a["x"], a["width"]) for a in bars} == {
-        str(rank): (f"{m.start_s / LENGTH_S:.4%}", f"{m.length_s / LENGTH_S:.4%}")
-        for rank, m in enumerate(MOMENTS, start=1)
-    }
-    tops = {a["data-rank"]: int(a["y"]) for a in bars}
-    assert tops["1"] == tops["3"] < tops["2"]  # the second overlaps the first
-    path = page.one("path")[0]["d"]
-    assert path == "M0 1000V901H2500V109H5000V604H7500V802H10000V1000"
-
-
-def test_long_curves_are_drawn_with_few_steps_that_keep_their_peaks(video, tmp_path):
-    scores = [0.0] * 20_000
-    scores[12_345] = 1.0
-    result = GroundingResult(str(video), "q", "m", ("f",), 40_000.0, MOMENTS, Saliency(2.0, tuple(scores)))
-    path = report([result], tmp_path).one("path")[0]["d"]
-    assert path.count("V") <= 2001
-    assert "V10H" in path
 
 
 def test_pictures_are_small_jpegs_with_words_for_those_who_do_not_see_them(video, tmp_path):
-    page = report([answer(video)], tmp_path)
-    images = page.all("img")
-    assert [a["alt"] for a, _ in images] == [f"at 0:0{k * 0.8 + 0.4:.1f}" for k in range(10)] + [""] * 3
-    for attributes, _ in images:
-        with Image.open(io.BytesIO(base64.b64decode(attributes["src"].partition(",")[2]))) as picture:
+    page = report([answer(video), answer(video, "none", ())], tmp_path)
+    strip = [image for image in page.all("img") if "src" in image[0]]
+    assert [a["alt"] for a, _ in strip] == [f"at 0:0{k * 0.8 + 0.4:.1f}" for k in range(10)]
+    of_moments, of_none = json.loads(page.one("script", id="pictures")[1])
+    assert (len(of_moments), of_none) == (3, [])
+    for source in [a["src"] for a, _ in strip] + of_moments:
+        with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as picture:
             assert (picture.format, picture.size) == ("JPEG", (150, 90))
 
 
@@ -246,10 +215,10 @@ def test_what_cannot_be_written_leaves_the_old_file(video, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node, to read the script")
-def test_the_script_is_one(tmp_path):
-    page = (Path(html_report.__file__).parent / "report.html").read_text(encoding="utf-8")
-    script = tmp_path / "script.js"
-    script.write_text(re.findall(r"<script>(.*?)</script>", page, re.DOTALL)[0], encoding="utf-8")
+def test_the_script_is_one(video, tmp_path):
+    script = tmp_path / "script.mjs"
+    script.write_text(report([answer(video)], tmp_path).all("script")[-1][1], encoding="utf-8")
+    assert not re.search(r"^(import|export) ", script.read_text(encoding="utf-8"), re.MULTILINE)
     done = subprocess.run(["node", "--check", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

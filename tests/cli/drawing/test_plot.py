@@ -19,7 +19,7 @@ from extractors.errors import UsageError, VideoError, VtgError
 from model.grounding.results import GroundingResult, Moment, Saliency
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
-from vtg_cli.drawing.curve import MOST_LANES, evenly_spaced, lanes, peak, score_range, time_ticks
+from vtg_cli.drawing.curve import MOST_ROWS, evenly_spaced, peak, rows, score_range, time_ticks
 from vtg_cli.drawing.plot import write_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -211,14 +211,17 @@ def test_of_equal_clips_the_most_central_is_the_peak():
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.floats(0, 10)), max_size=6))
-def test_marks_of_moments_hide_one_another_only_when_rows_run_out(spans):
-    moments = [Moment(start_s, start_s + length_s, 0.5) for start_s, length_s in spans]
-    rows = lanes(moments, 100.0)
-    assert all(0 <= row < MOST_LANES for row in rows)
-    assert rows[:1] == [0][: len(rows)]
-    for (one, row), (other, beside) in combinations(zip(moments, rows, strict=True), 2):
-        if row == beside < MOST_LANES - 1:
-            assert max(one.start_s, other.start_s) >= min(one.end_s, other.end_s)
+def test_marks_of_moments_never_hide_one_another(spans):
+    marks = [(start, start + length) for start, length in spans]
+    placed = [(row, mark) for row, mark in zip(rows(marks), marks, strict=True) if row < MOST_ROWS]
+    assert [row for row, _ in placed[:1]] == [0][: len(marks)]
+    for (row, one), (beside, other) in combinations(placed, 2):
+        assert row >= 0
+        assert row != beside or max(one[0], other[0]) >= min(one[1], other[1])
+
+
+def test_rows_run_out():
+    assert rows([(0, 10)] * (MOST_ROWS + 1) + [(20, 30)]) == [*range(MOST_ROWS), MOST_ROWS, 0]
 
 
 def test_a_curve_has_the_scale_of_its_scores():

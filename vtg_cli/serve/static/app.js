@@ -5,9 +5,11 @@ import { Curve } from "./curve.js";
 import { breakable, isolated, make, one, rove } from "./dom.js";
 import { Find } from "./find.js";
 import { bytes, clock, counted, since, timecode } from "./format.js";
+import { listenToKeys, playerKeys } from "./keys.js";
 import { Library } from "./library.js";
 import { Moments } from "./moments.js";
 import { Player } from "./player.js";
+import { Results } from "./results.js";
 
 const EARLIER = 8; // searches listed
 const STRIP = 10; // pictures under the chart
@@ -79,7 +81,13 @@ const curve = new Curve(one("chart"), {
 const moments = new Moments({
   onPlay: (start, end) => player.playMoment(start, end),
   onToggle: (number, shown) => curve.toggle(number, shown),
+  pictureOf: (number, at) => {
+    const { start_s: start, end_s: end } = job.results[number].moments[at];
+    return api.thumbnailAddress(job.video_id, (start + end) / 2);
+  },
+  nothing: "Nothing scores that high. Lower the score under Options, or say it differently.",
 });
+const results = new Results();
 const find = new Find({ onFind: guarded(search), onCancel: guarded(cancel) });
 const library = new Library({
   onChoose: guarded(async (id) => {
@@ -195,7 +203,7 @@ async function show(chosen, wantedJob) {
   for (const id of ["trouble", "still"]) one(id).hidden = true;
   one("still").removeAttribute("src");
   one("video").hidden = false;
-  moments.clear(HINT);
+  clearResults(HINT);
   curve.show(video.duration_s);
   player.load(api.fileAddress(video.id), video.duration_s);
   find.fill([""]);
@@ -272,6 +280,11 @@ async function open(id, { asked = false } = {}) {
   await listEarlier();
 }
 
+function clearResults(hint, { waiting = 0 } = {}) {
+  moments.clear({ waiting });
+  results.clear(hint);
+}
+
 function follow(next) {
   drop();
   job = next;
@@ -280,8 +293,7 @@ function follow(next) {
     guarded(finish)(job);
     return;
   }
-  moments.clear("", { waiting: 3 });
-  one("results-hint").hidden = true;
+  clearResults("", { waiting: 3 });
   curve.show(video.duration_s, [], "Looking…");
   report(job);
   stopWatching = api.watchJob(job.id, (seen) => {
@@ -304,12 +316,13 @@ async function finish(seen) {
   job = ended;
   find.progress(null);
   if (ended.state === "done") {
-    moments.show(ended);
+    moments.show(ended.results);
+    results.show(ended);
     curve.show(video.duration_s, ended.results);
     moments.setTime(player.now());
     say(`${moments.summary()} found.`);
   } else {
-    moments.clear(ended.state === "cancelled" ? "The search was cancelled." : HINT);
+    clearResults(ended.state === "cancelled" ? "The search was cancelled." : HINT);
     curve.show(video.duration_s);
     if (ended.state === "cancelled") say("The search was cancelled.");
     else complain(ended.error ?? "The search failed. Try it again.");
@@ -347,36 +360,15 @@ one("sure").addEventListener("close", guarded(async () => {
 const keys = one("keys");
 one("show-keys").addEventListener("click", () => keys.showModal());
 
-document.addEventListener("keydown", (event) => {
-  const target = event.target;
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  // What is typed into is left alone; the player and buttons have keys of their own.
-  if (target.closest("input, textarea, select")) return;
-  if (target === one("video") && event.key.startsWith("Arrow")) return;
-  if (event.key === " " && target.closest("button, a, summary, video")) return;
-  const next = (step) => () => {
-    const start = moments.neighbour(player.now(), step);
-    if (start !== undefined) player.seek(start);
-  };
-  const always = { "?": () => keys.showModal() };
-  const withVideo = {
-    "/": () => find.focus(),
-    " ": () => player.toggle(),
-    n: next(1),
-    p: next(-1),
-    ArrowLeft: () => player.seek(player.now() - 5),
-    ArrowRight: () => player.seek(player.now() + 5),
-  };
-  const actions = video ? { ...always, ...withVideo } : always;
-  if (!Object.hasOwn(actions, event.key)) return;
-  event.preventDefault();
-  actions[event.key]();
-});
+listenToKeys(one("video"), () => ({
+  "?": () => keys.showModal(),
+  ...(video ? { "/": () => find.focus(), ...playerKeys(player, moments) } : {}),
+}));
 
 document.addEventListener("visibilitychange", () => keepLooking());
 
 guarded(async () => {
   const formats = await api.getFormats();
-  moments.setFormats(formats);
+  results.setFormats(formats);
   await refresh();
 })().then(keepLooking);

@@ -157,7 +157,7 @@ export class Curve {
       const name = this.#results.length > 1 ? `${letter(number)}${at + 1}` : `${at + 1}`;
       const bar = draw("rect", { class: `bar${best}`, ...this.#place(moment), y: y + 1, height: LANE - 3, rx: 3 });
       bar.dataset.query = number;
-      bar.dataset.at = at;
+      bar.dataset.rank = at + 1;
       group.append(bar, draw("text", { class: `rank${best}`, x: this.#across(moment.start_s), dx: 4, y: y + 12.5 }, name));
     }
     return group;
@@ -186,7 +186,7 @@ export class Curve {
       if (event.button !== 0) return;
       const bar = event.target.closest(".bar");
       if (bar) {
-        this.#onMoment(Number(bar.dataset.query), Number(bar.dataset.at));
+        this.#onMoment(Number(bar.dataset.query), Number(bar.dataset.rank) - 1);
         return;
       }
       dragging = true;

@@ -1,0 +1,31 @@
+// Keys that work anywhere on a page, where nothing else takes them.
+
+// `actions()` are functions by the name of their key.
+export function listenToKeys(video, actions) {
+  document.addEventListener("keydown", (event) => {
+    const target = event.target;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    // What is typed into is left alone; the player and buttons have keys of their own.
+    if (target.closest("input, textarea, select")) return;
+    if (target === video && event.key.startsWith("Arrow")) return;
+    if (event.key === " " && target.closest("button, a, summary, video")) return;
+    const known = actions();
+    if (!Object.hasOwn(known, event.key)) return;
+    event.preventDefault();
+    known[event.key]();
+  });
+}
+
+export function playerKeys(player, moments) {
+  const go = (step) => () => {
+    const start = moments.neighbour(player.now(), step);
+    if (start !== undefined) player.seek(start);
+  };
+  return {
+    " ": () => player.toggle(),
+    n: go(1),
+    p: go(-1),
+    ArrowLeft: () => player.seek(player.now() - 5),
+    ArrowRight: () => player.seek(player.now() + 5),
+  };
+}
