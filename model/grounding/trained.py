@@ -19,8 +19,8 @@ from model.decoding import Prediction, decode, suppress_overlaps
 from model.grounding.encoded import Answer, EncodedVideo
 from model.grounding.windows import Window, blend_curves, merge_moments, split_windows
 from model.grounding.zeroshot.method import find_moments
+from model.network.fast.packed import pack
 from model.network.fusion import Video
-from model.network.packed import pack
 from model.rows import append_tef, clip_rows, pad_rows, token_rows
 
 _BATCH = 64
@@ -45,7 +45,7 @@ class TrainedModel:
 
     Videos longer than those it learnt from are grounded in overlapping windows. Moments are given as the network
     regresses them: rounding to the clip grid and cutting at 150 s belong to the
-    benchmarks. A model of a dataset without moments (TVSum, YouTube Highlights) gives the stretches that stand out of
+    benchmarks. A model of a dataset without moments (TVSum, YouTube Highlights) gives the spans that stand out in
     its saliency.
 
     Args:

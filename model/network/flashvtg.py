@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import TEF_DIM, ModelConfig
+from model.network.fast.layers import speed_up
 from model.network.fusion import FeatureFusion, Video
 from model.network.highlight import HighlightHead
 from model.network.layering import BoundaryHead, TemporalFeatureLayering, level_points
@@ -66,11 +67,15 @@ class FlashVTG(nn.Module):
 
     Every sample of a batch gets what it would get alone: padding is masked everywhere it could be felt.
 
+    Args:
+        config: its sizes.
+        fast: run the layers as `model.network.fast` has them instead of as they are written; results are equal.
+
     Source: Cao et al., FlashVTG: Feature Layering and Adaptive Score Handling Network for Video Temporal
     Grounding, WACV 2025; where the released code differs from the paper, the code is followed.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, fast: bool = True) -> None:
         super().__init__()
         self.config = config
         self.fusion = FeatureFusion(config)
@@ -78,6 +83,8 @@ class FlashVTG(nn.Module):
         self.layering = TemporalFeatureLayering(config)
         self.refinement = AdaptiveScoreRefinement(config)
         self.boundaries = BoundaryHead(config)
+        if fast:
+            speed_up(self)
 
     def forward(
         self,

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from model.config import TEF_DIM, ModelConfig
 from model.network.layers import (
+    Attention,
     DropPath,
     FeedForward,
-    attend,
     attention_weights,
-    dropout,
     merge_heads,
     split_heads,
 )
@@ -151,12 +150,12 @@ class InputProjection(nn.Module):
         dims = [input_dim] + [config.hidden_dim] * config.input_layers
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims[:-1])
         self.linears = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(dims))
-        self.rate = config.input_dropout
+        self.dropout = nn.Dropout(config.input_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, input_dim) → (B, L, D)."""
         for index, (norm, linear) in enumerate(zip(self.norms, self.linears, strict=True)):
-            x = linear(dropout(norm(x if index == 0 else F.relu(x)), self.rate, self.training))
+            x = linear(self.dropout(norm(x if index == 0 else F.relu(x))))
         return x
 
 
@@ -189,15 +188,16 @@ class AdaptiveCrossAttention(nn.Module):
         """
         count = keys.shape[1] - words.shape[1]
         mask = F.pad(word_mask, (count, 0), value=True)  # (B, N + T); dummies are always there
-        key = split_heads(keys, self.heads)  # (B, H, N + T, E)
-        value = split_heads(words.to(keys.dtype), self.heads)  # (B, H, T, E)
-        if not self.training:
-            key, value = _widen(key, value)
+        key, value = self.split(keys, words)
         engagement = []
         for layer in self.layers:
             clips, share = layer(clips, positions, key, value, mask)
             engagement.append(share)
         return clips, torch.stack(engagement).mean(dim=0).clamp(0, 1)
+
+    def split(self, keys: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys (B, H, N + T, E) and values (B, H, T, E) as `CrossAttentionLayer.attend` reads them."""
+        return split_heads(keys, self.heads), split_heads(words.to(keys.dtype), self.heads)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -216,7 +216,7 @@ class CrossAttentionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.drop_path = DropPath(config.dropout)
         self.heads = config.heads
-        self.rate = config.dropout
+        self.dropout = nn.Dropout(config.dropout)
         nn.init.zeros_(self.output.bias)
 
     def forward(
@@ -228,19 +228,26 @@ class CrossAttentionLayer(nn.Module):
             clips: (B, L, D).
             positions: (B, L, D).
             key: (B, H, N + T, E), dummies first.
-            value: (B, H, T, E); key and value both as `_widen` makes them when not in training.
+            value: (B, H, T, E).
             mask: (B, N + T) bool.
 
         Returns:
             (B, L, D) clips; and (B, L), the share of attention on words.
         """
         query = split_heads((clips + positions).to(key.dtype), self.heads)  # (B, H, L, E)
-        if self.training:
-            attended, engagement = _attend_in_training(query, key, value, mask, self.rate)
-        else:
-            attended, engagement = _attend(query, key, value, mask)
+        attended, engagement = self.attend(query, key, value, mask)
         clips = self.drop_path(clips, self.output, merge_heads(attended))
         return self.norm2(self.drop_path(clips, self._transform, clips)), engagement
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention that withholds what falls on dummies; dropout leaves alone the share that the losses read.
+
+        Returns:
+            (B, H, L, E); and (B, L), the share of attention on words.
+        """
+        words = value.shape[-2]
+        weights = attention_weights(query, key, mask)[..., -words:]  # (B, H, L, T)
+        return self.dropout(weights) @ value, weights.sum(dim=-1).mean(dim=1)
 
     def _transform(self, clips: Tensor) -> Tensor:
         return self.feedforward(self.norm1(clips))  # type: ignore[no-any-return]
@@ -283,8 +290,7 @@ class SelfAttentionLayer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.drop_path = DropPath(rate)
-        self.heads = config.heads
-        self.rate = rate
+        self.attention = Attention(config.heads, rate)
         nn.init.xavier_uniform_(self.input.weight)
         nn.init.zeros_(self.input.bias)
         nn.init.zeros_(self.output.bias)
@@ -297,18 +303,10 @@ class SelfAttentionLayer(nn.Module):
 
     def _attend(self, x: Tensor, placed: Tensor, mask: Tensor, *, outputs: int | None) -> Tensor:
         """Self-attention of (B, L, D), queries and keys being `placed`; (B, outputs, D)."""
-        dim = x.shape[-1]
-        weight, bias = self.input.weight, self.input.bias  # (3 D, D), (3 D,)
-        if outputs is None:
-            query_key = F.linear(placed, weight[: 2 * dim], bias[: 2 * dim])
-            query, key = query_key[..., :dim], query_key[..., dim:]
-        else:
-            query = F.linear(placed[:, :outputs], weight[:dim], bias[:dim])
-            key = F.linear(placed, weight[dim : 2 * dim], bias[dim : 2 * dim])
-        value = F.linear(x, weight[2 * dim :], bias[2 * dim :])
-        query, key, value = (split_heads(part, self.heads) for part in (query, key, value))
-        attended = attend(query, key, value, mask, self.rate, training=self.training)
-        return self.output(merge_heads(attended))  # type: ignore[no-any-return]
+        weights, biases = self.input.weight.chunk(3), self.input.bias.chunk(3)  # (D, D), (D,) each
+        inputs = (placed[:, :outputs], placed, x)
+        query, key, value = map(F.linear, inputs, weights, biases)
+        return self.output(self.attention(query, key, value, mask))  # type: ignore[no-any-return]
 
 
 def sinusoidal_positions(mask: Tensor, dim: int) -> Tensor:
@@ -334,48 +332,3 @@ def _expand(x: Tensor, batch: int) -> Tensor:
 
 def _append(x: Tensor, index: Tensor) -> Tensor:
     return torch.cat([x, x[index]])
-
-
-_MASS_CHANNELS = 8
-"""Channels added for the attention mass: one, filled up to the multiple of 8 that fused kernels ask for."""
-
-
-def _widen(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Give dummies the value zero, and words a further channel that is one.
-
-    Args:
-        key: (B, H, N + T, E), dummies first.
-        value: (B, H, T, E).
-
-    Returns:
-        Both as (B, H, N + T, E + 8).
-    """
-    words = value.shape[-2]
-    ones = F.pad(value.new_ones(1, 1, words, 1).expand(*value.shape[:3], 1), (0, _MASS_CHANNELS - 1))
-    value = F.pad(torch.cat([value, ones], dim=-1), (0, 0, key.shape[-2] - words, 0))
-    return F.pad(key, (0, _MASS_CHANNELS)), value
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention in one fused call; what comes out in the further channel is the mass that fell on words."""
-    head_dim = query.shape[-1]
-    out = F.scaled_dot_product_attention(
-        F.pad(query, (0, _MASS_CHANNELS)),
-        key,
-        value,
-        attn_mask=mask[:, None, None, :],
-        scale=1 / math.sqrt(head_dim),
-    )
-    return out[..., :head_dim], out[..., head_dim].mean(dim=1)
-
-
-def _attend_in_training(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, rate: float
-) -> tuple[Tensor, Tensor]:
-    """Attention written out: dropout touches the values, but not the mass that the losses read.
-
-    There are never more keys than dummies and words, so nothing here grows with the square of the video.
-    """
-    words = value.shape[-2]
-    weights = attention_weights(query, key, mask[:, None, None, :])[..., -words:]  # (B, H, L, T)
-    return dropout(weights, rate, True) @ value, weights.sum(dim=-1).mean(dim=1)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from model.config import load_config
+from model.network.fast.packed import pack
 from model.network.flashvtg import FlashVTG
-from model.network.packed import pack
 
 
 @pytest.mark.parametrize("name", ["qvhighlights-slowfast-clip", "charades-sta-slowfast-clip"])

@@ -6,12 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from extractors.compute.onednn import PackedLinear
-from model.network.flashvtg import FlashVTG
 from model.network.fusion import SelfAttentionLayer
 from model.network.layers import FeedForward
 
 
-def pack(network: FlashVTG) -> None:
+def pack(network: nn.Module) -> None:
     """Make a network ready to answer many times, in its place; it can neither be trained nor saved any more.
 
     Args:
