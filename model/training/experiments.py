@@ -45,8 +45,9 @@ from model.datasets.sources import (
 )
 from model.grounding.choice import plan_features, text_encoder_name
 from model.training.evaluation import Evaluation, evaluate_model
-from model.training.loop import Event as TrainingEvent
-from model.training.loop import TrainingResult, continue_run, train
+from model.training.events import Event as TrainingEvent
+from model.training.events import TrainingResult
+from model.training.loop import continue_run, train
 from model.training.run import Run
 
 _HELD_OUT = 10  # of one's own videos, every tenth is held out unless told otherwise

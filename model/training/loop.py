@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,95 +26,17 @@ from model.config import Config
 from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, collate
 from model.losses import Criterion, LossTerms, negative_index
 from model.network.flashvtg import FlashVTG, FlashVTGOutput
+from model.training.curves import Curves
+from model.training.devices import accelerator, agreed
 from model.training.evaluation import Evaluation, evaluate_model, require_selection, selection_score
+from model.training.events import EpochDone, EvaluationProgress, Event, StepDone, TrainingResult
 from model.training.run import Progress, ResumeState, Run, RunError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-T = TypeVar("T")
-
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _RESUMABLE = ("epochs", "evaluate_every", "patience", "workers")
-
-
-@dataclass(frozen=True)
-class StepDone:
-    """An optimizer step is done.
-
-    Attributes:
-        epoch: from 1.
-        epochs: in all.
-        step: from 1, within the epoch.
-        steps: of an epoch.
-        losses: means of the epoch so far, by name.
-        memory_bytes: the most this process has held, of the GPU's memory where it trains on one.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    losses: Mapping[str, float]
-    memory_bytes: int
-
-
-@dataclass(frozen=True)
-class EvaluationProgress:
-    """Queries of the evaluation split done, and in all."""
-
-    epoch: int
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class EpochDone:
-    """An epoch is done, and on disk.
-
-    Attributes:
-        epoch: from 1.
-        epochs: in all.
-        losses: means over the epoch, by name.
-        metrics: of moments as decoded; empty if the epoch was not evaluated.
-        suppressed_metrics: the same after non-maximum suppression.
-        score: mean of the selection metrics; None if the epoch was not evaluated.
-        best_epoch: the best so far, this one included.
-        seconds: wall time of the steps.
-        evaluation_seconds: wall time of the evaluation.
-    """
-
-    epoch: int
-    epochs: int
-    losses: Mapping[str, float]
-    metrics: Mapping[str, float]
-    suppressed_metrics: Mapping[str, float]
-    score: float | None
-    best_epoch: int
-    seconds: float
-    evaluation_seconds: float
-
-
-Event = StepDone | EvaluationProgress | EpochDone
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a run ended.
-
-    Attributes:
-        best_epoch: from 1.
-        metrics: of the best epoch, as decoded.
-        suppressed_metrics: of the best epoch, after non-maximum suppression.
-        epochs: done in all.
-        stopped_early: whether patience ran out.
-    """
-
-    best_epoch: int
-    metrics: Mapping[str, float]
-    suppressed_metrics: Mapping[str, float]
-    epochs: int
-    stopped_early: bool
 
 
 def train(
@@ -144,7 +66,9 @@ def train(
         VtgError: if a loss is not finite, or the evaluation split lacks the selection metrics.
     """
     specs = specs or feature_specs(config)
-    return _Trainer(config, train_set, eval_set, run, specs, device, on_event or _ignore).run()
+    on_event = on_event or (lambda event: None)
+    with accelerator(config, device) as process:
+        return _Trainer(config, train_set, eval_set, run, specs, process, on_event).run()
 
 
 def continue_run(run: Run, config: Config) -> None:
@@ -172,10 +96,13 @@ def agreed_folder(folder: Path, config: Config, device: str) -> Path:
         config: what will be trained.
         device: where.
     """
-    return Path(_agreed(_accelerator(config, device), str(folder)))
+    with accelerator(config, device) as process:
+        return Path(agreed(process, str(folder)))
 
 
 class _Trainer:
+    """The steps of a run, and what they lead to."""
+
     def __init__(
         self,
         config: Config,
@@ -183,21 +110,14 @@ class _Trainer:
         eval_set: GroundingDataset,
         run: Run,
         specs: tuple[Sequence[FeatureSpec], FeatureSpec],
-        device: str,
+        process: Accelerator,
         on_event: Callable[[Event], None],
     ) -> None:
-        self._specs = specs
-        self._accelerator = _accelerator(config, device)
-        self._accelerator.wait_for_everyone()  # the first process makes the folder
-        self._provenance = {"run": run.folder.name, "seed": str(config.training.seed)}
-        if config.data.window_clips is None and config.data.max_clips is None:
-            self._provenance["longest_clips"] = str(train_set.longest_clips())
-        if domain := run.inputs().get("domain"):
-            self._provenance["domain"] = str(domain)
         self._config = config
         self._eval_set = eval_set
-        self._run = run
         self._on_event = on_event
+        self._process = process
+        self._process.wait_for_everyone()  # the first process makes the folder
         self._criterion = Criterion(config)
 
         training = config.training
@@ -212,24 +132,24 @@ class _Trainer:
         loader: DataLoader[Any] = DataLoader(
             train_set,
             batch_sampler=self._batches_of,
-            # Kernels of half precision are made for each shape anew, and like multiples of eight.
+            # Kernels of half precision are compiled for each shape, and like multiples of eight.
             collate_fn=collate if training.precision == "fp32" else partial(collate, multiple=8),
             num_workers=training.workers,
-            pin_memory=self._accelerator.device.type == "cuda",
+            pin_memory=self._process.device.type == "cuda",
         )
-        self._progress = Progress()
         state = run.read_state()
-        self._log = run.log()[: state.progress.epoch if state else 0]
+        self._progress = Progress() if state is None else state.progress
         if state is not None:
             continue_run(run, config)
-            self._progress = state.progress
             _restore(network, optimizer, state, run)
         else:
             run.write_config(config)
-        self._names = {id(parameter): name for name, parameter in network.named_parameters()}
-        self._network, self._optimizer, self._loader = self._accelerator.prepare(network, optimizer, loader)
-        if self._accelerator.scaler is not None and self._progress.scaler:
-            self._accelerator.scaler.load_state_dict(dict(self._progress.scaler))
+        unlimited = config.data.window_clips is None and config.data.max_clips is None
+        longest = train_set.longest_clips() if unlimited else None
+        self._record = _Record(config, run, specs, network, self._progress.epoch, longest)
+        self._network, self._optimizer, self._loader = self._process.prepare(network, optimizer, loader)
+        if self._process.scaler is not None and self._progress.scaler:
+            self._process.scaler.load_state_dict(dict(self._progress.scaler))
         require_selection(eval_set.annotations, config)
         if len(self._loader) == 0:
             raise UsageError(
@@ -239,19 +159,19 @@ class _Trainer:
             )
 
     def run(self) -> TrainingResult:
+        """Train until the last epoch, or until patience runs out."""
         training = self._config.training
-        with _Curves(self._run, self._accelerator.is_main_process, self._progress.epoch) as curves:
+        with Curves(self._record.run, self._process.is_main_process, self._progress.epoch) as curves:
             while self._progress.epoch < training.epochs and not self._out_of_patience:
                 epoch = self._progress.epoch + 1
                 start_s = time.perf_counter()
                 losses = self._epoch(epoch)
-                seconds = time.perf_counter() - start_s
-                event = self._finish(epoch, losses, seconds)
+                event = self._finish(epoch, losses, time.perf_counter() - start_s)
                 if event is not None:
                     curves.write(event)
                     self._on_event(event)
-                self._accelerator.wait_for_everyone()
-        return self._result()
+                self._process.wait_for_everyone()
+        return self._record.result(self._progress)
 
     @property
     def _out_of_patience(self) -> bool:
@@ -260,9 +180,9 @@ class _Trainer:
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """Means of the losses over an epoch of steps."""
-        training, accelerator = self._config.training, self._accelerator
-        # A process of its own seed each, so that no two drop the same units.
-        torch.manual_seed((training.seed * 100_003 + epoch) * 1_009 + accelerator.process_index)
+        training, process = self._config.training, self._process
+        # Each process has its own seed, so that no two drop the same units.
+        torch.manual_seed((training.seed * 100_003 + epoch) * 1_009 + process.process_index)
         self._batches_of.epoch = epoch
         self._network.train()
         sums: dict[str, Tensor] = {}
@@ -273,8 +193,8 @@ class _Trainer:
             for name, value in _values(terms):
                 sums[name] = sums[name] + value if name in sums else value
             # Reading a number waits for a GPU, so not at every step.
-            due = step % 10 == 0 or step == steps or accelerator.device.type == "cpu"
-            if due and accelerator.is_main_process:
+            due = step % 10 == 0 or step == steps or process.device.type == "cpu"
+            if due and process.is_main_process:
                 means = {name: float(value) / step for name, value in sums.items()}
                 _require_finite(means, epoch, step)
                 self._on_event(StepDone(epoch, training.epochs, step, steps, means, self._memory_bytes()))
@@ -284,12 +204,12 @@ class _Trainer:
         return means
 
     def _batches(self) -> Iterator[Batch]:
-        device = self._accelerator.device
+        device = self._process.device
         for batch in self._loader:
             yield batch if batch.video.device == device else batch.to(device, non_blocking=True)
 
     def _step(self, batch: Batch) -> LossTerms:
-        training, accelerator = self._config.training, self._accelerator
+        training = self._config.training
         negatives = None
         if training.negatives:
             vids = [annotation.vid for annotation in batch.annotations]
@@ -304,44 +224,27 @@ class _Trainer:
         )
         terms = self._criterion(_measurable(output), batch.targets)
         self._optimizer.zero_grad()
-        accelerator.backward(terms.total)
+        self._process.backward(terms.total)
         if training.gradient_clip:
-            accelerator.clip_grad_norm_(self._network.parameters(), training.gradient_clip)
+            self._process.clip_grad_norm_(self._network.parameters(), training.gradient_clip)
         self._optimizer.step()
         return terms
 
     def _finish(self, epoch: int, losses: dict[str, float], seconds: float) -> EpochDone | None:
-        """Evaluate if it is time, and put the epoch on disk; only the main process does."""
-        training = self._config.training
-        evaluation: Evaluation | None = None
-        score: float | None = None
+        """Evaluate if it is time, and write the epoch to disk; only the main process does."""
         start_s = time.perf_counter()
-        network = self._accelerator.unwrap_model(self._network)
-        due = epoch % training.evaluate_every == 0 or epoch == training.epochs
-        if due and self._accelerator.is_main_process:
-            evaluation = evaluate_model(
-                self._in_full_precision(network),
-                self._eval_set,
-                device=self._accelerator.device,
-                on_progress=lambda done, total: self._on_event(EvaluationProgress(epoch, done, total)),
-            )
-            score = selection_score(evaluation.metrics, self._config)
-        score = _agreed(self._accelerator, score)
-        progress = replace(self._progress, epoch=epoch)
-        is_best = score is not None and (progress.best_score is None or score > progress.best_score)
-        if is_best:
-            progress = replace(progress, best_score=score, best_epoch=epoch, stale=0)
-        elif score is not None:
-            progress = replace(progress, stale=progress.stale + 1)
-        if self._accelerator.scaler is not None:
-            progress = replace(progress, scaler=self._accelerator.scaler.state_dict())
+        network = self._process.unwrap_model(self._network)
+        evaluation = self._evaluate(network, epoch)
+        score = selection_score(evaluation.metrics, self._config) if evaluation else None
+        progress = self._progress.after(epoch, agreed(self._process, score))
+        if self._process.scaler is not None:
+            progress = replace(progress, scaler=self._process.scaler.state_dict())
         self._progress = progress
-        if not self._accelerator.is_main_process:
+        if not self._process.is_main_process:
             return None
-
         event = EpochDone(
             epoch=epoch,
-            epochs=training.epochs,
+            epochs=self._config.training.epochs,
             losses=losses,
             metrics=evaluation.metrics if evaluation else {},
             suppressed_metrics=evaluation.suppressed_metrics if evaluation else {},
@@ -350,127 +253,95 @@ class _Trainer:
             seconds=seconds,
             evaluation_seconds=time.perf_counter() - start_s,
         )
-        checkpoint = self._checkpoint(network, event)
-        if evaluation is not None and is_best:
-            metrics = {
-                "epoch": epoch,
-                "decoded": evaluation.metrics,
-                "suppressed": evaluation.suppressed_metrics,
-            }
-            self._run.write_best(checkpoint, evaluation.suppressed, metrics)
-        self._log.append({entry.name: getattr(event, entry.name) for entry in fields(event)})
-        self._run.write_log(self._log)
-        self._run.write_last(checkpoint, ResumeState(progress, checkpoint.weights, self._moments()))
+        self._record.write(event, evaluation, network, self._optimizer, progress)
         return event
 
-    def _in_full_precision(self, network: FlashVTG) -> FlashVTG:
-        """The network without Accelerate's autocast, on the same weights: scores are those of `vtg eval`."""
-        if self._config.training.precision == "fp32":
-            return network
-        with torch.device("meta"):
-            plain = FlashVTG(self._config.model)
-        plain.load_state_dict(network.state_dict(), assign=True)
-        return plain
-
-    def _checkpoint(self, network: FlashVTG, event: EpochDone) -> Checkpoint:
-        video_features, text_features = self._specs
-        return Checkpoint(
-            self._config,
-            tuple(video_features),
-            text_features,
-            {name: value.detach() for name, value in network.state_dict().items()},
-            self._provenance | {"epoch": str(event.epoch)},
-            dict(event.metrics),
+    def _evaluate(self, network: FlashVTG, epoch: int) -> Evaluation | None:
+        """What the network scores, if it is time; only the main process does."""
+        training = self._config.training
+        due = epoch % training.evaluate_every == 0 or epoch == training.epochs
+        if not due or not self._process.is_main_process:
+            return None
+        if training.precision != "fp32":
+            # Without Accelerate's autocast, on the same weights: scores are those of `vtg eval`.
+            with torch.device("meta"):
+                plain = FlashVTG(self._config.model)
+            plain.load_state_dict(network.state_dict(), assign=True)
+            network = plain
+        return evaluate_model(
+            network,
+            self._eval_set,
+            device=self._process.device,
+            on_progress=lambda done, total: self._on_event(EvaluationProgress(epoch, done, total)),
         )
 
-    def _moments(self) -> dict[str, dict[str, Tensor]]:
-        """The optimizer's state by kind and parameter name."""
-        moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in _MOMENTS}
-        for parameter, state in self._optimizer.state.items():
-            for kind in _MOMENTS:
-                moments[kind][self._names[id(parameter)]] = state[kind]
-        return moments
-
     def _memory_bytes(self) -> int:
-        if self._accelerator.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._accelerator.device)
+        if self._process.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._process.device)
         import psutil
 
         return int(psutil.Process().memory_info().rss)
 
-    def _result(self) -> TrainingResult:
-        best = self._progress.best_epoch
-        row = next((row for row in self._log if row["epoch"] == best), {})
+
+class _Record:
+    """What a run has on disk: checkpoints, the log, the state that training goes on from."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        specs: tuple[Sequence[FeatureSpec], FeatureSpec],
+        network: FlashVTG,
+        epoch: int,
+        longest_clips: int | None,
+    ) -> None:
+        self.run = run
+        self._config = config
+        self._specs = specs
+        self._names = {id(parameter): name for name, parameter in network.named_parameters()}
+        self._log = run.log()[:epoch]
+        self._provenance = {"run": run.folder.name, "seed": str(config.training.seed)}
+        if longest_clips is not None:
+            self._provenance["longest_clips"] = str(longest_clips)
+        if domain := run.inputs().get("domain"):
+            self._provenance["domain"] = str(domain)
+
+    def write(
+        self,
+        event: EpochDone,
+        evaluation: Evaluation | None,
+        network: FlashVTG,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+    ) -> None:
+        """Keep an epoch, the state to go on from last."""
+        video_features, text_features = self._specs
+        weights = {name: value.detach() for name, value in network.state_dict().items()}
+        provenance = self._provenance | {"epoch": str(event.epoch)}
+        checkpoint = Checkpoint(
+            self._config, tuple(video_features), text_features, weights, provenance, dict(event.metrics)
+        )
+        if evaluation is not None and event.best_epoch == event.epoch:
+            scores = {"decoded": evaluation.metrics, "suppressed": evaluation.suppressed_metrics}
+            self.run.write_best(checkpoint, evaluation.suppressed, {"epoch": event.epoch, **scores})
+        self._log.append({entry.name: getattr(event, entry.name) for entry in fields(event)})
+        self.run.write_log(self._log)
+        moments = {
+            kind: {self._names[id(parameter)]: state[kind] for parameter, state in optimizer.state.items()}
+            for kind in _MOMENTS
+        }
+        self.run.write_last(checkpoint, ResumeState(progress, weights, moments))
+
+    def result(self, progress: Progress) -> TrainingResult:
+        """How the run ended."""
+        row = next((row for row in self._log if row["epoch"] == progress.best_epoch), {})
         return TrainingResult(
-            best_epoch=best,
+            best_epoch=progress.best_epoch,
             metrics=row.get("metrics", {}),
             suppressed_metrics=row.get("suppressed_metrics", {}),
-            epochs=self._progress.epoch,
-            stopped_early=self._progress.epoch < self._config.training.epochs,
+            epochs=progress.epoch,
+            stopped_early=progress.epoch < self._config.training.epochs,
         )
-
-
-class _Curves:
-    """Losses and metrics for TensorBoard."""
-
-    def __init__(self, run: Run, enabled: bool, epoch: int) -> None:
-        self._writer: Any = None
-        if enabled:
-            from tensorboardX import SummaryWriter
-
-            # What an interrupted epoch left behind is not shown.
-            self._writer = SummaryWriter(str(run.tensorboard), purge_step=epoch + 1)
-
-    def __enter__(self) -> _Curves:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def write(self, event: EpochDone) -> None:
-        groups = {
-            "loss": event.losses,
-            "metrics": event.metrics,
-            "metrics after suppression": event.suppressed_metrics,
-            "seconds": {"steps": event.seconds, "evaluation": event.evaluation_seconds},
-        }
-        for group, values in groups.items():
-            for name, value in values.items():
-                self._writer.add_scalar(f"{group}/{name}", value, event.epoch)
-        self._writer.flush()
-
-
-def _accelerator(config: Config, device: str) -> Accelerator:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    from extractors.compute.device import resolve_device
-
-    # Kept for the whole process, it would hold on to the device and the precision of the run before.
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    AcceleratorState._reset_state(reset_partial_state=not several)
-    kind = resolve_device(device).type
-    precision = config.training.precision
-    return Accelerator(
-        cpu=kind == "cpu",
-        mixed_precision="no" if precision == "fp32" else precision,
-        kwargs_handlers=[
-            # Without moments to regress, the boundary head takes no part.
-            DistributedDataParallelKwargs(find_unused_parameters=not config.data.annotates_moments)
-        ],
-    )
-
-
-def _agreed(accelerator: Accelerator, value: T) -> T:
-    """The main process's value, in every process."""
-    if accelerator.num_processes == 1:
-        return value
-    from accelerate.utils import broadcast_object_list
-
-    shared: T = broadcast_object_list([value])[0]
-    return shared
 
 
 def _restore(network: FlashVTG, optimizer: torch.optim.Optimizer, state: ResumeState, run: Run) -> None:
@@ -507,7 +378,3 @@ def _require_finite(losses: Mapping[str, float], epoch: int, step: int) -> None:
             "lower training.learning_rate, or set training.precision=fp32. The run can be gone on with from its "
             "last whole epoch"
         )
-
-
-def _ignore(event: Event) -> None:
-    pass

@@ -18,7 +18,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -64,6 +64,14 @@ class Progress:
     best_epoch: int = 0
     stale: int = 0
     scaler: Mapping[str, Any] = field(default_factory=dict)
+
+    def after(self, epoch: int, score: float | None) -> Progress:
+        """Progress once an epoch is done; the score is None if it was not evaluated."""
+        if score is None:
+            return replace(self, epoch=epoch)
+        if self.best_score is None or score > self.best_score:
+            return replace(self, epoch=epoch, best_score=score, best_epoch=epoch, stale=0)
+        return replace(self, epoch=epoch, stale=self.stale + 1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from vtg_cli.terminal.progress import Display
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from model.training.loop import EpochDone, Event, StepDone
+    from model.training.events import EpochDone, Event, StepDone
 
 
 class TrainingProgress(Display):
@@ -32,7 +32,7 @@ class TrainingProgress(Display):
         self._task, self._best, self._label = None, None, f"{printable(label)} " if label else ""
 
     def __call__(self, event: Event) -> None:
-        from model.training.loop import EpochDone, EvaluationProgress, StepDone
+        from model.training.events import EpochDone, EvaluationProgress, StepDone
 
         match event:
             case StepDone():

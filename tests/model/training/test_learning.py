@@ -29,7 +29,7 @@ from model.config import Config
 from model.datasets.grounding import GroundingDataset, collate
 from model.losses import negative_index
 from model.network.flashvtg import FlashVTG, FlashVTGOutput
-from model.training.loop import EpochDone, Event
+from model.training.events import EpochDone, Event
 from model.training.run import Run
 from tests.model.training.training_setup import LEARNABLE, run_training, small_config, splits
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event as CurveEvent
 
@@ -25,8 +27,8 @@ from extractors.errors import UsageError, VtgError
 from model.checkpoints.checkpoint import load_checkpoint
 from model.config import ConfigError
 from model.losses import Criterion, LossTerms
+from model.training.events import EpochDone, EvaluationProgress, Event, StepDone
 from model.training.experiments import Inputs, evaluate_checkpoint, evaluation_split
-from model.training.loop import EpochDone, EvaluationProgress, Event, StepDone
 from model.training.run import Run, RunError, new_folder, run_of
 from tests.model.training.training_setup import run_training, splits, tiny_config
 
@@ -488,3 +490,14 @@ def test_a_precision_that_does_not_exist_is_refused() -> None:
 def test_splits_come_from_the_dataset(tiny: Path) -> None:
     learnt, scored = splits(tiny_config(), tiny)
     assert (len(learnt.annotations), len(scored.annotations)) == (18, 6)
+
+
+def test_accelerator_of_the_caller_stays(tiny: Path, tmp_path: Path) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        callers = Accelerator(cpu=True, mixed_precision="bf16")
+        run_training(tiny_config("training.epochs=1"), tiny, tmp_path / "run")
+        assert callers.mixed_precision == "bf16"
+        assert callers.device.type == "cpu"
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)

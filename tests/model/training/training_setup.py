@@ -9,8 +9,9 @@ import tomli_w
 
 from benchmarks.synthetic_data import SyntheticSpec
 from model.config import Config, load_config
+from model.training.events import Event, TrainingResult
 from model.training.experiments import Inputs, Split, training_splits
-from model.training.loop import Event, TrainingResult, train
+from model.training.loop import train
 from model.training.run import Run
 
 LEARNABLE = SyntheticSpec(
