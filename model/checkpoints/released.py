@@ -3,7 +3,8 @@
 A released `model_best.ckpt` is a zip file whose pickle holds, beside tensors, objects of classes that need
 not be installed here. Unpickling it the usual way would import and call whatever the file names. The reader
 below knows a short list of harmless names, puts inert placeholders where the known foreign classes stood,
-and refuses everything else before it is looked up.
+and refuses everything else before it is looked up. `torch.load(weights_only=True)` cannot read these files: it sets no
+items of dict subclasses, and one of the foreign classes is such a subclass.
 """
 
 from __future__ import annotations
@@ -93,9 +94,18 @@ _FOLDERS = (
     (re.compile("vgg|rgb"), FeatureConfig("vgg", 4096)),
     (re.compile("6b|internvideo"), FeatureConfig("internvideo2", 768)),
 )
+_WITHOUT_MOMENTS = ("tvsum", "youtube_uni")
+_SELECTION_METRICS = {
+    "hl": ("MR-full-mAP",),
+    "qv_internvideo2": ("MR-full-R1@0.5", "MR-full-R1@0.7"),
+    "charadesSTA": ("MR-full-R1@0.5", "MR-full-R1@0.7"),
+    "tacos": ("MR-full-R1@0.3",),
+}
 _MAX_INDEX = 2**62  # torch counts in 64 bits
 _MAX_PLAIN = 10_000  # values in one option
 _TEXT_NAMES = {512: "clip_text", 300: "glove", 4096: "llama_text"}
+
+_Shapes = Mapping[str, "torch.Size | list[int]"]
 
 
 @dataclass(frozen=True)
@@ -190,7 +200,7 @@ def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def config_from_options(options: Mapping[str, Any], shapes: Mapping[str, torch.Size | list[int]]) -> Config:
+def config_from_options(options: Mapping[str, Any], shapes: _Shapes) -> Config:
     """Translate the options of a released run.
 
     Options that nobody knows are ignored: released files hold some. What the weights tell by their shapes is
@@ -215,22 +225,31 @@ def config_from_options(options: Mapping[str, Any], shapes: Mapping[str, torch.S
         ) from error
 
 
-def _config(options: Mapping[str, Any], shapes: Mapping[str, torch.Size | list[int]]) -> Config:
+def _config(options: Mapping[str, Any], shapes: _Shapes) -> Config:
     release = options["dset_name"]
     if release not in _DATASETS:
         raise WeightsInvalid(f"dset_name is '{release}'; known are {', '.join(_DATASETS)}")
-    moments = release not in ("tvsum", "youtube_uni")
+    data = _data_config(release, options, shapes)
+    return Config(
+        "-".join([data.dataset.replace("_", "-"), *(feature.name for feature in data.video_features)]),
+        data,
+        _model_config(options, shapes),
+        _training_config(release, options),
+        _loss_config(release, options),
+        _decoding_config(release, options),
+    )
+
+
+def _data_config(release: str, options: Mapping[str, Any], shapes: _Shapes) -> DataConfig:
     get = options.get
-    video_dim = shapes["input_vid_proj.0.LayerNorm.weight"][0] - TEF_DIM
-    text_dim = shapes["input_txt_proj.0.LayerNorm.weight"][0]
-    data = DataConfig(
+    video_dim, text_dim = _input_dims(shapes)
+    normalized = release not in _WITHOUT_MOMENTS and text_dim != 300 and not get("no_norm_tfeat")
+    return DataConfig(
         dataset=_DATASETS[release],  # type: ignore[arg-type]
         clip_length_s=float(options["clip_length"]),
         video_features=_video_features(release, list(get("v_feat_dirs") or ()), video_dim),
         text_features=FeatureConfig(
-            _TEXT_NAMES.get(text_dim, "text"),
-            text_dim,
-            "l2" if moments and text_dim != 300 and not get("no_norm_tfeat") else "none",
+            _TEXT_NAMES.get(text_dim, "text"), text_dim, "l2" if normalized else "none"
         ),
         max_clips=_limit(get("max_v_l")),
         max_words=_limit(get("max_q_l")),
@@ -238,7 +257,12 @@ def _config(options: Mapping[str, Any], shapes: Mapping[str, torch.Size | list[i
         eval_annotations=Path(get("eval_path") or "").name,
         domains=(str(options["dset_domain"]),) if get("dset_domain") else (),
     )
-    model = ModelConfig(
+
+
+def _model_config(options: Mapping[str, Any], shapes: _Shapes) -> ModelConfig:
+    get = options.get
+    video_dim, text_dim = _input_dims(shapes)
+    return ModelConfig(
         video_dim=video_dim,
         text_dim=text_dim,
         hidden_dim=shapes["dummy_rep_token"][1],
@@ -256,7 +280,12 @@ def _config(options: Mapping[str, Any], shapes: Mapping[str, torch.Size | list[i
         dropout=float(get("dropout", 0.1)),
         input_dropout=float(get("input_dropout", 0.5)),
     )
-    loss = LossConfig(
+
+
+def _loss_config(release: str, options: Mapping[str, Any]) -> LossConfig:
+    get = options.get
+    moments = release not in _WITHOUT_MOMENTS
+    return LossConfig(
         classification="focal" if moments else "saliency",
         regression_weight=float(get("lw_reg", 1.0)) if moments else 0.0,
         classification_weight=float(get("lw_cls", 5.0)),
@@ -268,14 +297,21 @@ def _config(options: Mapping[str, Any], shapes: Mapping[str, torch.Size | list[i
         saliency_margin=float(get("saliency_margin", 0.2)),
         nce_over_batch=moments,
     )
-    threshold = float(get("nms_thd", 0.7))
-    decoding = DecodingConfig(
-        max_moments=int(get("max_num_moment", 50)),
-        nms=get("nms_type", "normal") if threshold > 0 else "none",
+
+
+def _decoding_config(release: str, options: Mapping[str, Any]) -> DecodingConfig:
+    threshold = float(options.get("nms_thd", 0.7))
+    return DecodingConfig(
+        max_moments=int(options.get("max_num_moment", 50)),
+        nms=options.get("nms_type", "normal") if threshold > 0 else "none",
         nms_threshold=threshold if threshold > 0 else 0.7,
         max_end_s=150.0 if release in ("hl", "charadesSTA") else None,
     )
-    training = TrainingConfig(
+
+
+def _training_config(release: str, options: Mapping[str, Any]) -> TrainingConfig:
+    get = options.get
+    return TrainingConfig(
         epochs=int(get("n_epoch", 200)),
         batch_size=int(get("bsz", 32)),
         drop_last=bool(get("drop_last", False)),
@@ -284,13 +320,17 @@ def _config(options: Mapping[str, Any], shapes: Mapping[str, torch.Size | list[i
         gradient_clip=float(get("grad_clip", 0.1)),
         evaluate_every=int(get("eval_epoch", 1)),
         patience=_limit(get("max_es_cnt")),
-        selection_metrics=_selection_metrics(release),
+        selection_metrics=_SELECTION_METRICS.get(release, ("mAP",)),
         negatives=bool(get("use_neg", True)),
         negative_identity="source" if release == "hl" else "video",
         seed=int(get("seed", 2024)),
     )
-    name = "-".join([data.dataset.replace("_", "-"), *(feature.name for feature in data.video_features)])
-    return Config(name, data, model, training, loss, decoding)
+
+
+def _input_dims(shapes: _Shapes) -> tuple[int, int]:
+    """Lengths of a video row, without the temporal endpoint feature, and of a token row."""
+    video, text = (shapes[f"input_{kind}_proj.0.LayerNorm.weight"][0] for kind in ("vid", "txt"))
+    return video - TEF_DIM, text
 
 
 def _video_features(release: str, folders: list[str], video_dim: int) -> tuple[FeatureConfig, ...]:
@@ -314,15 +354,6 @@ def _video_features(release: str, folders: list[str], video_dim: int) -> tuple[F
         )
     dims = {feature.name: feature for _, feature in _FOLDERS}
     return tuple(dims[name] for name in by_dim[video_dim])
-
-
-def _selection_metrics(release: str) -> tuple[str, ...]:
-    return {
-        "hl": ("MR-full-mAP",),
-        "qv_internvideo2": ("MR-full-R1@0.5", "MR-full-R1@0.7"),
-        "charadesSTA": ("MR-full-R1@0.5", "MR-full-R1@0.7"),
-        "tacos": ("MR-full-R1@0.3",),
-    }.get(release, ("mAP",))
 
 
 def _limit(value: Any) -> int | None:
