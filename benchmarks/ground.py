@@ -30,7 +30,7 @@ from extractors.benchmark.machine import machine
 from extractors.benchmark.measure import prepare_weights
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions
-from model.benchmark import GroundingCost, benchmark_trained, benchmark_zero_shot, random_checkpoint
+from model.grounding.benchmark import GroundingCost, benchmark_trained, benchmark_zero_shot, random_checkpoint
 
 _COLUMNS = ("first", "new", "repeated", "batched")
 

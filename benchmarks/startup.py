@@ -35,8 +35,8 @@ from extractors.cache.store import FeatureCache
 from extractors.decoding.clip_reader import probe
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import clip_length_s, load_video_encoder
-from model.benchmark import queries, random_checkpoint
 from model.checkpoints.checkpoint import save_checkpoint
+from model.grounding.benchmark import queries, random_checkpoint
 
 _ROOT = Path(__file__).resolve().parents[1]
 _VIDEO_S = 150.0

@@ -35,10 +35,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from extractors.encoders.base import EncoderOptions
 from extractors.features import TextFeatures
 from model.grounding.encoded import EncodedVideo
-from model.grounding.intervals import temporal_iou
 from model.grounding.zeroshot.calibration import Calibration, logistic
 from model.grounding.zeroshot.method import Findings, ZeroShot, is_clear_match
-from model.metrics.moment_retrieval import MAX_WINDOWS, RECALL_THRESHOLDS, moment_retrieval
+from model.metrics.moment_retrieval import MAX_WINDOWS, RECALL_THRESHOLDS, moment_retrieval, temporal_iou
 from model.metrics.ragged import Ragged
 
 Array = NDArray[np.float64]
@@ -284,7 +283,7 @@ def measure_lite(folder: Path) -> dict[str, Any]:
         joined = EncodedVideo(Path("joined"), float(at), {"lite": np.concatenate(parts)})
         for result in grounder.ground(joined, list(truth), top_k=1):
             best = np.array([[result.moments[0].start_s, result.moments[0].end_s]])
-            overlaps[result.query].append(float(temporal_iou(best, truth[result.query])[0, 0]))
+            overlaps[result.query].append(float(temporal_iou(best[0], truth[result.query])[0]))
             start_s, end_s = truth[result.query][0]
             hits.append(bool(start_s <= best.mean() < end_s))
     kinds: dict[str, list[bool]] = defaultdict(list)
@@ -464,7 +463,7 @@ def _localisation(moments: Sequence[Array], truth: Sequence[Array]) -> dict[str,
 
 
 def _closest(moments: Array, truth: Array) -> Array:
-    return moments[[temporal_iou(moments[:, :2], truth).max(axis=1).argmax()]]
+    return moments[[temporal_iou(moments[:, None, :2], truth).max(axis=1).argmax()]]
 
 
 def _ragged(parts: Sequence[Array], width: int) -> Ragged:

@@ -17,7 +17,7 @@ SCHEMA = "vtg.grounding/1"
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch of a video that matches a query.
+    """A span of a video that matches a query.
 
     Attributes:
         start_s: seconds from the start of the video.

@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of clips.
+    """A run of clips that the model grounds at once.
 
     Attributes:
         start: first clip.

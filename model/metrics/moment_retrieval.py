@@ -112,7 +112,7 @@ def average_precision(
     """
     # Moments backwards, so that argmax finds the later one of equals.
     moments = truth.padded(np.nan)[:, ::-1]  # (Q, M, 2)
-    iou = _iou(ranked.padded(np.nan)[:, :, None], moments[:, None], undefined_iou)  # (Q, K, M)
+    iou = temporal_iou(ranked.padded(np.nan)[:, :, None], moments[:, None], undefined_iou)  # (Q, K, M)
     found = _match(np.nan_to_num(iou, nan=-1.0, posinf=np.inf), thresholds)  # (Q, T, K)
     hits = found.cumsum(axis=-1)
     precision = hits / np.arange(1, found.shape[-1] + 1)
@@ -137,7 +137,7 @@ def first_window_iou(first: Array, truth: Ragged, *, undefined_iou: float = 0.0)
         (Q,) in [0, 1].
     """
     moments = truth.padded(np.nan)  # (Q, M, 2)
-    iou = _iou(first[:, None], moments, undefined_iou)  # (Q, M)
+    iou = temporal_iou(first[:, None], moments, undefined_iou)  # (Q, M)
     best = np.nan_to_num(iou, nan=-1.0, posinf=np.inf).argmax(axis=1)
     chosen = moments[np.arange(len(moments)), best]  # (Q, 2)
     shared = np.maximum(0, np.minimum(first[:, 1], chosen[:, 1]) - np.maximum(first[:, 0], chosen[:, 0]))
@@ -165,7 +165,7 @@ def _match(iou: Array, thresholds: tuple[float, ...]) -> NDArray[np.bool_]:
     return found
 
 
-def _iou(a: Array, b: Array, undefined: float) -> Array:
+def temporal_iou(a: Array, b: Array, undefined: float = 0.0) -> Array:
     """IoU of windows (..., 2); nan where one is padding, `undefined` where nothing is divided by nothing.
 
     A window that ends before it starts overlaps nothing, yet its length can cancel the other's.

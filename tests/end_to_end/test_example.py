@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.grounding.intervals import temporal_iou
+from model.metrics.moment_retrieval import temporal_iou
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.index_encoder import make_video
 
@@ -33,7 +33,7 @@ def test_the_top_moment_of_every_query_is_the_true_one(first):
     assert [result["query"] for result in document["results"]] == QUERIES
     for result, truth in zip(document["results"], TRUTH, strict=True):
         best = result["moments"][0]
-        iou = temporal_iou(np.array([[best["start_s"], best["end_s"]]]), np.array(truth["windows"]))
+        iou = temporal_iou(np.array([best["start_s"], best["end_s"]]), np.array(truth["windows"]))
         assert iou.max() >= 0.6, (result["query"], best)
 
 

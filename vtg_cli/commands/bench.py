@@ -12,7 +12,7 @@ from vtg_cli.terminal.console import err, out, verbosity
 
 if TYPE_CHECKING:
     from extractors.benchmark.measure import Cost
-    from model.benchmark import MachineReport
+    from model.grounding.benchmark import MachineReport
 
 _VERSIONS = ("vtg", "torch", "open_clip_torch", "pytorchvideo", "decord", "av", "onnxruntime", "numpy")
 
@@ -58,7 +58,7 @@ def bench(
     from pathlib import Path
 
     from extractors.encoders.base import EncoderOptions
-    from model.benchmark import benchmark_machine
+    from model.grounding.benchmark import benchmark_machine
     from model.grounding.choice import feature_names
 
     names = feature_names(features)

@@ -3,7 +3,7 @@
 How far each clip deviates towards the query (`model.grounding.zeroshot.evidence`) is compared with what everyday
 phrases reach in the same video (`model.grounding.zeroshot.background`), and a fitted logistic curve turns that into a
 probability (`model.grounding.zeroshot.calibration`): a query that nothing in the video matches stays low everywhere.
-Moments are the stretches of the curve that stand out (`model.grounding.zeroshot.spans`).
+Moments are the spans of the curve that stand out (`model.grounding.zeroshot.spans`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from model.grounding.zeroshot.background import Background, background_phrases, 
 from model.grounding.zeroshot.calibration import CLEAR, Calibration, calibration, logistic
 from model.grounding.zeroshot.class_shares import Classes, Shares, nearest_classes
 from model.grounding.zeroshot.evidence import AROUND_S, BEST_S, Judged, best_level, judge, mean_around
-from model.grounding.zeroshot.spans import Stretch, find_stretches
+from model.grounding.zeroshot.spans import Span, find_spans
 
 NAME = "zero-shot"
 
@@ -64,7 +64,7 @@ class ZeroShot:
             query = queries[index % len(queries)]
             found = self.look(video, query.pooled, top_k=top_k)
             scores = logistic(self._calibration.log_odds(found.best, found.usual, found.log_share))
-            moments = _rows(found.stretches, scores, self.clip_length_s, video.duration_s)
+            moments = _rows(found.spans, scores, self.clip_length_s, video.duration_s)
             answers.append((moments, logistic(found.odds)))
         return answers
 
@@ -111,14 +111,14 @@ class Findings:
     """Where a video deviates towards a query, and how far: levels as `Judged` gives them.
 
     Attributes:
-        stretches: K of them, best first.
+        spans: K of them, best first.
         best: (K,) level of the best clips of each.
         usual: (K,) mean level around each.
         log_share: (K,) of the classes that the query means, 0 where the encoder has no classes.
         odds: (N,) log-odds of each clip, smoothed.
     """
 
-    stretches: tuple[Stretch, ...]
+    spans: tuple[Span, ...]
     best: NDArray[np.float64]
     usual: NDArray[np.float64]
     log_share: NDArray[np.float64]
@@ -142,14 +142,14 @@ def look(
         log_share: (N,) of the classes that the query means in each clip.
         calibration: of the feature; a clip that is clear by itself belongs to its moment.
         clip_length_s: seconds a clip.
-        top_k: how many stretches at most.
+        top_k: how many spans at most.
     """
     raw = video.deviations(direction)
     curve, shares = video.smooth(raw), video.smooth(log_share)
     usual = video.usual_standing(mean_around(raw, math.ceil(AROUND_S / clip_length_s)))
     odds = calibration.log_odds(video.standing(curve), usual, shares)
     clear = video.deviation(calibration.clear_level(usual, shares))
-    found = find_stretches(curve, odds, clip_length_s=clip_length_s, top_k=top_k, clear=clear)
+    found = find_spans(curve, odds, clip_length_s=clip_length_s, top_k=top_k, clear=clear)
     clips = [slice(part.start, part.end) for part in found]
     best = video.standing(np.array([best_level(raw[part], video.best_clips) for part in clips]))
     around = np.array([usual[part].mean() for part in clips])
@@ -161,7 +161,7 @@ def look(
 def find_moments(
     saliency: Array, *, clip_length_s: float, duration_s: float, top_k: int = 10
 ) -> NDArray[np.float64]:
-    """Find the stretches that stand out of a saliency curve, where no more is known than the curve.
+    """Find the spans that stand out in a saliency curve, where no more is known than the curve.
 
     Args:
         saliency: (N,) in [0, 1].
@@ -171,11 +171,11 @@ def find_moments(
 
     Returns:
         (K, 3) start in seconds, end in seconds, score in [0, 1]; best first, K <= top_k. A score is the mean of a
-        stretch's best seconds.
+        span's best seconds.
     """
     inside = np.clip(saliency, 1e-6, 1 - 1e-6)
     log_odds = np.log(inside / (1 - inside))
-    found = find_stretches(log_odds, log_odds, clip_length_s=clip_length_s, top_k=top_k, clear=0.0)
+    found = find_spans(log_odds, log_odds, clip_length_s=clip_length_s, top_k=top_k, clear=0.0)
     clips = max(round(BEST_S / clip_length_s), 1)
     scores = np.array([best_level(saliency[part.start : part.end], clips) for part in found])
     rows = _rows(found, scores, clip_length_s, duration_s)
@@ -188,10 +188,10 @@ def is_clear_match(best_score: float) -> bool:
 
 
 def _rows(
-    stretches: Sequence[Stretch], scores: Array, clip_length_s: float, duration_s: float
+    spans: Sequence[Span], scores: Array, clip_length_s: float, duration_s: float
 ) -> NDArray[np.float64]:
     """(K, 3) start and end in seconds, score."""
-    clips = np.array([(part.start, part.end) for part in stretches], dtype=np.float64).reshape(-1, 2)
+    clips = np.array([(part.start, part.end) for part in spans], dtype=np.float64).reshape(-1, 2)
     bounds_s = np.minimum(clips * clip_length_s, duration_s)
     rows: NDArray[np.float64] = np.concatenate([bounds_s, np.asarray(scores)[:, None]], axis=1)
     return rows

@@ -1,12 +1,12 @@
-"""Moments of a curve of evidence: the stretches whose clips stand out, however long.
+"""Moments of a curve of evidence: the spans whose clips stand out, however long.
 
-Every stretch has a log-odds of being a moment: the sum of its clips' evidence above a reference, and a preference for
+Every span has a log-odds of being a moment: the sum of its clips' evidence above a reference, and a preference for
 lengths of seconds, which decides only where evidence is weak. The reference of a clip is the curve's mean around it (a
-stretch of the highest sum above the mean is the maximum-likelihood step in noise), but never far below the peak around
+span of the highest sum above the mean is the maximum-likelihood step in noise), but never far below the peak around
 it: a video of many scenes has some that are a little like the query.
 
-What is returned is not the likeliest stretch, which follows noise at its borders, but the one with the highest expected
-overlap with a moment, over the likely stretches around it.
+What is returned is not the likeliest span, which follows noise at its borders, but the one with the highest expected
+overlap with a moment, over the likely spans around it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _DEPTH = 1.25  # how far below the peak the reference may lie
 _DENSE_CLIPS = 12  # every length up to this is tried, longer ones in steps
 _LENGTH_STEP = 1.15
 _SHIFTS = 8  # places tried within one length
-_NEARBY = 128  # likely stretches around a peak that overlap is expected with
+_NEARBY = 128  # likely spans around a peak that overlap is expected with
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Span:
     """A run of clips.
 
     Attributes:
@@ -58,18 +58,18 @@ class _Candidates:
         return _Candidates(self.start[place], self.end[place], self.log_odds[place])
 
 
-def find_stretches(
+def find_spans(
     evidence: Array, odds: Array, *, clip_length_s: float, top_k: int, clear: Array | float = math.inf
-) -> list[Stretch]:
-    """Find the stretches that stand out; the cost grows linearly with the length of the curve.
+) -> list[Span]:
+    """Find the spans that stand out; the cost grows linearly with the length of the curve.
 
     Args:
         evidence: (N,) a curve whose noise is of the order of 1.
-        odds: (N,) how well each clip matches; stretches are found from its peaks down.
+        odds: (N,) how well each clip matches; spans are found from its peaks down.
         clip_length_s: seconds a clip.
         top_k: how many to return at most.
         clear: (N,) or a number, evidence that speaks for a clip by itself; a curve that lies above it throughout is
-            one stretch.
+            one span.
 
     Returns:
         the one with the highest peak first; no two overlap.
@@ -78,7 +78,7 @@ def find_stretches(
         return []
     standing = _candidates(np.asarray(evidence, dtype=np.float64), clip_length_s, np.asarray(clear))
     covered = np.zeros(len(evidence), dtype=bool)
-    found: list[Stretch] = []
+    found: list[Span] = []
     for peak in _peaks(np.asarray(odds, dtype=np.float64)):
         if covered[peak]:
             continue
@@ -113,7 +113,7 @@ def _candidates(evidence: NDArray[np.float64], clip_length_s: float, clear: Arra
         start = np.append(np.arange(0, count - length, hop), count - length)
         starts.append(start)
         ends.append(start + length)
-    # Long stretches are tried in steps; these have their borders at the clip.
+    # Long spans are tried in steps; these have their borders at the clip.
     steps = np.diff(np.pad(evidence > reference, 1).astype(np.int8))
     start = np.concatenate([*starts, np.flatnonzero(steps == 1)])
     end = np.concatenate([*ends, np.flatnonzero(steps == -1)])
@@ -143,13 +143,13 @@ def _lengths(count: int) -> list[int]:
     return lengths if count <= _DENSE_CLIPS else [*lengths, count]
 
 
-def _expected(near: _Candidates) -> Stretch:
-    """The one of some stretches that overlaps most with the likely ones."""
+def _expected(near: _Candidates) -> Span:
+    """The one of some spans that overlaps most with the likely ones."""
     if len(near.start) > _NEARBY:
         near = near.at(np.argpartition(-near.log_odds, _NEARBY)[:_NEARBY])
     weights = np.exp(near.log_odds - near.log_odds.max())
     best = int((_overlap(near, near) @ weights).argmax())
-    return Stretch(int(near.start[best]), int(near.end[best]))
+    return Span(int(near.start[best]), int(near.end[best]))
 
 
 def _overlap(a: _Candidates, b: _Candidates) -> NDArray[np.float64]:
