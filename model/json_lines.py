@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, the form in which annotations and predictions are exchanged."""
+"""Files with one JSON object per line, the format of annotations and predictions."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _run() -> int:
 def _interrupted() -> int:
     from vtg_cli.terminal.console import error_line
 
-    error_line("interrupted; what was finished is kept, and the same command goes on from there")
+    error_line("interrupted; what was finished is kept, and the same command continues from there")
     return _INTERRUPTED
 
 

@@ -259,7 +259,7 @@ class FeatureCache:
                     "rename the video or export to another folder"
                 )
             with (
-                _writing(target, "the features are in the cache, and the same command goes on"),
+                _writing(target, "the features are in the cache, and the same command continues"),
                 atomic_write(target) as file,
             ):
                 file.write(data or b"")

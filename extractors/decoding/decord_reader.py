@@ -66,7 +66,7 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
     except OSError as error:
         raise VideoError(path, f"cannot be read: {error.strerror}") from error
     if not known:
-        raise VideoError(path, "it does not begin as files of its format do")
+        raise VideoError(path, "it does not begin like a file of its format")
     ffmpeg_log.set_level_of_decord()
     try:
         reader = decord.VideoReader(
@@ -83,7 +83,7 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
     if len(shown_s) != len(ours_s) or np.abs((shown_s - shown_s[0]) - (ours_s - ours_s[0])).max() > (
         _TIMESTAMP_TOLERANCE_S
     ):
-        raise VideoError(path, "decord counts its frames otherwise than its packets do")
+        raise VideoError(path, "its frame count in decord differs from its number of packets")
     return reader
 
 

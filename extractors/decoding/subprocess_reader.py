@@ -125,7 +125,7 @@ class DecodeProcess:
         process = self._process
         if self._aborted or process is None:  # possibly while the subprocess was being started
             self.stop()
-            raise VideoError(path, "not decoded, as the run was ended")
+            raise VideoError(path, "not decoded, because the run was stopped")
         line = {
             "path": str(path),
             "samplings": [sampling.__dict__ for sampling in samplings],
@@ -202,7 +202,7 @@ class IsolatedReader:
             note = ""
         except DecoderCrash as crash:
             header = self._open_without_decord(crash)
-            note = f"read with PyAV: decord crashed over it ({crash.how})"
+            note = f"read with PyAV: decord crashed on it ({crash.how})"
         with self._understanding():
             info = VideoInfo(**{**header["info"], "path": path})
             self.info = replace(info, note=note) if note else info
@@ -266,7 +266,7 @@ class IsolatedReader:
             self._ended = True
             self._process.stop()
             raise VideoError(
-                self._path, "the decoder answered with nonsense; the file is damaged or hostile"
+                self._path, "the decoder sent invalid data; the file is damaged or hostile"
             ) from error
 
     def _receive(self) -> tuple[dict[str, Any], list[NDArray[Any]]]:

@@ -186,10 +186,12 @@ def open_word_vectors(path: Path) -> WordVectors:
     except OSError as error:
         reason = error.strerror or error
         raise CacheError(
-            f"{path}: cannot be brought into {folder} ({reason}); point VTG_HOME to a folder with room"
+            f"{path}: cannot be stored in {folder} ({reason}); set VTG_HOME to a folder with free space"
         ) from error
     if vectors is None:
-        raise CacheError(f"{folder}: what was just written there cannot be read; point VTG_HOME elsewhere")
+        raise CacheError(
+            f"{folder}: the file just written there cannot be read; set VTG_HOME to another folder"
+        )
     return vectors
 
 
@@ -282,9 +284,7 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
                 raise _malformed(path, number, f"more than {_LONGEST_LINE} bytes long")
             yield line
     except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
-        raise WeightsInvalid(
-            f"{path}: damaged behind line {number} ({error}); bring the file here anew"
-        ) from error
+        raise WeightsInvalid(f"{path}: damaged after line {number} ({error}); download it again") from error
 
 
 @contextmanager

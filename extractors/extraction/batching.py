@@ -113,7 +113,7 @@ def _too_long(path: Path, opened: Opened) -> VideoError | None:
             return VideoError(
                 path,
                 f"lasts {hours:.1f} hours, of which '{name}' features would take {size / 1e9:.1f} GB; cut it into "
-                "parts, or take fewer clips a second",
+                "parts, or use fewer clips per second",
             )
     return None
 

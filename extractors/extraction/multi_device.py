@@ -220,7 +220,7 @@ class _Fleet:
         if self._left:
             raise VtgError(
                 f"no process is left for {len(self._left)} of {len(self._paths)} videos; the last one, on {loss}. "
-                "What was finished is kept, and the same command goes on from there"
+                "What was finished is kept, and the same command continues from there"
             )
         return tuple(self._results[index] for index in range(len(self._paths)))
 

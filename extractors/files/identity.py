@@ -206,7 +206,7 @@ class VideoIdentity:
 
     def _require_wanted(self) -> None:
         if self._given_up or (self._stop is not None and self._stop.is_set()):
-            raise VideoError(self.path, "was not read to its end, as that is no longer needed")
+            raise VideoError(self.path, "was not read to its end, because it is no longer needed")
 
     def _changed(self) -> VideoError:
         return VideoError(self.path, "changed while it was read; extract it again when it is complete")
@@ -245,7 +245,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         # Opening a pipe would wait for its writer for ever, and a device need not have an end.
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
-            raise VideoError(path, "is a folder that cannot be looked into; change its permissions")
+            raise VideoError(path, "is a folder that cannot be read; change its permissions")
         if not stat.S_ISREG(mode):
             raise VideoError(path, "is not a file but a folder, a pipe or a device")
         with path.open("rb", buffering=0) as file:

@@ -215,7 +215,7 @@ def pull(
     if target.is_file():
         return target
     if not item.urls:
-        raise WeightsMissing(_how_to_get(item, "can only be downloaded by a person"))
+        raise WeightsMissing(_how_to_get(item, "can only be downloaded in a browser"))
     if offline or is_offline():
         raise WeightsMissing(_how_to_get(item, "is not on this machine, and connections are switched off"))
 
@@ -406,7 +406,7 @@ def _check_file(item: Artefact, path: Path) -> None:
             )
     if item.sha256 and not sha256(path).startswith((item.sha256, *item.also_sha256)):
         raise WeightsInvalid(
-            f"{path}: not the published {item.file}, whose SHA-256 is {item.sha256[:12]}...; download it anew"
+            f"{path}: not the published {item.file}, whose SHA-256 is {item.sha256[:12]}...; download it again"
         )
 
 

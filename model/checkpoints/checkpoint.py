@@ -205,7 +205,7 @@ def feature_specs(config: Config) -> tuple[tuple[FeatureSpec, ...], FeatureSpec]
 def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any]:
     if not metadata or _HEADER not in metadata:
         raise WeightsInvalid(
-            f"{path}: a safetensors file, but not a checkpoint of vtg: it does not say of what"
+            f"{path}: a safetensors file, but not a checkpoint of vtg: its header has no '{_HEADER}'"
         )
     try:
         header = json.loads(metadata[_HEADER])
@@ -213,7 +213,7 @@ def _parse_header(metadata: Mapping[str, str] | None, path: Path) -> dict[str, A
         raise WeightsInvalid(f"{path}: its description cannot be read: {error}") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
-        raise WeightsInvalid(f"{path}: is of format {found}; this version of vtg reads format {_FORMAT}")
+        raise WeightsInvalid(f"{path}: has format {found}; this version of vtg reads format {_FORMAT}")
     return header
 
 

@@ -152,7 +152,7 @@ def read_released(path: str | Path) -> ReleasedCheckpoint:
         raise WeightsInvalid(f"{path}: there is no such file") from None
     except (*UNZIPPING_ERRORS, ValueError, OSError) as error:
         raise WeightsInvalid(
-            f"{path}: truncated, or not a file of torch.save ({error}); fetch it again"
+            f"{path}: truncated, or not a file of torch.save ({error}); download it again"
         ) from error
     options, epoch = content.get("opt"), content.get("epoch")
     return ReleasedCheckpoint(
@@ -218,7 +218,7 @@ def config_from_options(options: Mapping[str, Any], shapes: _Shapes) -> Config:
     except KeyError as error:
         raise WeightsInvalid(f"the options or weights of this release lack {error}") from error
     except ConfigError as error:
-        raise WeightsInvalid(f"the options of this release do not hold together: {error}") from error
+        raise WeightsInvalid(f"the options of this release are inconsistent: {error}") from error
     except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise WeightsInvalid(
             f"the options or weights of this release are of another kind: {error}"
@@ -350,7 +350,7 @@ def _video_features(release: str, folders: list[str], video_dim: int) -> tuple[F
     }
     if video_dim not in by_dim:
         raise WeightsInvalid(
-            f"cannot tell which features have {video_dim} numbers a clip; v_feat_dirs are {folders}"
+            f"cannot tell which features have {video_dim} numbers per clip; v_feat_dirs are {folders}"
         )
     dims = {feature.name: feature for _, feature in _FOLDERS}
     return tuple(dims[name] for name in by_dim[video_dim])
@@ -493,15 +493,15 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> Any:
     try:
         require_modest_archive(archive)
     except ValueError as error:
-        raise WeightsInvalid(f"{path}: refused: {error}, which no checkpoint does") from error
+        raise WeightsInvalid(f"{path}: refused: {error}, which a checkpoint never does") from error
     if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
         raise WeightsInvalid(f"{path}: written on a big-endian machine, which is not supported")
     try:
         return _Reader(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
     except _Refused as refused:
         raise WeightsInvalid(
-            f"{path}: refused: the file asks for {refused}, which a checkpoint has no use for and which could "
-            "run code; nothing of it was run. Do not trust its source"
+            f"{path}: refused: the file asks for {refused}, which a checkpoint does not need and which could "
+            "run code; none of it was run. Do not trust its source"
         ) from None
     except WeightsInvalid:
         raise

@@ -65,7 +65,7 @@ class Annotation:
 
 
 def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
-    """Read a file of annotations, a JSON object a line.
+    """Read a file of annotations, one JSON object per line.
 
     Args:
         path: the file.
@@ -154,7 +154,7 @@ def _can_be_file_name(name: str) -> bool:
 
 def _sentence(query: object) -> str:
     if not isinstance(query, str) or not query.strip():
-        raise ValueError("the query is empty, or is no text")
+        raise ValueError("the query is empty or is not text")
     if not is_text(query):
         raise ValueError(f"the query {shown(query)} holds half of a character (a lone surrogate)")
     return query

@@ -161,11 +161,11 @@ def _read_pt(path: Path) -> Array:
     import torch
 
     if path.stat().st_size > _MAX_BYTES:
-        raise FeatureFileError("is larger than any features are")
+        raise FeatureFileError("is larger than any feature file")
     try:
         require_modest(path)
     except ValueError as error:
-        raise FeatureFileError(f"is refused: {error}, which no features do") from error
+        raise FeatureFileError(f"is refused: {error}, which a feature file never does") from error
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's message advises to execute what the file holds

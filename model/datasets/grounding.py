@@ -197,7 +197,7 @@ def _require_moments(annotations: Sequence[Annotation]) -> None:
     if bare:
         raise AnnotationError(
             f"{len(bare)} of {len(annotations)} queries have no moment, the first of them qid {bare[0].qid}: such a "
-            "split can be predicted, but not learnt from"
+            "split can be predicted, but not trained on"
         )
 
 

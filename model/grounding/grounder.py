@@ -332,4 +332,4 @@ def check_queries(queries: Sequence[str]) -> None:
 def _check_request(queries: Sequence[str], top_k: int) -> None:
     check_queries(queries)
     if top_k < 1:
-        raise UsageError(f"--top-k {top_k}: at least 1 moment has to be asked for")
+        raise UsageError(f"--top-k {top_k}: must be at least 1")

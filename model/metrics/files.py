@@ -1,4 +1,4 @@
-"""Predictions and annotations as the benchmarks exchange them: a JSON object a line."""
+"""Predictions and annotations as the benchmarks exchange them: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EvaluationError(VtgError):
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read a file of one JSON object a line; empty lines are passed over.
+    """Read a file with one JSON object per line; empty lines are skipped.
 
     Raises:
         EvaluationError: if the file cannot be read, holds no rows, or a line is no object with a `qid`.
@@ -57,7 +57,7 @@ def read_annotation_rows(path: str | Path, predictions: Sequence[Row]) -> list[R
             if theirs is not None and theirs != row.get(field):
                 raise EvaluationError(
                     f"{place}: its {field} is {shown(row.get(field))}, but prediction {number} has {shown(theirs)}: it "
-                    "was made of another file, or of this one before its lines were moved"
+                    "was made from another file, or from this one before its lines moved"
                 )
     if not rows:
         raise EvaluationError(f"{path}: holds no rows")
@@ -125,7 +125,7 @@ def match_queries(predictions: Sequence[Row], annotations: Sequence[Row]) -> NDA
         )
         advice = "" if unknown else "; --skip-missing leaves queries without predictions out"
         raise EvaluationError(
-            f"predictions and annotations are of other queries: {len(unknown)} unknown, {len(missing)} missing "
+            f"predictions and annotations have different queries: {len(unknown)} unknown, {len(missing)} missing "
             f"({example}){advice}"
         )
     return np.array([place[row["qid"]] for row in predictions], dtype=np.intp)

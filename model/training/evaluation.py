@@ -124,7 +124,7 @@ def selection_score(metrics: dict[str, float], config: Config) -> float:
     if lacking:
         raise VtgError(
             f"training.selection_metrics: this split gives no {', '.join(lacking)}; it gives "
-            f"{', '.join(metrics) or 'no scores: it does not say what is true'}"
+            f"{', '.join(metrics) or 'no scores: it has no ground truth'}"
         )
     return sum(metrics[name] for name in names) / len(names)
 

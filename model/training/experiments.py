@@ -106,7 +106,7 @@ class Inputs:
         for path in (self.data, train, self.evaluate, self.videos):
             if path is not None and not path.exists():
                 raise DataMissing(
-                    f"{named_in}: {path} is not there any more; bring it back, or correct its place there{but}"
+                    f"{named_in}: {path} no longer exists; restore it, or correct its path there{but}"
                 )
 
 
@@ -219,7 +219,7 @@ def training_splits(
     ]
     for split, verb in zip(splits, ("learn from", "score on"), strict=True):
         if not split.annotations:
-            raise DataMissing(f"there is no query to {verb} whose features are all there")
+            raise DataMissing(f"there is no query to {verb} with all its features")
     return splits[0], splits[1]
 
 
@@ -238,7 +238,7 @@ def evaluation_split(
     annotations, origin = evaluation_annotations(config, inputs)
     split = _with_features(annotations, config, inputs, cache, options, on_event)
     if not split.annotations:
-        raise DataMissing("there is no query to score on whose features are all there")
+        raise DataMissing("there is no query to score on with all its features")
     return replace(split, origin=origin)
 
 
@@ -369,8 +369,8 @@ def _annotation_file(config: Config, folder: Path, name: str) -> Path:
     if config.data.dataset == "custom":
         if not name:
             raise UsageError(
-                "this model learnt from your own data: name what to score on with --annotations FILE, and its videos "
-                "with --videos FOLDER"
+                "this model was trained on your own data: name the data to score on with --annotations FILE and "
+                "--videos FOLDER"
             )
         path: Path | None = folder / name if (folder / name).is_file() else None
     else:

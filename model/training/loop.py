@@ -81,8 +81,8 @@ def continue_run(run: Run, config: Config) -> None:
     fixed = {name: getattr(config.training, name) for name in _RESUMABLE}
     if replace(before, training=replace(before.training, **fixed)) != config:
         raise RunError(
-            f"{run.folder}: its configuration is another one; only training.{', training.'.join(_RESUMABLE)} can be "
-            "changed when a run is gone on with"
+            f"{run.folder}: its configuration differs; only training.{', training.'.join(_RESUMABLE)} can be "
+            "changed when a run is resumed"
         )
     if before != config:
         run.write_config(config)
@@ -375,6 +375,6 @@ def _require_finite(losses: Mapping[str, float], epoch: int, step: int) -> None:
     if wrong:
         raise VtgError(
             f"epoch {epoch}, step {step}: the loss is not a finite number any more ({', '.join(wrong)}); "
-            "lower training.learning_rate, or set training.precision=fp32. The run can be gone on with from its "
+            "lower training.learning_rate, or set training.precision=fp32. The run can be resumed from its "
             "last whole epoch"
         )

@@ -170,7 +170,7 @@ class Run:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: cannot be read ({error})") from error
         if not isinstance(inputs, dict):
-            raise RunError(f"{path}: does not say where the data lies")
+            raise RunError(f"{path}: has no paths of the data")
         return inputs
 
     def log(self) -> list[dict[str, Any]]:
@@ -181,9 +181,9 @@ class Run:
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{path}: cannot be read ({error}); remove it to go on without it") from error
+            raise RunError(f"{path}: cannot be read ({error}); remove it to continue without it") from error
         if not all(isinstance(row, dict) for row in rows):
-            raise RunError(f"{path}: not a JSON object a line; remove it to go on without it")
+            raise RunError(f"{path}: not one JSON object per line; remove it to continue without it")
         return rows
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -227,12 +227,12 @@ class Run:
                     kind, _, name = key.partition("/")
                     groups.setdefault(kind, {})[name] = file.get_tensor(key).clone()
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise RunError(f"{path}: damaged, so this run cannot be gone on with ({error})") from error
+            raise RunError(f"{path}: damaged, so this run cannot be resumed ({error})") from error
         return ResumeState(progress, groups.pop("weights", {}), groups)
 
     def _in_use(self) -> UsageError:
         return UsageError(
-            f"{self.folder} holds something already: give another --output, or go on with it by "
+            f"{self.folder} is not empty: give another --output, or continue the run with "
             f"`vtg train --resume {self.folder}`"
         )
 

@@ -156,7 +156,7 @@ def test_a_report_that_finds_no_room_is_named(videos: Path, full: str, mount: Mo
         line = one_line(run(*arguments, home=tmp_path))
         report.unlink()
     assert f"{report}: the report cannot be written (No space left on device: free some space)" in line
-    assert "the same command goes on" in line
+    assert "the same command continues" in line
     assert not leftovers(tmp_path)
     done = run(*arguments, home=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -177,7 +177,7 @@ def test_an_output_folder_that_finds_no_room_is_named(
     line = one_line(done)
     assert str(output) in line
     assert ".npz" in line
-    assert "the same command goes on" in line
+    assert "the same command continues" in line
     for path in output.rglob("*.npz"):
         with np.load(path) as arrays:
             assert np.isfinite(arrays["features"]).all()
@@ -406,7 +406,7 @@ def test_entries_of_another_version_are_replaced(
 
     told = run("cache", "info", home=home)
     assert told.returncode == 0
-    assert f"{len(expected) + 1} of them damaged or of another version" in " ".join(told.stdout.split())
+    assert f"{len(expected) + 1} of them are damaged or from another version" in " ".join(told.stdout.split())
     held = json.loads(run("cache", "info", "--json", home=home).stdout)
     assert sum(spec["outdated"] for spec in held["specs"]) == len(expected) + 1
 

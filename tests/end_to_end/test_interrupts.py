@@ -97,7 +97,7 @@ class Running:
 def says_how_to_go_on(code: int, stderr: str, expected: int = 130) -> None:
     lines = [line for line in stderr.splitlines() if not line.startswith("note: ")]
     assert code == expected, stderr
-    assert lines == ["vtg: interrupted; what was finished is kept, and the same command goes on from there"]
+    assert lines == ["vtg: interrupted; what was finished is kept, and the same command continues from there"]
 
 
 @pytest.mark.parametrize(("done", "group"), [(0, True), (1, False), (2, True)])

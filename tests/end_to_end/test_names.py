@@ -109,7 +109,7 @@ REASONS = {
     "dangling.mp4": "No such file",
     "device.mp4": "is not a file",
     "closed.mp4": "Permission denied",
-    "shut": "cannot be looked into",
+    "shut": "is a folder that cannot be read",
 }
 
 

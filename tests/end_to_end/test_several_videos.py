@@ -150,7 +150,7 @@ def test_no_clip_replaces_a_video_that_is_asked_about(folder, home):
     shutil.copy(folder / "two/v.mp4", folder / "x_a-cat_01.mp4")
     done = vtg("ground", "x.mp4", "x_a-cat_01.mp4", "a cat", "-k", "1", "--clips", ".", home=home)
     assert done.returncode == 1
-    assert "x_a-cat_01.mp4: not written, as it is one of the videos" in done.stderr
+    assert "x_a-cat_01.mp4: not written, because it is one of the videos" in done.stderr
     assert (folder / "x_a-cat_01.mp4").read_bytes() == EXAMPLE.read_bytes()
     assert (folder / "x_a-cat_01_a-cat_01.mp4").exists()
 

@@ -651,9 +651,9 @@ def test_files_that_go_or_change_fail_their_job_alone(tmp_path, cache, long_vide
 @pytest.mark.slow
 def test_wrong_calls_end_in_one_line(tmp_path, server):
     for arguments, said in (
-        (["--port", str(server.port)], "cannot be had"),
+        (["--port", str(server.port)], "cannot be used on"),
         ([tmp_path / "nowhere"], "does not exist"),
-        (["--host", "no.such.host.invalid"], "is no address"),
+        (["--host", "no.such.host.invalid"], "is not an address"),
         (["--features", "smell"], "unknown features"),
         (["--model", "no-such-model"], "there is no model"),
         (["--token", "a b"], "--token"),

@@ -62,7 +62,7 @@ def info(
         print_table(("features", "clip", "entries", "size"), rows, right=(1, 2, 3))
     if held.outdated:
         typer.echo(
-            f"{held.outdated} of them damaged or of another version of vtg: not used, and made again when needed"
+            f"{held.outdated} of them are damaged or from another version of vtg; they are made again when needed"
         )
 
 
@@ -116,7 +116,7 @@ def _check_features(name: str, held: CacheInfo) -> None:
     names = dict.fromkeys([*video_feature_names(), *sorted(here)])
     if name not in names and name not in {usage.folder for usage in held.specs}:
         raise UsageError(
-            f"'{name}': there are no such features; there are {', '.join(names)}, and the folders of `vtg cache info`"
+            f"'{name}': unknown features; known are {', '.join(names)}, and the folders of `vtg cache info`"
         )
 
 

@@ -229,7 +229,7 @@ def _chosen(name: str, config: str | None) -> tuple[DatasetInfo, Config]:
     info = dataset_info(name)
     chosen = load_config(config or info.configs[0])
     if chosen.data.dataset != info.name:
-        raise UsageError(f"--config {config} learns from {chosen.data.dataset}, not from {info.name}")
+        raise UsageError(f"--config {config} is for {chosen.data.dataset}, not for {info.name}")
     return info, chosen
 
 

@@ -236,7 +236,7 @@ def _score_files(predictions: Path, annotations: Path | None, json: bool, *, ski
             predicted = {row["qid"] for row in found}
             count = len(truth)
             truth = [row for row in truth if row["qid"] in predicted]
-            note(f"left out, having no prediction: {counted(count - len(truth), 'query', 'queries')}")
+            note(f"left out, without a prediction: {counted(count - len(truth), 'query', 'queries')}")
         scores = dict(score(found, truth).brief)
     if json:
         _print_json(scores)

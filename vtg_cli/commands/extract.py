@@ -127,7 +127,7 @@ def extract(
 
             def listen(event: Event | WorkerLost) -> None:
                 if isinstance(event, WorkerLost):
-                    error_line(f"the process on {event.device} ended before its time: {event.reason}")
+                    error_line(f"the process on {event.device} stopped: {event.reason}")
                     return
                 on_event(event)
                 write(event)
@@ -162,7 +162,7 @@ def extract(
                 try:
                     store.export(result.path, [encoder.spec for encoder in encoders], output)
                 except (VideoError, NameTaken) as error:
-                    error_line(f"{error}; its features are in the cache, and not in {output}")
+                    error_line(f"{error}; its features are in the cache, but not in {output}")
                     lost += 1
     if done.failed or lost:
         raise typer.Exit(1)

@@ -78,8 +78,8 @@ class ReportFile:
 
     def _failure(self, error: OSError) -> VtgError:
         return VtgError(
-            f"{self._path}: the report cannot be written ({write_failure(error)}); what was extracted is kept, and "
-            "the same command goes on from there"
+            f"{self._path}: the report cannot be written ({write_failure(error)}); extracted features are kept, "
+            "and the same command continues from there"
         )
 
 

@@ -247,7 +247,7 @@ def ground(
         check_watch(watch, videos, delivery)
     else:
         if new_only:
-            raise UsageError("--new-only: says what --watch leaves out, and there is no --watch")
+            raise UsageError("--new-only: needs --watch")
         require_videos(videos, arguments or [])
         delivery.check(videos)
     if len(sentences) > 1 and all(word.isascii() and word.isalpha() for word in sentences):

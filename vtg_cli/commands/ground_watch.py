@@ -35,26 +35,24 @@ def check_watch(folder: Path, videos: Sequence[Path], delivery: Delivery) -> Non
     from vtg_cli.writers.formats import APPENDED
 
     if not folder.is_dir():
-        raise UsageError(f"--watch {folder}: is no folder")
+        raise UsageError(f"--watch {folder}: is not a folder")
     if videos:
         raise UsageError(
-            f"'{videos[0]}' is a file, and --watch answers for those of its folder; leave it out, or put it there"
+            f"'{videos[0]}' is a file, but --watch takes its videos from the folder; leave it out, or move it there"
         )
     if delivery.plot is not None or delivery.html is not None:
         raise UsageError(
-            "--plot and --html are of one video; with --watch take -o answers.jsonl, --clips or --supercut"
+            "--plot and --html hold one video; with --watch use -o answers.jsonl, --clips or --supercut"
         )
     for name, form in delivery.outputs:
         if form.name not in APPENDED:
             raise UsageError(
-                f"--output {name}: {form.name} is of one video; with --watch take {' or '.join(APPENDED)}, which grow "
-                "with each"
+                f"--output {name}: {form.name} cannot be appended to; with --watch use {' or '.join(APPENDED)}"
             )
     for option, target in (("--clips", delivery.clips), ("--supercut", delivery.supercut)):
         if target is not None and target.resolve().is_relative_to(folder.resolve()):
             raise UsageError(
-                f"{option} {target}: lies in the folder that is watched, and would be grounded in turn; put it "
-                "elsewhere"
+                f"{option} {target}: is in the watched folder and would be grounded too; choose another folder"
             )
     delivery.check([folder])
 
@@ -123,7 +121,7 @@ class FolderWatch:
             VtgError: if answers cannot be written, or the encoders cannot be loaded.
         """
         with _interruptible() as interrupt:
-            note(f"{self._folder}: watched for videos; Ctrl-C ends it")
+            note(f"{self._folder}: watching for videos; Ctrl-C stops it")
             for arrival in arriving(self._folder, self._arrivals):
                 self._answer(arrival, grounder, relay, interrupt)
                 if interrupt.came or (reader.left and not self._delivery.keeps_something):
@@ -143,7 +141,7 @@ class FolderWatch:
                     arrival.path, self._queries, top_k=self._top_k, threshold=self._threshold
                 )
             if arrival.has_changed:
-                detail(f"{arrival.path}: has changed meanwhile; it is looked at again when it is whole")
+                detail(f"{arrival.path}: changed meanwhile; it is read again when it is complete")
                 return
             interrupt.waits = True  # what is answered is written, and not half of it
             self._deliver(arrival.path, results)
@@ -151,7 +149,7 @@ class FolderWatch:
             if interrupt.came and not interrupt.waits:  # which the decoder hears of too
                 return
             if arrival.has_changed:
-                detail(f"{arrival.path}: is not whole yet")
+                detail(f"{arrival.path}: is not complete yet")
                 return
             error_line(str(error))
             self._failed.add(arrival.path)
@@ -195,9 +193,9 @@ class FolderWatch:
             if video.exists():
                 results += answers
             else:
-                note(f"{video}: is gone, and left out of {target}")
+                note(f"{video}: no longer exists and is left out of {target}")
         if not any(result.moments for result in results):
-            note(f"{target}: not written, as there is no moment to join")
+            note(f"{target}: not written, because there is no moment to join")
             return
         note(f"{target}: {span(join_moments(results, target, padding_s=self._delivery.padding_s))}")
 

@@ -75,7 +75,7 @@ class Delivery:
 
         check_request(self.clips, self.supercut, padding_s=self.padding_s, copy=self.copy)
         if self.embed and self.html is None:
-            raise UsageError("--embed: puts the video into the --html, and there is no --html")
+            raise UsageError("--embed: needs --html")
         if self.plot is not None:
             check_plot(self.plot)
         if self.html is not None:
@@ -163,7 +163,7 @@ class Delivery:
         write_report(results, target, embed=self.embed)
         note(f"{target}: written; open it in a browser")
         if reason := doubt(Path(results[0].video)):
-            note(f"{target}: {reason}; where it does not play, the page shows pictures of its moments")
+            note(f"{target}: {reason}; if it does not play, the page shows stills of its moments")
 
     def _check_room(self) -> None:
         """Refuse files that hold one video only, and have no placeholder for its name."""
@@ -175,14 +175,15 @@ class Delivery:
                     else f"{PLACEHOLDER}.txt --format {form.name}"
                 )
                 raise UsageError(
-                    f"--output {name}: {form.name} is of one video, and there are several; write one for each: "
+                    f"--output {name}: {form.name} holds one video, but there are several; write one file per video: "
                     f"--output {file}"
                 )
         for option, path in (("--plot", self.plot), ("--html", self.html)):
             if path is not None and PLACEHOLDER not in str(path):
                 file = str(path.with_name(f"{PLACEHOLDER}-{path.name}"))
                 raise UsageError(
-                    f"{option} {path}: is of one video, and there are several; write one for each: {option} {file}"
+                    f"{option} {path}: holds one video, but there are several; write one file per video: "
+                    f"{option} {file}"
                 )
 
     def _targets(self, videos: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -233,9 +234,7 @@ def choose_outputs(
     from vtg_cli.writers.formats import STDOUT, assign_formats
 
     if formats and not names:
-        raise UsageError(
-            "--format: says how an --output is written, and there is none; for the terminal, add -o -"
-        )
+        raise UsageError("--format: needs an --output; for the terminal, add -o -")
     outputs = list(zip(names, assign_formats(names, formats), strict=True))
     if json is not None:
         outputs += zip([STDOUT], assign_formats([STDOUT], [json]), strict=True)

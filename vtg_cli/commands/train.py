@@ -169,7 +169,7 @@ def train(
     if resume is not None:
         if dataset or config or output or data or videos or eval_ or domain or skip_missing:
             raise UsageError(
-                "--resume goes on with a run as it was begun: of the rest, give only --set and --device"
+                "--resume continues a run with its own settings; it allows only --set and --device"
             )
         _resume(Run(resume), overrides, device, options, cache)
         return
@@ -236,7 +236,7 @@ def _choose(
     else:
         chosen = config_for(str(dataset), overrides)
     if own is None and chosen.data.dataset == "custom" and not chosen.data.train_annotations:
-        raise UsageError(f"{chosen.name} learns from your own data: name it with --dataset FILE{_OWN_SUFFIX}")
+        raise UsageError(f"{chosen.name} is trained on your own data: give --dataset FILE{_OWN_SUFFIX}")
     if own is None and dataset is not None and config is not None:
         from model.datasets.library.catalogue import dataset_info
 
@@ -255,7 +255,7 @@ def _own_annotations(dataset: str) -> Path | None:
     try:
         dataset_info(dataset)
     except UsageError as error:
-        form = f"your own is a {_OWN_SUFFIX} file with a JSON object a line, such as {_OWN_EXAMPLE}"
+        form = f"your own is a {_OWN_SUFFIX} file with one JSON object per line, such as {_OWN_EXAMPLE}"
         if values.exists(Path(dataset)):
             raise UsageError(f"--dataset {dataset}: cannot be read as annotations; {form}") from None
         raise UsageError(f"{error}; {form}") from None
@@ -310,7 +310,7 @@ def _run(
             )
     except KeyboardInterrupt:
         error_line(
-            f"interrupted; every whole epoch is kept, and `vtg train --resume {run.folder}` goes on from there"
+            f"interrupted; every complete epoch is kept, and `vtg train --resume {run.folder}` continues from there"
         )
         raise typer.Exit(130) from None
     if not is_main_process():

@@ -32,15 +32,15 @@ def check_request(clips: Path | None, supercut: Path | None, *, padding_s: float
     from vtg_cli.cutting.cutter import ENCODED_CONTAINERS
 
     if copy and clips is None:
-        raise UsageError("--copy: says how --clips are cut, and there is no --clips")
+        raise UsageError("--copy: needs --clips")
     if padding_s and clips is None and supercut is None:
-        raise UsageError("--padding: widens what --clips and --supercut cut, and there is neither")
+        raise UsageError("--padding: needs --clips or --supercut")
     if clips is not None and clips.exists() and not clips.is_dir():
         raise UsageError(f"--clips {clips}: is a file; name a folder for the clips")
     if supercut is None:
         return
     if supercut.suffix.lower() not in ENCODED_CONTAINERS:
-        raise UsageError(f"--supercut {supercut}: its name has to end in {', '.join(ENCODED_CONTAINERS)}")
+        raise UsageError(f"--supercut {supercut}: its name must end in {', '.join(ENCODED_CONTAINERS)}")
 
 
 class Stems:
@@ -104,7 +104,9 @@ def cut_clips(
             for rank, moment in enumerate(result.moments, start=1):
                 target = folder / f"{stem}_{query}_{rank:02d}{suffix}"
                 if any(is_same_file(target, other) for other in spared):
-                    raise VtgError(f"{target}: not written, as it is one of the videos; name another folder")
+                    raise VtgError(
+                        f"{target}: not written, because it is one of the videos; name another folder"
+                    )
                 span = _padded(moment, padding_s, result.duration_s)
                 if copy:
                     cutter.copy(target, span)
@@ -140,7 +142,7 @@ def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s:
         spans.setdefault(result.video, []).extend(padded)
     parts = [(Path(video), span) for video, wanted in spans.items() for span in _merged(wanted)]
     if not parts:
-        raise VtgError(f"{target}: not written, as no moment scores as high as --threshold")
+        raise VtgError(f"{target}: not written, because no moment reaches --threshold")
     remove_abandoned(target.parent, target.name)
     with _working("joining moments"):
         joined = join(target, parts)

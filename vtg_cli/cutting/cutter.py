@@ -128,7 +128,7 @@ class VideoCutter:
             VtgError: if the target cannot be written.
         """
         if not spans:
-            raise UsageError(f"{self._path}: there is no stretch to cut out")
+            raise UsageError(f"{self._path}: there is no span to cut out")
         target = Path(target)
         stretches = [self._stretch(span) for span in spans]
         _check_target(target, ENCODED_CONTAINERS, self._path)
@@ -165,7 +165,7 @@ class VideoCutter:
     def _stretch(self, span: Span) -> _Stretch:
         if not (0 <= span[0] < span[1] and span[0] < self._timeline.end_s):
             raise UsageError(
-                f"{self._path}: {span[0]:g} s to {span[1]:g} s is no stretch of a video of "
+                f"{self._path}: {span[0]:g} s to {span[1]:g} s is not a span of a video of "
                 f"{self._timeline.end_s:.3f} s"
             )
         times_s = self._timeline.timestamps_s
@@ -394,7 +394,7 @@ def join(target: str | Path, parts: Sequence[tuple[str | Path, Span]]) -> Joined
     """
     target = Path(target)
     if not parts:
-        raise UsageError(f"{target}: there is no stretch to join")
+        raise UsageError(f"{target}: there is no span to join")
     cutters: dict[str, VideoCutter] = {}
     for path, _ in parts:
         if str(path) not in cutters:
@@ -490,12 +490,10 @@ def _writing(target: Path, source: Path) -> Iterator[Any]:
 
 def _check_target(target: Path, endings: Sequence[str], source: Path) -> None:
     if target.suffix.lower() not in endings:
-        raise UsageError(
-            f"{target}: cannot be written as a video; its name has to end in {', '.join(endings)}"
-        )
+        raise UsageError(f"{target}: cannot be written as a video; its name must end in {', '.join(endings)}")
     with suppress(OSError):
         if target.samefile(source):
-            raise UsageError(f"{target}: is the video that is cut; give the clip another name")
+            raise UsageError(f"{target}: is the source video; give the cut another name")
 
 
 def _decodable(container: Any) -> list[Any]:

@@ -63,7 +63,7 @@ def check_report(report: Path, video: Path, *, embed: bool) -> None:
             it is too large or no browser plays its format.
     """
     if report.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--html {report}: its name has to end in {' or '.join(SUFFIXES)}")
+        raise UsageError(f"--html {report}: its name must end in {' or '.join(SUFFIXES)}")
     with suppress(OSError):
         if report.samefile(video):
             raise UsageError(f"--html {report}: is the video itself; give the report another name")
@@ -77,8 +77,8 @@ def check_report(report: Path, video: Path, *, embed: bool) -> None:
         size_mb = video.stat().st_size / 1e6
     if embed and size_mb > EMBED_LIMIT_MB:
         raise UsageError(
-            f"--embed: {video} has {size_mb:.0f} MB, and browsers open reports with {EMBED_LIMIT_MB} MB of video at "
-            "most; leave --embed out, and the report plays the video from where it lies"
+            f"--embed: {video} has {size_mb:.0f} MB, but browsers open reports with at most {EMBED_LIMIT_MB} MB of "
+            "video; leave --embed out, and the report plays the video from its folder"
         )
 
 

@@ -60,7 +60,7 @@ def check_plot(path: Path) -> None:
         UsageError: if the ending of the file says no format.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--plot {path}: its name has to end in {' or '.join(SUFFIXES)}")
+        raise UsageError(f"--plot {path}: its name must end in {' or '.join(SUFFIXES)}")
 
 
 def write_plot(results: Sequence[GroundingResult], path: Path) -> None:
@@ -85,9 +85,9 @@ def write_plot(results: Sequence[GroundingResult], path: Path) -> None:
     thumbnails = read_thumbnails(results[0].video, instants_s, height=150)
     kind = path.suffix.lower().removeprefix(".")
     fonts, missing = _fonts_for("".join([_head(results[0]), *map(_title, results)]))
-    if missing and kind == "png":  # the letters of an SVG are drawn by who shows it
+    if missing and kind == "png":  # the viewer of an SVG chooses the font
         note(
-            f"{path}: no font that is installed has {missing}; there are boxes instead. Noto Sans CJK and Noto Emoji do"
+            f"{path}: no installed font has {missing}, so boxes are drawn; install Noto Sans CJK or Noto Emoji"
         )
     with _drawing(fonts):
         figure = _draw(results, instants_s, thumbnails)

@@ -55,9 +55,7 @@ def require_videos(videos: Sequence[Path], arguments: Sequence[str]) -> None:
     if videos:
         return
     if len(arguments) > 1:
-        raise UsageError(
-            f"{arguments[0]}: there is no such video; name one before what to look for: {_EXAMPLE}"
-        )
+        raise UsageError(f"{arguments[0]}: no such video; name a video before the query: {_EXAMPLE}")
     raise UsageError(f"name a video and say what to look for: {_EXAMPLE}")
 
 
@@ -81,16 +79,16 @@ def read_queries(source: str) -> list[str]:
                 data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise VtgError(
-                f"--queries {source}: is larger than {_MOST_BYTES / 1e6:.0f} MB; give a sentence a line"
+                f"--queries {source}: is larger than {_MOST_BYTES / 1e6:.0f} MB; give one sentence per line"
             )
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise VtgError(f"--queries {source}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError:
-        raise VtgError(f"--queries {source}: is not UTF-8 text; give a sentence a line") from None
+        raise VtgError(f"--queries {source}: is not UTF-8 text; give one sentence per line") from None
     queries = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
     if not queries:
-        raise UsageError(f"--queries {source}: holds no sentence; give one a line")
+        raise UsageError(f"--queries {source}: holds no sentence; give one per line")
     return queries
 
 
@@ -99,7 +97,7 @@ def _videos_named(argument: str, *, is_first: bool) -> list[Path] | None:
     from extractors.extraction.collect import VIDEO_SUFFIXES
 
     if argument == STDIN:
-        raise UsageError("-: is no sentence; to read them from standard input: --queries -")
+        raise UsageError("-: is not a sentence; to read them from standard input: --queries -")
     if not argument.strip():
         return None
     path_text("VIDEO")(argument)
@@ -108,13 +106,13 @@ def _videos_named(argument: str, *, is_first: bool) -> list[Path] | None:
     if exists(place):
         if os.path.isdir(place):  # noqa: PTH112 - says False where a folder cannot be looked into
             raise UsageError(
-                f"{argument}: is a folder; name the videos in it (vtg ground {place}/*.mp4 …), or answer for all of it "
-                f"and what arrives there (--watch {place}), or fill the cache with them (vtg extract {place})"
+                f"{argument}: is a folder; name the videos in it (vtg ground {place}/*.mp4 …), watch the folder "
+                f"(--watch {place}), or fill the cache (vtg extract {place})"
             )
         if named_as_video or is_first:
             return [place]
         raise UsageError(
-            f"{argument}: is a file, and not named as a video is; to read sentences from it, one a line: "
+            f"{argument}: is a file without a video ending; to read sentences from it, one per line: "
             f"--queries {argument}"
         )
     if named_as_video and glob.has_magic(argument):

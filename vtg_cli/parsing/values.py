@@ -34,7 +34,7 @@ def whole_number(option: str, *, least: int, most: int | None = None) -> Callabl
         except ValueError:
             wanted = least - 1
         if wanted < least or (most is not None and wanted > most):
-            raise UsageError(f"{option} {value}: has to be {meant}")
+            raise UsageError(f"{option} {value}: must be {meant}")
         return wanted
 
     return read
@@ -51,7 +51,7 @@ def number(option: str, *, least: float | None = None, most: float | None = None
         except ValueError:
             wanted = math.nan
         if not (math.isfinite(wanted) and lowest <= wanted <= highest):
-            raise UsageError(f"{option} {value}: has to be {meant}")
+            raise UsageError(f"{option} {value}: must be {meant}")
         return wanted
 
     return read

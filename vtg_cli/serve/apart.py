@@ -116,7 +116,7 @@ class Apart:
             self._end()
             if late.is_set():
                 raise WorkFailed(f"it took longer than {self._timeout_s:g} s to read") from error
-            raise WorkFailed("the decoder crashed over it; the file is damaged or hostile") from error
+            raise WorkFailed("the decoder crashed on it; the file is damaged or hostile") from error
         finally:
             timer.cancel()
         if not header["ok"]:

@@ -68,4 +68,4 @@ class FolderWatch:
                 reason = error.reason if isinstance(error, VideoError) else error.strerror
                 note(f"{path}: left out: {reason}")
         else:
-            detail(f"{path}: on offer")
+            detail(f"{path}: offered")

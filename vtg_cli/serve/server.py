@@ -148,12 +148,12 @@ def _listen(host: str, port: int) -> socket.socket:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise UsageError(f"--host {host}: is no address ({error.strerror or error})") from error
+        raise UsageError(f"--host {host}: is not an address ({error.strerror or error})") from error
     try:
         return socket.create_server(address[:2], family=family, backlog=512)
     except OSError as error:
         raise UsageError(
-            f"--port {port}: cannot be had on {host} ({error.strerror or error}); is another vtg serve running? "
+            f"--port {port}: cannot be used on {host} ({error.strerror or error}); is another vtg serve running? "
             "Give --port another number, or 0 for any"
         ) from error
 
@@ -176,7 +176,7 @@ def _announce(settings: Settings, listening: socket.socket, services: Services) 
         if is_loopback(hosts[0]):
             note("this machine has no address on a network now, so others cannot reach it")
         note(
-            "the connection is not encrypted; where others share the network, put a proxy with TLS in front "
+            "the connection is not encrypted; on a shared network, put a proxy with TLS in front "
             "(docs/serve.md)"
         )
     if settings.open_browser:

@@ -30,4 +30,4 @@ def note_left_out(names: Iterable[str]) -> None:
     """Say which videos and queries were left out for missing features, the first few by name."""
     left_out = sorted(set(names))
     if left_out:
-        note(f"left out, having no features: {', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}")
+        note(f"left out, without features: {', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}")

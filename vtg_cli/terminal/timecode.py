@@ -87,11 +87,11 @@ def smpte_frame(text: str, rate: Fraction) -> tuple[int, bool]:
     """
     match = re.fullmatch(r"(\d\d):([0-5]\d):([0-5]\d)([:;.])(\d{2,3})", text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no timecode of the form HH:MM:SS:FF")
+        raise ValueError(f"'{text}' is not a timecode of the form HH:MM:SS:FF")
     hours, minutes, seconds, frames = (int(match[group]) for group in (1, 2, 3, 5))
     counted = counted_rate(rate)
     if frames >= counted:
-        raise ValueError(f"'{text}' counts more than the {counted} frames a second of the video")
+        raise ValueError(f"'{text}' counts more than the {counted} frames per second of the video")
     minutes += 60 * hours
     number = (60 * minutes + seconds) * counted + frames
     if match[4] == ":":
@@ -106,5 +106,5 @@ def has_drop_frame(rate: Fraction) -> bool:
 
 def _dropped_numbers(rate: Fraction) -> int:
     if not has_drop_frame(rate):
-        raise ValueError(f"{float(rate):g} frames a second are never counted in drop-frame timecode")
+        raise ValueError(f"{float(rate):g} frames per second are never counted in drop-frame timecode")
     return counted_rate(rate) // 15

@@ -30,7 +30,7 @@ def write(results: Sequence[GroundingResult], file: TextIO) -> None:
     rate = common_rate(footage, "an EDL")
     if rate > _FASTEST:
         raise VtgError(
-            f"{footage[0].path}: an EDL counts {_FASTEST} frames a second at most, and this video has "
+            f"{footage[0].path}: an EDL counts at most {_FASTEST} frames per second, but this video has "
             f"{float(rate):g}; write otio or fcpxml"
         )
     drop_frame = footage[0].drop_frame

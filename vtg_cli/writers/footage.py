@@ -186,7 +186,7 @@ def common_rate(footage: list[Footage], program: str) -> Fraction:
     if len(rates) != 1:
         listed = ", ".join(f"{float(rate):.3f}" for rate in rates)
         raise VtgError(
-            f"{program} has one frame rate, and these videos have {listed}; write one for each: -o '{{video}}.edl'"
+            f"{program} has one frame rate, but these videos have {listed}; write one per video: -o '{{video}}.edl'"
         )
     return rates[0]
 

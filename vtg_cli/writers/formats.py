@@ -71,7 +71,7 @@ def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]
     named = []
     for name in names:
         if name not in by_name:
-            raise UsageError(f"--format {name}: there is no such format; there are {', '.join(by_name)}")
+            raise UsageError(f"--format {name}: unknown format; known are {', '.join(by_name)}")
         named.append(by_name[name])
     told = [by_suffix.get(Path(output).suffix.lower()) for output in outputs]
     if len(named) == len(outputs):
@@ -82,11 +82,11 @@ def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]
     if not named:
         unknown = outputs[told.index(None)]
         raise UsageError(
-            f"--output {unknown}: its name says no format; add --format, one of {', '.join(by_name)}"
+            f"--output {unknown}: its ending selects no format; add --format, one of {', '.join(by_name)}"
         )
     raise UsageError(
         f"--format is given {len(named)} times and --output {len(outputs)} times; give one --format for each output, "
-        "or one for each whose name says no format"
+        "or one for each whose ending selects none"
     )
 
 

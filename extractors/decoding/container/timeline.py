@@ -187,7 +187,7 @@ def read_timeline(path: Path) -> Timeline:
     if not packets.count:
         raise VideoError(path, "its video stream holds no frames")
     if not width or not height:
-        raise VideoError(path, "does not say how large its frames are; it is damaged")
+        raise VideoError(path, "has no frame size; it is damaged")
 
     ticks = np.array(packets.pts, dtype=np.int64)
     order = np.argsort(ticks, kind="stable")

@@ -126,7 +126,7 @@ def _check_stream(
     if not wanted.present:
         return _absent(wanted)
     if not annotations:
-        return Finding(wanted, "ok", "here; its files are not counted, for want of annotations")
+        return Finding(wanted, "ok", "here; its files are not counted, because annotations are missing")
     folder = stream.folder()
     owners = {stream.stems(annotation): annotation for annotation in annotations}
     missing = [stems[0] for stems in owners if not any(map(folder.find, stems))]

@@ -288,7 +288,7 @@ def _rows_problem(path: Path, rows: int) -> str | None:
     except ValueError:
         whole = False
     if not whole:
-        return "not a JSON object a line"
+        return "not one JSON object per line"
     return None if len(lines) == rows else f"{len(lines)} annotations, while the published file has {rows}"
 
 

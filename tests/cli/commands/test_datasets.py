@@ -180,7 +180,7 @@ def test_real_features_pass_a_deep_check() -> None:
 def test_a_configuration_of_another_dataset_is_refused() -> None:
     done = run("check", "tacos", "--config", "tvsum-slowfast-clip")
     assert isinstance(done.exception, UsageError)
-    assert "learns from tvsum, not from tacos" in str(done.exception)
+    assert "is for tvsum, not for tacos" in str(done.exception)
 
 
 # pull

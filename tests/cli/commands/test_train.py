@@ -114,11 +114,11 @@ def test_a_dataset_that_is_not_here_is_explained_on_a_screen(tmp_path: Path) -> 
         (["--dataset", "mine.jsonl", "--output", "."], "holds something already"),
         (
             ["--config", "custom-lite"],
-            "custom-lite learns from your own data: name it with --dataset FILE.jsonl",
+            "custom-lite is trained on your own data: give --dataset FILE.jsonl",
         ),
         ([], "--dataset"),
         (["--resume", "no"], "--resume no: does not exist"),
-        (["--resume", ".", "--dataset", "qvhl"], "--resume goes on with a run as it was begun"),
+        (["--resume", ".", "--dataset", "qvhl"], "--resume continues a run with its own settings"),
         (["--dataset", "tvsum", "--domain", "XX"], "--domain XX: tvsum-slowfast-clip has the domains: BK"),
         (["--dataset", "qvhl", "--config", "tacos-slowfast-clip"], "is for tacos, not for qvhl"),
     ],

@@ -274,7 +274,7 @@ def test_clips_and_a_supercut_of_what_arrived(tmp_path):
     wanted = ("--clips", tmp_path / "clips", "--supercut", tmp_path / "all.mp4")
     command = (*WATCH, folder, "a cat", "-k", "1", "--json", "--settle", "0.5", "--new-only", *wanted)
     with Running(*command, home=home) as watching:
-        watching.wait_for("err", "watched for videos")
+        watching.wait_for("err", "watching for videos")
         for name in ("one.mp4", "one.m4v", "sub/one.mp4"):
             (folder / name).write_bytes(EXAMPLE.read_bytes())
         watching.wait_for("out", "vtg.grounding/1", times=3)
@@ -331,15 +331,15 @@ def test_a_watch_ends_when_nobody_reads_it(tmp_path):
     ("arguments", "word"),
     [
         (("--watch", "nowhere", "a cat"), "does not exist"),
-        (("--watch", "video.mp4", "a cat"), "is no folder"),
+        (("--watch", "video.mp4", "a cat"), "is not a folder"),
         (("--watch", "in"), "query"),
         (("--watch", "in", " "), "query"),
         (("--watch", "in", "video.mp4", "a cat"), "is a file"),
-        (("--watch", "in", "a cat", "--html", "a.html"), "of one video"),
-        (("--watch", "in", "a cat", "--plot", "a.png"), "of one video"),
+        (("--watch", "in", "a cat", "--html", "a.html"), "hold one video"),
+        (("--watch", "in", "a cat", "--plot", "a.png"), "hold one video"),
         (("--watch", "in", "a cat", "-o", "a.edl"), "jsonl or csv"),
-        (("--watch", "in", "a cat", "--clips", "in/clips"), "in turn"),
-        (("--watch", "in", "a cat", "--supercut", "in/all.mp4"), "in turn"),
+        (("--watch", "in", "a cat", "--clips", "in/clips"), "would be grounded too"),
+        (("--watch", "in", "a cat", "--supercut", "in/all.mp4"), "would be grounded too"),
         (("--watch", "in", "a cat", "--copy"), "--clips"),
         (("--watch", "in", "a cat", "-o", "-", "--format", "csv", "--json"), "once"),
         (("video.mp4", "a cat", "--new-only"), "--watch"),

@@ -472,9 +472,9 @@ def test_colours_that_do_not_go_together_are_told(tmp_path):
 def test_what_cannot_be_joined_is_refused(tmp_path):
     path = signal_video(tmp_path / "v.mp4", length_s=1)
     (tmp_path / "notes.mp4").write_text("these are notes")
-    with pytest.raises(UsageError, match="no stretch"):
+    with pytest.raises(UsageError, match="no span to join"):
         join(tmp_path / "all.mp4", [])
-    with pytest.raises(UsageError, match="is the video that is cut"):
+    with pytest.raises(UsageError, match="is the source video"):
         join(path, [(path, (0, 1)), (signal_video(tmp_path / "w.mp4", length_s=1), (0, 1))])
     with pytest.raises(VideoError, match=r"notes\.mp4"):
         join(tmp_path / "all.mp4", [(path, (0, 1)), (tmp_path / "notes.mp4", (0, 1))])
@@ -502,12 +502,12 @@ def test_a_failed_cut_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize(
     ("name", "spans", "word"),
     [
-        ("clip.txt", [(0, 1)], "has to end in"),
-        ("clip.mp4", [], "no stretch"),
-        ("clip.mp4", [(1, 1)], "no stretch"),
-        ("clip.mp4", [(5, 6)], "no stretch"),
-        ("clip.mp4", [(float("nan"), 1)], "no stretch"),
-        ("v.mp4", [(0, 1)], "is the video that is cut"),
+        ("clip.txt", [(0, 1)], "must end in"),
+        ("clip.mp4", [], "no span to cut"),
+        ("clip.mp4", [(1, 1)], "not a span"),
+        ("clip.mp4", [(5, 6)], "not a span"),
+        ("clip.mp4", [(float("nan"), 1)], "not a span"),
+        ("v.mp4", [(0, 1)], "is the source video"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(tmp_path, name, spans, word):

@@ -224,7 +224,7 @@ def test_the_script_is_one(video, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"), [(("--html", "a.pdf"), ".html or .htm"), (("--embed",), "there is no --html")]
+    ("arguments", "word"), [(("--html", "a.pdf"), ".html or .htm"), (("--embed",), "needs --html")]
 )
 def test_requests_that_make_no_sense_are_refused_before_any_work(arguments, word, tmp_path):
     done = vtg("ground", EXAMPLES / "example.mp4", "a cat", *arguments, home=tmp_path)

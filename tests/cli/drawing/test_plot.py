@@ -127,7 +127,7 @@ def test_letters_that_no_font_has_are_told(video, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(font_manager, "findSystemFonts", list)  # a system without any
     write_plot([answer(video, "a cat 猫")], tmp_path / "a.png")
     told = capsys.readouterr().err
-    assert "no font that is installed has 猫" in told
+    assert "no installed font has 猫" in told
     assert len(told.splitlines()) == 1
     write_plot([answer(video, "a cat 猫")], tmp_path / "a.svg")  # its letters are drawn elsewhere
     assert capsys.readouterr().err == ""
@@ -166,7 +166,7 @@ def test_what_cannot_be_drawn_leaves_nothing(video, tmp_path):
 def test_requests_that_make_no_sense_are_refused_before_any_work(tmp_path):
     done = vtg("ground", EXAMPLES / "example.mp4", "a cat", "--plot", "a.jpg", home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "vtg: --plot a.jpg: its name has to end in .png or .svg\n"
+    assert done.stderr == "vtg: --plot a.jpg: its name must end in .png or .svg\n"
 
 
 def test_matplotlib_is_read_only_to_draw():

@@ -76,7 +76,7 @@ def test_queries_that_cannot_be_asked(queries, word):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"), [(["dog", "cat"], "dog: there is no such video"), ([], "name a video")]
+    ("arguments", "word"), [(["dog", "cat"], "dog: no such video"), ([], "name a video")]
 )
 def test_a_video_is_needed(arguments, word):
     with pytest.raises(UsageError, match=word):

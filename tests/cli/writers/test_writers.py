@@ -254,7 +254,7 @@ def test_moments_of_several_videos_keep_their_own_rates(video, tmp_path):
 
 def test_an_edl_refuses_what_it_cannot_count(tmp_path):
     path = render(tmp_path / "v.mp4", frames=120, fps=120, width=64, height=48)
-    with pytest.raises(VtgError, match="60 frames a second at most"):
+    with pytest.raises(VtgError, match="at most 60 frames per second"):
         written([answer(path, [Moment(0.2, 0.6, 0.9)])], "edl", tmp_path)
     timeline = otio.adapters.read_from_string(
         written([answer(path, [Moment(0.2, 0.6, 0.9)])], "otio", tmp_path), "otio_json"
@@ -516,9 +516,9 @@ def test_the_ending_says_the_format():
 @pytest.mark.parametrize(
     ("outputs", "formats", "word"),
     [
-        (["a.mp4"], [], "says no format"),
-        (["-"], [], "says no format"),
-        (["a.csv"], ["word"], "no such format"),
+        (["a.mp4"], [], "selects no format"),
+        (["-"], [], "selects no format"),
+        (["a.csv"], ["word"], "unknown format"),
         (["a.csv", "b.srt"], ["vtt"], "one --format for each"),
         (["a", "b", "c.csv"], ["vtt"], "one --format for each"),
     ],
@@ -546,11 +546,11 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("-o", "a.mp3"), "says no format"),
+        (("-o", "a.mp3"), "selects no format"),
         (("--format", "csv"), "-o -"),
         (("-o", "-", "--format", "csv", "--json"), "standard output"),
         (("-o", "video.csv"), "the video itself"),
-        (("--supercut", "a.gif"), "has to end in"),
+        (("--supercut", "a.gif"), "must end in"),
         (("--copy",), "--clips"),
         (("--padding", "1"), "--supercut"),
     ],

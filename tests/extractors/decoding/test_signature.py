@@ -98,7 +98,7 @@ def test_decord_is_only_given_what_begins_as_its_format(folder):
     path.write_bytes((16).to_bytes(4, "big") + b"what" + bytes(8) + black_mp4())
     info = probe(path)
     assert (info.decoder, info.frame_count) == ("pyav", 100)
-    assert "does not begin as files of its format" in info.note
+    assert "does not begin like a file of its format" in info.note
     with ClipReader(path, [SAMPLING]) as reader:
         assert max(chunk.frames.max() for chunk in reader) < 20
     timeline = read_timeline(path)

@@ -364,7 +364,7 @@ def test_a_video_that_crashes_decord_is_read_with_pyav(tmp_path: Path, cache_roo
         with pytest.raises(DecoderCrash, match="SIGABRT"):
             process.open(path, SAMPLINGS, decoder="decord")
         with process.open(path, SAMPLINGS) as reader, ClipReader(path, SAMPLINGS, decoder="pyav") as here:
-            assert reader.info == replace(here.info, note="read with PyAV: decord crashed over it (SIGABRT)")
+            assert reader.info == replace(here.info, note="read with PyAV: decord crashed on it (SIGABRT)")
             for ours, theirs in zip(here, reader, strict=True):
                 np.testing.assert_array_equal(ours.frames, theirs.frames)
             assert reader.damaged_s == ()

@@ -203,9 +203,9 @@ def test_an_archive_that_leaves_the_choice_open_is_refused(home: Path) -> None:
         (b"a 1 2\nb 3 1e60\n", "line 2: holds a number that is not finite"),
         (b"", "holds no word vectors"),
         (b"\x00" * (3 << 20), "line 1: more than 1048576 bytes long"),
-        (gzip.compress(b"a 1 2\n" * 50_000, mtime=0)[:-90], r"damaged behind line \d"),
-        (gzip.compress(b"a 1 2\n", mtime=0)[:20] + b"garbage", "damaged behind line"),
-        (b"\x1f\x8b", "damaged behind line 0"),
+        (gzip.compress(b"a 1 2\n" * 50_000, mtime=0)[:-90], r"damaged after line \d"),
+        (gzip.compress(b"a 1 2\n", mtime=0)[:20] + b"garbage", "damaged after line"),
+        (b"\x1f\x8b", "damaged after line 0"),
         (b"PK\x03\x04 and nothing of the kind", "a zip archive that cannot be unpacked"),
     ],
 )
@@ -224,7 +224,7 @@ def test_an_archive_with_a_flipped_bit_is_refused(home: Path) -> None:
     path = stanford_archive(home / "flipped.zip", (300,))
     content = bytearray(path.read_bytes())
     content[content.index(b"the 0.5") + 4] ^= 1
-    with pytest.raises(WeightsInvalid, match=r"flipped\.zip: damaged behind line"):
+    with pytest.raises(WeightsInvalid, match=r"flipped\.zip: damaged after line"):
         write(path, bytes(content)).encode(["the"])
 
 
@@ -314,7 +314,7 @@ def test_processes_that_want_the_same_vectors_all_get_them(home: Path) -> None:
 
 def test_a_home_that_cannot_be_written_is_named(home: Path) -> None:
     (home / "vtg").write_text("a file where the folder should be")
-    with pytest.raises(CacheError, match=r"glove\.txt: cannot be brought into .*VTG_HOME"):
+    with pytest.raises(CacheError, match=r"glove\.txt: cannot be stored in .*VTG_HOME"):
         write(home / "glove.txt", glove_text(KITCHEN)).encode(["man"])
 
 

@@ -288,7 +288,7 @@ def test_damaged_checkpoints_are_refused(checkpoint: Checkpoint, tmp_path: Path)
     with pytest.raises(WeightsInvalid, match="not a checkpoint of vtg"):
         load_checkpoint(path)
     save_file({"x": torch.zeros(1)}, path, metadata={"vtg": '{"format": 99}'})
-    with pytest.raises(WeightsInvalid, match="is of format 99; this version of vtg reads format 1"):
+    with pytest.raises(WeightsInvalid, match="has format 99; this version of vtg reads format 1"):
         load_checkpoint(path)
 
 

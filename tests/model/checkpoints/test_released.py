@@ -163,5 +163,5 @@ def test_features_are_told_by_their_folders_or_else_by_their_length(
 def test_features_of_unknown_length_are_refused() -> None:
     shapes = released_shapes("qvhighlights-slowfast-clip")
     shapes["input_vid_proj.0.LayerNorm.weight"] = [1026]
-    with pytest.raises(WeightsInvalid, match="which features have 1024 numbers a clip"):
+    with pytest.raises(WeightsInvalid, match="which features have 1024 numbers per clip"):
         config_from_options(released_options("qvhighlights-slowfast-clip"), shapes)

@@ -300,7 +300,7 @@ class TestRefused:
                 r"the query '\\ud800' holds half of a character",
             ),
             ("custom", json.dumps({**OWN, "query": "a dog\udc80"}), "half of a character"),
-            ("custom", {**OWN, "query": 5}, "the query is empty, or is no text"),
+            ("custom", {**OWN, "query": 5}, "the query is empty or is not text"),
             ("custom", {**OWN, "qid": 10**300}, "is neither a number nor a name"),
             ("qvhighlights", {**QVHIGHLIGHTS, "relevant_clip_ids": [1, 2]}, "three numbers for each"),
             ("qvhighlights", {**QVHIGHLIGHTS, "relevant_clip_ids": [-1, 2, 3]}, "go from -1 to 3"),

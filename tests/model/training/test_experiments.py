@@ -69,11 +69,11 @@ def test_another_file_is_scored_in_place_of_the_videos_held_out(own: OwnData) ->
 
 def test_what_was_moved_is_named(own: OwnData) -> None:
     inputs = Inputs(train=own.write(), videos=own.folder / "videos")
-    with pytest.raises(DataMissing, match=r"inputs\.json: .*videos is not there any more; bring it back"):
+    with pytest.raises(DataMissing, match=r"inputs\.json: .*videos no longer exists; restore it"):
         inputs.require_there("runs/a/inputs.json")
     Inputs(train=own.write()).require_there("runs/a/inputs.json")
     moved = Inputs(train=own.folder / "gone.jsonl", evaluate=own.write())
-    with pytest.raises(DataMissing, match=r"gone\.jsonl is not there any more"):
+    with pytest.raises(DataMissing, match=r"gone\.jsonl no longer exists"):
         moved.require_there("runs/a/inputs.json")
     moved.require_there("runs/a/inputs.json", scoring=True)
 

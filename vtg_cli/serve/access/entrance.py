@@ -65,7 +65,7 @@ def choose_token(token: str | None, token_file: Path | None, host: str) -> str |
         return None if is_loopback(host) else secrets.token_urlsafe(24)
     if not _TOKEN.fullmatch(token):
         raise UsageError(
-            f"{name}: a token has 1 to 256 letters, digits and . _ ~ -, as it stands in an address"
+            f"{name}: a token has 1 to 256 letters, digits and . _ ~ -, because it is part of an address"
         )
     return token
 

@@ -144,9 +144,7 @@ def job_routes(services: Services) -> APIRouter:
         job = jobs.get(job_id)
         known = next((known for known in FORMATS if known.name == form), None)
         if known is None:
-            raise HTTPException(
-                404, f"there is no such format; there are {', '.join(f.name for f in FORMATS)}"
-            )
+            raise HTTPException(404, f"unknown format; known are {', '.join(f.name for f in FORMATS)}")
         if job.results is None:
             raise HTTPException(409, f"the job is {job.state}; only one that is done has results")
         data = await _export(services, job, known)

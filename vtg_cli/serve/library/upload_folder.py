@@ -47,7 +47,7 @@ def take(folder: Path) -> None:
     foreign = next((path for path in sorted(folder.iterdir()) if not _is_own(path)), None)
     if foreign is not None:
         raise UsageError(
-            f"--library {folder}: holds other files ({foreign.name}), and uploads need a folder to themselves; "
+            f"--library {folder}: holds other files ({foreign.name}), but uploads need a separate folder; "
             f"name a new one, such as {folder / 'uploads'}"
         )
     (folder / MARKER).write_bytes(_MARK)

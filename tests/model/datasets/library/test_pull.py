@@ -132,7 +132,7 @@ def test_a_file_without_a_known_hash_is_counted(shop: Shop, folder: Path) -> Non
     with pytest.raises(DatasetError, match="40000 annotations, while the published file has 39999"):
         pull_annotations(TACOS, dataclasses.replace(item, rows=39_999), folder)
     shop.files["/train.jsonl"] = b"<a web page>"
-    with pytest.raises(DatasetError, match="not a JSON object a line"):
+    with pytest.raises(DatasetError, match="not one JSON object per line"):
         pull_annotations(TACOS, item, folder)
     assert visible(folder) == []
 
