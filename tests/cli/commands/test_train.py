@@ -111,7 +111,7 @@ def test_a_dataset_that_is_not_here_is_explained_on_a_screen(tmp_path: Path) -> 
         (["--dataset", "mine.jsonl", "--videos", "no"], "--videos no: does not exist"),
         (["--dataset", "mine.jsonl", "--device", "tpu"], "known are auto, cpu, cuda, cuda:N, mps"),
         (["--dataset", "mine.jsonl", "--precision", "int8"], "known are auto, fp32, bf16, fp16"),
-        (["--dataset", "mine.jsonl", "--output", "."], "holds something already"),
+        (["--dataset", "mine.jsonl", "--output", "."], "is not empty"),
         (
             ["--config", "custom-lite"],
             "custom-lite is trained on your own data: give --dataset FILE.jsonl",

@@ -234,7 +234,7 @@ def test_an_answer_that_makes_no_sense_is_the_video_s_fault(video: Path, headers
         text = json.dumps({{"arrays": [], **header}}).encode()
         os.write(1, len(text).to_bytes(4, "little") + text)
     """
-    with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="nonsense"):  # noqa: SIM117
+    with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="invalid data"):  # noqa: SIM117
         with process.open(video, SAMPLINGS) as reader:
             list(reader)
 

@@ -274,7 +274,7 @@ def test_a_damaged_resume_file_is_named(damage: str, tiny: Path, unbroken: Run, 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path, unbroken: Run) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds something already"):
+    with pytest.raises(UsageError, match="is not empty"):
         Run(tmp_path).create(tiny_config(), {})
     before = snapshot(unbroken.folder)
     with pytest.raises(UsageError, match="--resume"):
