@@ -301,7 +301,7 @@ class TrainingConfig:
         negatives: contrast each query with another sample's video.
         negative_identity: what makes two samples share a video: the whole id, or for ids of the form
             `<source>_<start>_<end>` the source they were cut from.
-        resample_labels: draw the clips that are told apart anew each epoch; off, they are drawn once, which the
+        resample_labels: draw positive and negative clips again each epoch; off, they are drawn once, which the
             released code does by accident.
         precision: of the network in training; `bf16` and `fp16` are autocast, losses stay in float32.
         workers: processes that read and pad batches; 0 does it between steps, enough once features are in memory.

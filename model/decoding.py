@@ -166,7 +166,7 @@ def suppress_overlaps(moments: Tensor, *, threshold: float, kind: str) -> Tensor
 
     Going from the best moment down, every moment still standing takes from the scores of those below it:
     `normal` sets a score to 0 from the threshold on, `linear` multiplies every score by 1 − IoU, and the order
-    is settled anew after each step. Nothing is removed. Moments of length 0 overlap with nothing.
+    is updated after each step. Nothing is removed. Moments of length 0 overlap with nothing.
 
     Args:
         moments: (B, N, 3) start, end, score; scores below 0 mark padding, which neither takes nor gives.

@@ -24,7 +24,7 @@ class Claim:
     def release(self) -> None:
         """Give the right back; does nothing the second time."""
         if self._lock is not None and self._lock.is_locked:
-            # Unlinked while held: whoever opened this file meanwhile finds it gone once it has the lock.
+            # Unlinked while held: a process that opened it meanwhile finds it gone once it has the lock.
             with suppress(OSError):
                 self._path.unlink()
             self._lock.release()

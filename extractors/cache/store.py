@@ -340,8 +340,8 @@ class FeatureCache:
                 lock.acquire(blocking=False)
             except Timeout:
                 return None
-        # Whoever gives a claim back removes its file. Only after a kill are there leftovers to look for, and
-        # looking takes as long as there are entries.
+        # Releasing a claim removes its file. Only a kill leaves files behind, and looking for them takes time in
+        # proportion to the entries.
         if was_held:
             for folder in self._spec_folders():
                 for kind in folder.glob("*_features"):

@@ -125,7 +125,7 @@ class _Slot:
         return self._given
 
     def empty(self) -> None:
-        """Make room for another batch: the rows of the last one are kept, whoever may ask for them."""
+        """Make room for another batch and keep the rows of the last one until they are asked for."""
         if self._given is not None:
             self._given.rows()
             self._given = None

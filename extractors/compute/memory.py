@@ -1,4 +1,4 @@
-"""Memory that a network lets go is kept for its next batch, instead of being fetched from the system anew."""
+"""Keep the memory that a batch frees for the next batch, instead of returning it to the system."""
 
 from __future__ import annotations
 

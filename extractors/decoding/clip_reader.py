@@ -202,7 +202,7 @@ class ClipReader:
         return merge(self._damaged_s)
 
     def close(self) -> None:
-        """Let go of the file; iterating afterwards starts anew."""
+        """Close the file; iterating afterwards starts from the beginning."""
         self._decord = None
 
     def __enter__(self) -> ClipReader:

@@ -1,7 +1,7 @@
 """Frames of videos that may be damaged, the same ones every time.
 
 What FFmpeg puts in the place of damage depends on how its threads happen to run, and in decord's older one even on what
-lay in memory. So where a decoder complains, PyAV decodes that segment of the video anew on one thread, from a key frame
+lay in memory. So where a decoder complains, PyAV decodes that segment again on one thread, from a key frame
 on. What was handed out before that is whole, and stays: a frame is decoded, with all it depends on, before it is handed
 out.
 """

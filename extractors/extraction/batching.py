@@ -259,7 +259,7 @@ class _Queue:
                 yield
 
     def flush(self) -> bool:
-        """Encode what is waiting, be it less than a batch; returns whether there was anything.
+        """Encode what is waiting, even less than a batch; returns whether there was anything.
 
         Its rows may come later, in `collect`.
         """

@@ -271,7 +271,7 @@ class DecodeAhead:
                 if claim is None:
                     return False
                 self._claims[index] = identity.address, claim
-                found = self._find(path, identity)  # whoever held the claim until now may have stored them
+                found = self._find(path, identity)  # the last holder of the claim may have stored them
         except VideoError as error:
             yield Failed(index, error)
             return True

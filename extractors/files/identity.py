@@ -186,7 +186,7 @@ class VideoIdentity:
                 raise self._changed()
 
     def _read_ahead(self) -> None:
-        with suppress(VideoError):  # whoever asks for the content gets the error
+        with suppress(VideoError):  # content() raises it again for its caller
             self.content()
 
     def _hash(self) -> str:

@@ -379,7 +379,7 @@ def _fetch_any(item: Artefact, part: Path, progress: Progress | None, retries: i
 
 
 def _settle(item: Artefact, part: Path, target: Path) -> None:
-    """Give a finished transfer its name; a wrong one is removed, lest another go on from it."""
+    """Give a finished download its name; remove a wrong one, so that no later download resumes it."""
     try:
         _check_file(item, part)
     except WeightsInvalid:

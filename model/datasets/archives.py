@@ -204,8 +204,8 @@ class _Bounded:
     def _refusal(self) -> Refused:
         return Refused(f"what describes a file, or all of them, takes more than {self._limit >> 20} MB")
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+    def seek(self, offset: int, origin: int = 0, /) -> int:
+        return self._file.seek(offset, origin)
 
     def seekable(self) -> bool:
         return True
@@ -237,9 +237,9 @@ class _Xz:
             self._position += len(part)
         return b"".join(parts)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seek(self, offset: int, origin: int = 0, /) -> int:
         """Go forwards; raises ValueError if that would be backwards."""
-        if whence != 0 or offset < self._position:
+        if origin != 0 or offset < self._position:
             raise ValueError("it is not in order")
         while self._position < offset and self.read(min(offset - self._position, _READ_BYTES)):
             pass

@@ -72,7 +72,7 @@ class Batch:
 class GroundingDataset(Dataset[Sample]):
     """Samples by (epoch, index).
 
-    Random choices of a sample depend on the seed, the epoch and the index alone: the same whoever reads it, and when.
+    Random choices of a sample depend on the seed, the epoch and the index alone: the same in every process, at any time.
 
     Args:
         annotations: the queries.
@@ -80,7 +80,7 @@ class GroundingDataset(Dataset[Sample]):
         texts: where tokens come from.
         config: how rows are normalised and clips are labelled.
         labelled: whether samples carry labels.
-        keep_bytes: features stay in memory, as they are stored, up to this size; the rest is read anew each epoch.
+        keep_bytes: features stay in memory, as they are stored, up to this size; the rest is read again each epoch.
 
     Raises:
         AnnotationError: if samples carry labels and a query has nothing to make them of.

@@ -1,7 +1,7 @@
 """Labels of the clips of a video under a query: how salient each is, and which pairs are to be told apart.
 
 Source: the label rules of the released code. It draws the random choices once, when it reads a dataset; here they can
-be drawn anew each epoch.
+be drawn again each epoch.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Inputs:
 
         Args:
             named_in: the file that names them, for the message.
-            scoring: whether nothing is to be learnt, so that `train` is needed only for want of `evaluate`.
+            scoring: whether the inputs are only scored on, so that `train` is needed only without `evaluate`.
             but: what else can be done about it.
 
         Raises:

@@ -1,8 +1,8 @@
-"""The loop: AdamW over shuffled batches, an evaluation now and then, the best checkpoint kept (released recipe).
+"""The training loop of the released recipe: AdamW over shuffled batches, regular evaluation, the best checkpoint kept.
 
-Devices, precision and several processes (`torchrun`, `accelerate launch`) are Accelerate's. Every epoch starts its
-random numbers from the seed and its own number, and ends with all that the next one needs on disk: a run that was
-killed and gone on with gives what an unbroken one gives.
+Accelerate handles devices, precision and several processes (`torchrun`, `accelerate launch`). The random numbers of an
+epoch depend only on the seed and the epoch, and everything the next epoch needs is on disk at its end. So a run that was
+killed and resumed ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def train(
 
     Raises:
         UsageError: if a split is too small for a batch, or the device is not there.
-        RunError: if the folder holds a run of another configuration, or cannot be gone on with.
+        RunError: if the folder holds a run of another configuration, or cannot be resumed.
         VtgError: if a loss is not finite, or the evaluation split lacks the selection metrics.
     """
     specs = specs or feature_specs(config)

@@ -42,7 +42,7 @@ _CONFIG, _INPUTS = "config.toml", "inputs.json"
 
 
 class RunError(VtgError):
-    """A run cannot be gone on with; the message names its folder."""
+    """A run cannot be resumed; the message names its folder."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Run:
         return rows
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the log anew."""
+        """Replace the log."""
         self._write("log.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
 
     def write_best(

@@ -389,7 +389,7 @@ def test_entries_of_another_version_are_replaced(
     shutil.copytree(whole, home)
     cache = home / "vtg" / "features"
     expected = entries(cache)
-    # Wrong rows, well sealed: whoever trusted them would be seen to.
+    # Wrong rows with a right checksum show whether the entry is trusted.
     monkeypatch.setattr(entry, "_FORMAT", version)
     for name, content in expected.items():
         arrays, record = _unsealed(content)

@@ -19,7 +19,7 @@ COMMANDS = [
     for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
 ]
-# Run by whoever runs the tests: they are how the tests came to run.
+# These set the tests up, so the tests do not run them.
 RUN_BY_HAND = [["make", "demo"], ["make", "test"], ["pip", "install", "."]]
 
 

@@ -199,7 +199,7 @@ def test_the_same_content_is_kept_once(server, client, served):
     second = server.upload(client, other_video(2), "two.mov")
     assert (first.status_code, second.status_code) == (201, 200)
     assert second.json() == first.json()
-    # Be it in a folder of the user's.
+    # The same content in the user's folder.
     there = server.upload(client, EXAMPLE.read_bytes(), "mine.mp4")
     assert there.status_code == 200
     assert there.json() == served["example.mp4"]
@@ -449,7 +449,7 @@ def test_the_queue_has_an_end_and_jobs_can_be_cancelled(place, long_video, tmp_p
         assert ended["state"] == "cancelled"
         assert ended["progress"] < 0.9
         assert all(server.finished(client, job_id)["state"] == "cancelled" for job_id in waiting)
-        # The last one, which nobody cancelled, has its turn; Ctrl-C ends it and whoever listens to it.
+        # The last one, which nobody cancelled, has its turn; Ctrl-C ends it and its listeners.
         (last,) = [
             job for job in client.get("/api/jobs").json()["jobs"] if job["state"] in ("queued", "running")
         ]

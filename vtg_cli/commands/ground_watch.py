@@ -220,7 +220,7 @@ def _interruptible() -> Iterator[_Interrupt]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if interrupt.came:
-            os._exit(128 + number)  # whoever says so twice will not wait for what the first one ends
+            os._exit(128 + number)  # a second signal does not wait for the first one's clean-up
         interrupt.came = True
         if not interrupt.waits:
             raise KeyboardInterrupt

@@ -186,7 +186,7 @@ class VideoCutter:
         start, end = stretch.start - self._start, stretch.end - self._start
         return float(start * self._tick_s), float(end * self._tick_s)
 
-    # Encoding anew.
+    # Re-encoding.
 
     def _encode(self, output: Any, stretches: Sequence[_Stretch]) -> None:
         picture = Picture(output, self._look, self._tick_s)

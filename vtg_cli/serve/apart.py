@@ -67,7 +67,7 @@ class Apart:
         self._stopped = True
         process = self._process
         if process is not None:
-            process.kill()  # whoever waits for it gets WorkFailed
+            process.kill()  # its caller gets WorkFailed
         self._thread.submit(self._end)
         self._thread.shutdown()
 

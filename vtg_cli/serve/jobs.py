@@ -1,6 +1,6 @@
 """Jobs: one at a time on a thread of their own, the others in a queue that has an end.
 
-A job is a frozen value that is replaced at each change, so whoever reads it needs no lock and never sees half a change.
+A job is a frozen value that is replaced at each change, so readers need no lock and never see half a change.
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ _LONGEST_FRAME_S = 600.0
 _MOST_FRAMES = 6_000_000
 _MOST_SAMPLES = 20_000_000
 _TOO_MANY_FRAMES = f"has more than {_MOST_FRAMES:,} frames; cut it into parts"
-_PATIENCE_S = (
-    30.0  # for one packet: FFmpeg goes through whatever lies between two of them, be it 200 GB of zeros
-)
+_PATIENCE_S = 30.0  # for one packet: FFmpeg reads everything between two of them, even 200 GB of zeros
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ can be compared with any sentence. Source: Norouzi et al., Zero-Shot Learning by
 Embeddings, ICLR 2014, equation 4.
 
 The embeddings of the 1,000 ImageNet glosses are kept beside this module; `python -m extractors.encoders.lite.conse`
-makes them anew.
+makes them again.
 """
 
 from __future__ import annotations

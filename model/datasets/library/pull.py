@@ -267,7 +267,7 @@ def _download(
             continue
         if (problem := _problem(wanted, part)) is None:
             return
-        part.unlink()  # lest another attempt go on from it
+        part.unlink()  # so that no later attempt resumes it
         failures.append(problem)
     raise DatasetError(f"{wanted.name} could not be downloaded: {'; '.join(failures)}. Else {instead}")
 

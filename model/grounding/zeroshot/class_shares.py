@@ -1,8 +1,8 @@
-"""Whether something else that the encoder knows explains a clip better than the query does.
+"""Whether another class of the encoder explains a clip better than the query does.
 
-An encoder that places pictures among the names of classes puts a dog near "a horse" too, for want of distance between
-animals. Which class it took the picture for is still to be seen from the nearest names: a clip that shows the query has
-a good share of its nearest classes among those that the query means.
+An encoder that places frames among the names of classes puts a dog near "a horse" too, because animals lie close
+together. The nearest class names still show which class it recognised: if a clip shows the query, a good share of its
+nearest classes are among those that the query means.
 """
 
 from __future__ import annotations

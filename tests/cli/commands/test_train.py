@@ -193,7 +193,7 @@ def stop(arguments: list[str | Path], home: Path, when: Callable[[], bool], numb
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests in the background may have Ctrl-C switched off, and children inherit that.
+        # Ctrl-C may be switched off where tests run in the background, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         deadline = time.monotonic() + 240

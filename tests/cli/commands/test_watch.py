@@ -198,7 +198,7 @@ def test_files_grow_by_whole_lines(tmp_path):
     by_name = {form.name: form for form in FORMATS}
     lines, table = tmp_path / "new" / "a.jsonl", tmp_path / "a.csv"
     for video in ("one.mp4", "two.mp4"):
-        # Each time as a program that is started anew.
+        # Each time as a new program.
         Appender(str(lines), by_name["jsonl"]).append([answer(video), answer(video, query="a dog")])
         Appender(str(table), by_name["csv"]).append([answer(video)])
     rows = [json.loads(line) for line in lines.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The clip grid against the published recipe, written out anew from its description."""
+"""The clip grid against the published recipe, written from its description."""
 
 from __future__ import annotations
 

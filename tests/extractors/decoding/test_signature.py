@@ -73,7 +73,7 @@ def test_a_playlist_that_is_also_a_video_is_refused(folder, use, other):
     if other == "video":
         render(folder / "other.ts", frames=100, fps=25)
     else:
-        os.mkfifo(folder / "other.ts")  # whoever opens it waits for ever
+        os.mkfifo(folder / "other.ts")  # opening it blocks for ever
     path = folder / "list.mp4"
     with path.open("wb") as file:
         file.write(HLS)

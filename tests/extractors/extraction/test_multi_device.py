@@ -272,8 +272,8 @@ def test_what_is_cached_is_not_made_again(videos: list[Path], cache: FeatureCach
     extract_features(videos[:3], [IndexEncoder()], cache)
     again = extract_on_devices(videos, TWO, _features(notes), cache, load=load_noting)
     assert _statuses(again) == ["cached", "cached", "cached", "extracted"]
-    anew = extract_on_devices(videos[:2], TWO, _features(notes), cache, overwrite=True, load=load_noting)
-    assert _statuses(anew) == ["extracted", "extracted"]
+    done = extract_on_devices(videos[:2], TWO, _features(notes), cache, overwrite=True, load=load_noting)
+    assert _statuses(done) == ["extracted", "extracted"]
 
 
 def test_processes_on_the_cpu_share_its_cores(

@@ -1,4 +1,4 @@
-"""A run from its first epoch to its last: what it leaves on disk, that it repeats, and that it can be gone on with."""
+"""A run from its first epoch to its last: what it leaves on disk, that it repeats, and that it can be resumed."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_an_epoch_without_resume_file_did_not_happen(unbroken: Run, tiny: Path, 
     assert {path.name for path in folder.iterdir()} == FILES
 
 
-# What cannot be gone on with
+# What cannot be resumed
 
 
 def test_another_configuration_is_refused(unbroken: Run, tiny: Path) -> None:
@@ -445,7 +445,7 @@ def test_a_switch_changes_what_is_learnt(change: str, unbroken: Run, tiny: Path,
     rows = Run(tmp_path / "run").log()
     assert all(math.isfinite(value) for row in rows for value in row["losses"].values())
     assert weights(Run(tmp_path / "run")) != weights(unbroken)
-    # Labels are drawn anew from the second epoch on, and steps differ after the first one.
+    # Labels are resampled from the second epoch on, and steps differ after the first one.
     assert rows[1]["losses"] != unbroken.log()[1]["losses"]
 
 

@@ -102,7 +102,7 @@ class Entrance:
         elif is_form:
             given = parse_qs(await _form(request)).get("token", [""])
         if given is not None:
-            # Whoever has copied the whole address pastes it whole.
+            # People who copied the whole address paste all of it.
             if not _same(given[-1].strip().rpartition("token=")[2], self._token):
                 return _refusal(request, is_form or _wants_page(request), "This is not the token.")
             response = RedirectResponse("/", 303)

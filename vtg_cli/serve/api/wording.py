@@ -1,4 +1,4 @@
-"""What is wrong with a request, in words for whoever sent it: pydantic speaks of its own types."""
+"""What is wrong with a request, in words for its sender; pydantic's messages name Python types."""
 
 from __future__ import annotations
 

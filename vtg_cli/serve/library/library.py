@@ -226,7 +226,7 @@ class Library:
         video = self._examine(temporary, video_id, display_name(name), uploaded=True)
         video = replace(video, path=self.folder / f"{video_id}{_suffix(name)}", content=content)
         with self._lock:
-            # The record first: one without its video is swept, a video is never lost for want of its record.
+            # The record first: a record without a video is swept, so no video is lost without a record.
             self._write_record(video)
             temporary.replace(video.path)
             self._videos[video_id] = video
@@ -277,7 +277,7 @@ class Library:
 
     def _restore_unrecorded(self, video_id: str, path: Path) -> Video:
         video = self._examine(path, video_id, f"video{path.suffix}", uploaded=True)
-        with suppress(OSError):  # it is made anew the next time
+        with suppress(OSError):  # it is written again the next time
             self._write_record(video)
         return video
 

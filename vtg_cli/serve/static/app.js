@@ -273,7 +273,7 @@ async function open(id, { asked = false } = {}) {
   const opened = await api.getJob(id);
   if (opened.video_id !== video?.id || job !== before) return;
   forgive();
-  // Whoever types, or is about to, goes on.
+  // Do not disturb a person who types or is about to.
   if (asked || (find.isBlank() && !find.hasFocus())) find.fill(opened.queries);
   follow(opened);
   for (const button of one("earlier-list").querySelectorAll("[aria-current]")) button.removeAttribute("aria-current");

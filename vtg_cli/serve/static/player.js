@@ -1,5 +1,5 @@
 // The video: seeking, and playing a moment to its end. Where the browser cannot play the format, the position lives on
-// here, so that the chart and the moments still work, and whoever listens can show a still instead.
+// here, so that the chart and the moments still work, and the page can show a still instead.
 
 export class Player {
   #video;
