@@ -72,7 +72,7 @@ class Batch:
 class GroundingDataset(Dataset[Sample]):
     """Samples by (epoch, index).
 
-    Random choices of a sample depend on the seed, the epoch and the index alone: the same in every process, at any time.
+    Random choices of a sample depend on the seed, the epoch and the index alone, so they are the same in every process.
 
     Args:
         annotations: the queries.

@@ -1,8 +1,8 @@
 """The training loop of the released recipe: AdamW over shuffled batches, regular evaluation, the best checkpoint kept.
 
 Accelerate handles devices, precision and several processes (`torchrun`, `accelerate launch`). The random numbers of an
-epoch depend only on the seed and the epoch, and everything the next epoch needs is on disk at its end. So a run that was
-killed and resumed ends with the same weights as an uninterrupted one.
+epoch depend only on the seed and the epoch, and everything the next epoch needs is on disk at its end. So a run that
+was killed and resumed ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
