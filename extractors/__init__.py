@@ -1,1 +1,1 @@
-"""Raw video and text in, cached features out; knows nothing of moments."""
+"""Raw video and text in, cached features out. Nothing here depends on moments."""

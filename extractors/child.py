@@ -1,4 +1,4 @@
-"""How subprocesses that read hostile files start and end, and what they may take meanwhile."""
+"""How subprocesses that read hostile files start and end, and which resources they may use."""
 
 from __future__ import annotations
 

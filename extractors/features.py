@@ -1,4 +1,4 @@
-"""What one row of a feature array is, and an encoded query."""
+"""What a row of a feature array is, and an encoded query."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Configurations: TOML files read into frozen dataclasses that refuse what they do not understand.
+"""Configurations: TOML files read into frozen dataclasses; unknown fields are errors.
 
-A configuration fixes one experiment of the paper: a dataset, the features it is read with, the network,
-the losses, the decoding and the training recipe. The released ones lie in `configs/`, one a dataset and
-backbone. A model can be built from its `model` table alone.
+A configuration defines one experiment of the paper: a dataset, its features, the network, the losses, the decoding and
+the training recipe. The released ones are in `configs/`, one per dataset and backbone. A model can be built from its
+`model` table alone.
 """
 
 from __future__ import annotations

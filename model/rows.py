@@ -1,4 +1,4 @@
-"""Stored feature rows into what the network reads: normalised, streams side by side, padded."""
+"""Stored feature rows as the network reads them: normalised, streams concatenated, padded."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What `vtg bench` measures of decoding and encoding."""
+"""What `vtg bench` measures about decoding and encoding."""

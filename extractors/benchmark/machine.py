@@ -1,4 +1,4 @@
-"""The machine that is measured."""
+"""The machine that runs the benchmark."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How fast this machine decodes and encodes: a rendered video through the readers and encoders that `vtg extract` uses.
+"""How fast this machine decodes and encodes: a rendered video through the readers and encoders of `vtg extract`.
 
-Wall seconds depend on what else the machine does; CPU seconds, of all threads together, hardly do.
+Wall seconds depend on what else the machine does. CPU seconds of all threads together hardly do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Weights files of the real architectures, filled from a seed.
 
-They take as long to read and to run as trained ones, so that speed can be measured where none are.
+They take as long to read and run as trained ones, so speed can be measured without weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A video to measure with, rendered here."""
+"""Renders a video for the benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who extracts a video."""
+"""Claims: which process extracts a video."""
 
 from __future__ import annotations
 

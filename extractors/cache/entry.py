@@ -1,7 +1,7 @@
-"""Arrays in an npz with a record of their origin and a checksum over both: what is damaged is not believed.
+"""Arrays in an npz file, with a record of their origin and a checksum over both, so that damage is detected.
 
-Plain `numpy.load` reads the arrays under their names; the record is one more entry, JSON text, so nothing
-needs to be unpickled.
+Plain `numpy.load` reads the arrays under their names. The record is one more entry with JSON text, so nothing needs to
+be unpickled.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
-"""The feature store on disk: encode a video or a query once, read it back in milliseconds ever after.
+"""The feature cache on disk: encode a video or a query once, then read it back in milliseconds.
 
     <root>/<name>-<spec digest>/spec.json
     <root>/<name>-<spec digest>/<name>_features/<content of the video>.npz
     <root>/<name>-<spec digest>/<name>_text_features/<query>.npz
 
-Entries are addressed by what they were made from and by the recipe that made them, so a renamed or copied
-video is found again and another recipe is another entry. Arrays lie in half precision under the names of the
-published features (`features`; `last_hidden_state` and `pooler_output`), readable by plain `numpy.load`.
-Beside them lies a record of their origin with a checksum: an entry that is damaged, not what its place
-says, or of a video that differs in a single byte, counts as missing. `.files` remembers the hashes of videos by
-path, size and times, so that a video is read whole once, and not at every look.
+An entry's path depends on its input and its recipe. A renamed or copied video is found again, and another recipe makes
+another entry. Arrays are stored in half precision under the names of the published features (`features`;
+`last_hidden_state` and `pooler_output`), and plain `numpy.load` reads them. Each entry also has a record of its origin
+with a checksum. An entry counts as missing if it is damaged, in the wrong place, or made from a video that differs in a
+single byte. `.files` remembers the hashes of videos by path, size and times, so that a video is read in full only once.
 
-Reading needs numpy alone: a query whose features are at hand starts without torch and without a decoder.
+Reading needs only numpy: a query with cached features starts without torch and without a decoder.
 """
 
 from __future__ import annotations

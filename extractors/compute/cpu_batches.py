@@ -1,7 +1,7 @@
-"""Batches side by side on the cores of a CPU, each on a few threads of its own.
+"""Several batches at once on the cores of a CPU, each in a separate thread.
 
-One batch on all cores waits, layer by layer, for whichever core is also at work on something else, and beside the
-decoder there always is one. Batches that do not wait for each other keep every core busy.
+A single batch on all cores waits at every layer for the slowest core, and next to the decoder there always is a slow
+one. Batches that do not wait for each other keep every core busy.
 """
 
 from __future__ import annotations

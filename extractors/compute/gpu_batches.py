@@ -1,9 +1,8 @@
-"""Batches on their way to a device and back, the next one while the one before it is computed.
+"""Batches copied to a device and back, the next one while the previous one is computed.
 
-A GPU computes by itself once it has been told to; what makes it wait is the host, which gathers frames, copies them and
-asks for results. So every batch has a slot: memory on the host that cannot be moved (pinned), from which the device
-copies by itself, memory on the device, and memory for the rows on their way back. With two slots the host fills one
-while the device is at work on the other.
+A GPU waits for the host, which gathers frames, copies them and fetches results. So every batch has a slot: pinned
+memory on the host, from which the device copies without the host's help, memory on the device, and memory for the
+results. With two slots the host fills one while the device works on the other.
 """
 
 from __future__ import annotations

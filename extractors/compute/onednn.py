@@ -1,7 +1,7 @@
-"""Convolutions whose weights lie in memory as oneDNN's kernels read them, with what follows them done on the way.
+"""Convolutions with weights in the memory layout of oneDNN's kernels, fused with the operations after them.
 
-torch hands oneDNN plain weights, which are then reordered at every call: with one clip a batch, a third of the CPU time
-of SlowFast in fp32. In bf16 it is a twentieth at most.
+torch passes plain weights to oneDNN, which reorders them at every call. With one clip per batch, that is a third of the
+CPU time of SlowFast in fp32, and at most a twentieth in bf16.
 """
 
 from __future__ import annotations

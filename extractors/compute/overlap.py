@@ -1,4 +1,4 @@
-"""What encoders may do beside `encode`: load early, and take the next batch while they compute the one before."""
+"""What encoders can do besides `encode`: load early, and accept a batch while the previous one is computed."""
 
 from __future__ import annotations
 

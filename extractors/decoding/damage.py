@@ -1,4 +1,4 @@
-"""Damaged segments of a video: where decoders had to guess what was there."""
+"""Damaged segments of a video, where decoders had to guess the content."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Frames of videos that may be damaged, the same ones every time.
+"""Frames of videos that may be damaged, decoded deterministically.
 
-What FFmpeg puts in the place of damage depends on how its threads happen to run, and in decord's older one even on what
-lay in memory. So where a decoder complains, PyAV decodes that segment again on one thread, from a key frame
-on. What was handed out before that is whole, and stays: a frame is decoded, with all it depends on, before it is handed
-out.
+What FFmpeg puts in place of damage depends on the timing of its threads, and in decord's older FFmpeg even on old
+memory contents. So if a decoder reports damage, PyAV decodes that segment again on one thread, starting at a key frame.
+Frames that were returned before are intact, because a frame is returned only after everything it depends on is decoded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frames through decord: fast, and exact where `unsuitable` finds nothing against it."""
+"""Frames from decord: fast, and exact unless `unsuitable` finds a reason against it."""
 
 from __future__ import annotations
 

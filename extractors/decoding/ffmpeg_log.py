@@ -1,7 +1,7 @@
-"""What decoders complain about while they decode: damage that they conceal, and else say nothing of.
+"""What decoders report while they decode: damage that they conceal and do not report in any other way.
 
-FFmpeg complains on standard error, which belongs to the whole process. So only a process that does nothing but decode
-can listen; elsewhere nothing is heard.
+FFmpeg writes these reports to standard error, which belongs to the whole process. So only a process that does nothing
+but decode can read them; other processes see none.
 """
 
 from __future__ import annotations

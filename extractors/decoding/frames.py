@@ -1,11 +1,11 @@
-"""How stored pictures become the square frames that encoders eat: scaled, turned upright, cut from the middle.
+"""How decoded frames become the square frames that encoders read: scaled, rotated upright, cropped to the centre.
 
-Source: the published scripts scale the short side to 224, the long side to the whole pixel below, and cut the centre.
-They scale with FFmpeg's bicubic filter: so does the PyAV reader. Decord scales bilinearly while it decodes, which is
-faster and moves features by far less than one frame's offset would.
+Source: the published scripts scale the short side to 224, the long side to the whole pixel below, and crop the centre.
+They use FFmpeg's bicubic filter, and so does the PyAV reader. Decord scales bilinearly while it decodes, which is
+faster and changes features far less than an offset of one frame would.
 
-Frames that are very long and narrow are cut before they are scaled: a line of 16384x2 pixels, scaled whole, would take
-1.2 GB, of which the centre square is kept.
+Very long and narrow frames are cropped before they are scaled. A frame of 16384x2 pixels, scaled whole, would take
+1.2 GB, of which only the centre square is used.
 """
 
 from __future__ import annotations

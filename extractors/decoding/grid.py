@@ -1,10 +1,10 @@
 """The clip grid: which instants of a video an encoder looks at, and how many clips there are.
 
-Every conversion between seconds, clips and frames of the feature pipeline is here. Times count from the start of
-the container, and a frame is chosen by its timestamp: frame rates are averages, and lie.
+Every conversion between seconds, clips and frames of the feature pipeline is in this file. Times count from the start
+of the container. A frame is chosen by its timestamp, because frame rates are averages and often wrong.
 
-Source: the extraction scripts behind the features published with HERO and Moment-DETR, whose frames this grid
-reproduces.
+Source: the extraction scripts behind the features published with HERO and Moment-DETR. This grid reproduces their
+frames.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signs of progress while a file is read, for who would otherwise take a long silence for a hang."""
+"""Signs of progress while a file is read, so that a long read is not taken for a hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames through PyAV: exact for every file FFmpeg can read, in flat memory."""
+"""Frames from PyAV: exact for every file that FFmpeg can read, with constant memory."""
 
 from __future__ import annotations
 

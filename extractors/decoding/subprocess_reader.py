@@ -1,8 +1,8 @@
-"""Decoding in a subprocess: a hostile file can crash or hang its decoders there, and nothing else.
+"""Decoding in a subprocess, so that a hostile file can crash or hang only that subprocess.
 
-The subprocess starts with the first video and serves one after another. If it crashes, the video is read once more
-without decord, whose FFmpeg is an old one; if that crashes too, or the decoder makes no progress for too long, the
-video fails, and the next one gets a new subprocess.
+The subprocess starts with the first video and decodes one video after another. If it crashes, the video is read again
+without decord, whose FFmpeg is old. If that crashes too, or the decoder makes no progress for too long, the video fails
+and the next one gets a new subprocess.
 """
 
 from __future__ import annotations

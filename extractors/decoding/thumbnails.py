@@ -1,4 +1,4 @@
-"""Small pictures of a few instants of a video: sought, not decoded from front to back."""
+"""Small pictures of a few instants of a video, found by seeking instead of decoding the whole file."""
 
 from __future__ import annotations
 

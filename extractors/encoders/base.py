@@ -1,4 +1,4 @@
-"""The two protocols of frozen encoders, the identity of what they emit, and how they are built."""
+"""The two protocols of frozen encoders, the identity of their features, and how encoders are built."""
 
 from __future__ import annotations
 

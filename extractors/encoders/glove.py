@@ -1,11 +1,11 @@
-"""GloVe word vectors, the `glove` text features: one row a word of a query.
+"""GloVe word vectors, the `glove` text features: one row per word of a query.
 
-The vectors are published as text, a gigabyte of it. On first use they are brought into an array and a sorted list of
-words under `VTG_HOME/glove`; from then on a start maps these into memory, and reads only what is looked up.
+The vectors are published as a gigabyte of text. On first use they are converted into an array and a sorted list of
+words under `VTG_HOME/glove`. Later starts map these into memory and read only the words they need.
 
-Source: Pennington et al., GloVe: Global Vectors for Word Representation, EMNLP 2014. UMT and FlashVTG look up the
-words of Charades-STA in the 6B vectors of length 300, as is done here: cut at white space, in lower case, a zero row
-for what is unknown.
+Source: Pennington et al., GloVe: Global Vectors for Word Representation, EMNLP 2014. Like UMT and FlashVTG, this looks
+up the words of Charades-STA in the 6B vectors of length 300: split at white space, in lower case, a zero row for
+unknown words.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the frozen video networks on torch share: they are built at the first clip, and fed in batches of a fit size."""
+"""What the frozen torch video networks share: built at the first clip, run on batches of a suitable size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos through their encoders: clips gathered into batches across the borders of videos, rows into features."""
+"""Videos through their encoders: clips collected into batches across videos, rows collected into features."""
 
 from __future__ import annotations
 

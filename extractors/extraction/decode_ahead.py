@@ -1,7 +1,7 @@
-"""A thread that decodes ahead of the encoders, across the borders of videos, with few chunks in memory.
+"""A thread that decodes ahead of the encoders, across videos, with few chunks in memory.
 
-It also finds out, video by video, what there is to do: nothing where the cache has it all, and another video
-first where another process is at work on this one.
+It also decides what to do for each video: nothing if everything is cached, and another video first if another process
+is working on this one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Extraction on several devices: a process a device, all at work on one list of videos.
+"""Extraction on several devices: one worker process per device, all working on one list of videos.
 
-Videos are handed out one at a time, each to the process whose decoder is ready for it, so that all end at about the
-same time whatever the videos' lengths. What a process reports is passed on as if it had happened here. A process that
-ends before its time costs the videos that it was encoding; the others do the rest.
+Videos are handed out one at a time, each to a worker whose decoder is ready for it, so that all workers end at about
+the same time. The events of a worker are passed on like local ones. If a worker dies, the videos it was encoding fail,
+and the other workers finish the list.
 """
 
 from __future__ import annotations

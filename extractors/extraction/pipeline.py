@@ -1,4 +1,4 @@
-"""Videos in, cached features out: decode each once, encode while the next decodes, store what is whole."""
+"""Videos in, cached features out: decode each once, encode while the next is decoded, store complete features."""
 
 from __future__ import annotations
 

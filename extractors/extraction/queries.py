@@ -1,4 +1,4 @@
-"""Queries in, text features out, through the cache: a sentence asked before needs no text encoder."""
+"""Queries in, text features out, through the cache: a repeated sentence needs no text encoder."""
 
 from __future__ import annotations
 

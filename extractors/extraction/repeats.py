@@ -1,7 +1,7 @@
-"""Clips that show the very same picture as the clip before them: they are encoded once, and their row is repeated.
+"""Clips with exactly the same frames as the clip before are encoded once, and their row is repeated.
 
-A still picture, a slide or a gap between two frames may last for hours. What it costs to encode follows from the
-pictures that there are, not from how long they are shown.
+A still picture, a slide or a gap between two frames may last for hours. The cost of encoding depends on the number of
+distinct frames and not on how long they are shown.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, named by what they hold, in the user's folders."""
+"""Files: written atomically, named by their content, in the user's folders."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, whatever happens to the process that writes them."""
+"""Files that are either complete or absent, whatever happens to the process that writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where vtg keeps what it downloads and makes."""
+"""Where vtg stores what it downloads and makes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a file holds, as a short name: equal for all copies, whatever they are called or where they lie.
+"""The content of a file as a short name: equal for all copies, whatever their names and folders.
 
-`file_identity` samples a file in milliseconds: enough for weights, which differ nearly everywhere if at all. Videos are
-edited in place and downloaded in pieces, so `VideoIdentity` hashes every byte of one before it is believed. It does so
-once: beside the hash it keeps the file's size and times, and a file that still has them is not read again.
+`file_identity` samples a file in milliseconds, which is enough for weights: two files differ nearly everywhere or not
+at all. Videos are edited in place and downloaded in pieces, so `VideoIdentity` hashes every byte. It does so once: it
+stores the hash with the file's size and times, and does not read the file again while these stay the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Headers of NumPy arrays in files of strangers: believed only as far as there are bytes behind them."""
+"""Headers of NumPy arrays in untrusted files: accepted only if the file is long enough for them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Weights known by name: where they are, how they are fetched and read."""
+"""Weights known by name: where they are, how they are downloaded and read."""

@@ -1,4 +1,4 @@
-"""Files that come inside installed packages, held against their hashes."""
+"""Files inside installed packages, checked against their hashes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Pickles of strangers: what has to be known of one before it is read by a reader that calls nothing it names.
+"""Untrusted pickles: checks before a pickle is read by a reader that calls nothing it names.
 
-Such readers still take memory on a file's word: a pickle of ten bytes can claim a table of billions of entries, an
-archive of a megabyte can hold a thousand of them packed.
+Even such readers allocate memory on the file's word. A pickle of ten bytes can claim a table of billions of entries,
+and an archive of a megabyte can unpack to a thousand megabytes.
 """
 
 from __future__ import annotations

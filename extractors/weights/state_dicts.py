@@ -1,4 +1,4 @@
-"""Tensors by name out of weights files, told apart by content, with nothing executed on the way."""
+"""Named tensors from weights files, recognised by their content, without running code."""
 
 from __future__ import annotations
 

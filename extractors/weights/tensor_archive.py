@@ -1,6 +1,6 @@
-"""Where tensors lie in a file that torch or safetensors wrote, found without torch and with nothing executed.
+"""Where tensors lie in a file written by torch or safetensors, found without torch and without running code.
 
-Torch itself reads all of a file to return one tensor, and takes longer to import than a query takes to answer.
+torch reads the whole file to return one tensor, and takes longer to import than a query takes to answer.
 """
 
 from __future__ import annotations

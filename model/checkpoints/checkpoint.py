@@ -1,7 +1,6 @@
-"""Checkpoints: one safetensors file that also says, in JSON, what the model is and which features it reads.
+"""Checkpoints: one safetensors file that also describes, in JSON, the model and the features it reads.
 
-The description lies in the header of the file, so that weights and description can never be parted or
-written by halves.
+The description is in the header of the file, so weights and description cannot be separated or half-written.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Checkpoints of the released code: their pickles read without running them, their names and options translated.
 
-A released `model_best.ckpt` is a zip file whose pickle holds, beside tensors, objects of classes that need
-not be installed here. Unpickling it the usual way would import and call whatever the file names. The reader
-below knows a short list of harmless names, puts inert placeholders where the known foreign classes stood,
-and refuses everything else before it is looked up. `torch.load(weights_only=True)` cannot read these files: it sets no
-items of dict subclasses, and one of the foreign classes is such a subclass.
+A released `model_best.ckpt` is a zip file. Its pickle holds tensors and objects of classes that need not be installed
+here. Ordinary unpickling would import and call whatever the file names. The reader below accepts a short list of
+harmless names, replaces the known foreign classes with inert placeholders, and refuses everything else before it is
+looked up. `torch.load(weights_only=True)` cannot read these files, because it does not set items of dict subclasses,
+and one of the foreign classes is one.
 """
 
 from __future__ import annotations

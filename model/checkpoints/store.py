@@ -1,4 +1,4 @@
-"""Trained models on this machine: where they lie, what they are called, and how one is added."""
+"""Trained models on this machine: their paths, their names, and how one is added."""
 
 from __future__ import annotations
 

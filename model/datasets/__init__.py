@@ -1,1 +1,1 @@
-"""Annotations and features of the published datasets, and of your own, as batches to learn from."""
+"""Annotations and features of the published datasets, and of your own, as training batches."""

@@ -1,7 +1,7 @@
-"""Annotations: what a line of a dataset's file says of one query in one video.
+"""Annotations: one line of a dataset's file describes one query in one video.
 
-The published files agree on `qid`, `query`, `vid`, `duration` and `relevant_windows`, and differ in what stands for
-saliency; TVSum gives its duration in clips.
+The published files agree on `qid`, `query`, `vid`, `duration` and `relevant_windows`, and differ in their form of
+saliency. TVSum gives its duration in clips.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The files of a stranger's archive, one after the other, in memory that does not grow with what the archive claims.
+"""The files of an untrusted archive, one after another, in memory that does not grow with what the archive claims.
 
-`tarfile` and `zipfile` read what comes before and between files in one piece, of whatever size the archive says. Here
-an archive has so many bytes for that, and is refused if it takes more.
+`tarfile` and `zipfile` read the parts before and between files in one piece, whatever size the archive claims. Here
+these parts have a limit, and an archive that exceeds it is refused.
 """
 
 from __future__ import annotations

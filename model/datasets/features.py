@@ -1,6 +1,7 @@
-"""Feature files of the published datasets: one NumPy or torch file a video or a query, found by its name.
+"""Feature files of the published datasets: one NumPy or torch file per video or query, found by its name.
 
-Nothing in a file is trusted: no pickled object is read, and a header is believed only as far as the file is long.
+Nothing in a file is trusted: no pickled object is read, and a header is accepted only if the file is long enough for
+it.
 """
 
 from __future__ import annotations

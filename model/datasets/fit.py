@@ -1,4 +1,4 @@
-"""Whether annotations fit the videos that they are about: windows inside, durations and labels of their length."""
+"""Whether annotations fit their videos: moments inside, durations and labels of matching length."""
 
 from __future__ import annotations
 

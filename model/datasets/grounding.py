@@ -1,4 +1,4 @@
-"""Annotated queries with their features, as the samples and batches that FlashVTG learns from."""
+"""Annotated queries with their features, as the samples and batches that FlashVTG is trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of the clips of a video under a query: how salient each is, and which pairs are to be told apart.
+"""Labels of a video's clips for a query: how salient each is, and which pairs the contrastive losses compare.
 
 Source: the label rules of the released code. It draws the random choices once, when it reads a dataset; here they can
 be drawn again each epoch.

@@ -1,4 +1,4 @@
-"""How fast this machine is: extraction, and queries on a video that is encoded, zero-shot and with a FlashVTG."""
+"""How fast this machine extracts, and grounds queries in an encoded video, zero-shot and with a FlashVTG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model and which features answer when the user leaves the choice open: the best that can be had."""
+"""Which model and which features answer if the user does not choose: the best available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is given and what it gives: encoded videos in, moments and saliency out."""
+"""The input and output of a model: encoded videos in, moments and saliency out."""
 
 from __future__ import annotations
 

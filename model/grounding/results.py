@@ -1,4 +1,4 @@
-"""What grounding answers: moments, a saliency curve, and the two together for one query on one video."""
+"""The results of grounding: moments, a saliency curve, and both together for one query on one video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained FlashVTG as a `Grounder` uses it: cached features in, moments and saliency out, many pairs a batch."""
+"""A trained FlashVTG as `Grounder` uses it: cached features in, moments and saliency out, many pairs per batch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Videos longer than those a model learnt from: overlapping windows, and how their answers become one.
+"""Videos longer than those a model was trained on: overlapping windows, and how their answers are joined.
 
-Windows overlap by half, so whatever is shorter than half a window lies whole inside one of them, away from its borders.
+Windows overlap by half. So a span shorter than half a window lies completely inside one window, away from its borders.
 """
 
 from __future__ import annotations

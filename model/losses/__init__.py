@@ -1,4 +1,4 @@
-"""The losses of section 3.6, a file each, and the criterion that adds them up."""
+"""The losses of section 3.6, one file per loss, and the criterion that adds them up."""
 
 from model.losses.assignment import Assignment, assign_points
 from model.losses.clip_aware import clip_aware_loss

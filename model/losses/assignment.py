@@ -1,4 +1,4 @@
-"""Which points answer for which moment."""
+"""Which points are responsible for which moment."""
 
 from __future__ import annotations
 

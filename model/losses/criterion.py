@@ -1,4 +1,4 @@
-"""All losses of section 3.6, weighed and added up."""
+"""All losses of section 3.6, weighted and added up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions and annotations as the benchmarks exchange them: one JSON object per line."""
+"""Predictions and annotations in the format of the benchmarks: one JSON object per line."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Scores under their published names, rounded as published.
 
-Two things differ from plain reading, and are kept because every published number has them: a window of no length on a
-moment of no length at the same place counts as found, and recall looks at the window listed first, not at the one with
-the highest score.
+Two habits of the published evaluators are kept, because every published number includes them. A prediction of zero
+length counts as correct for a moment of zero length at the same place. Recall uses the prediction that is listed first,
+not the one with the highest score.
 """
 
 from __future__ import annotations

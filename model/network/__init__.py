@@ -1,1 +1,1 @@
-"""FlashVTG, a file per part of figure 2 of the paper."""
+"""FlashVTG, one file per part of figure 2 of the paper."""

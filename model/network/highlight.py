@@ -1,4 +1,4 @@
-"""The highlight head: how well each clip agrees with the whole fused video (section 3.3)."""
+"""The highlight head: how well each clip matches the whole fused video (section 3.3)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Predictions of a whole split in the benchmarks' form, and what they score.
+"""Predictions of a whole split in the format of the benchmarks, and their scores.
 
-Two sets of moments are scored, as the released code does: as they are decoded, by which checkpoints are chosen, and
-after suppression of overlaps, which is what a user gets.
+Two sets of moments are scored, as in the released code: before non-maximum suppression, which chooses checkpoints, and
+after it, which is what a user gets.
 """
 
 from __future__ import annotations

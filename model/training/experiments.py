@@ -1,4 +1,4 @@
-"""From a name of a dataset, or a file of one's own, to splits that can be trained on and scored."""
+"""From the name of a dataset, or from your own file, to splits for training and scoring."""
 
 from __future__ import annotations
 

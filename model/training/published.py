@@ -1,4 +1,4 @@
-"""What the papers print, to stand beside what is measured."""
+"""The scores printed in the papers, shown next to measured ones."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""The folder of a training run: all that is needed to know what was done, to use the result, and to go on.
+"""The folder of a training run: everything needed to see what was done, use the result, and resume.
 
     config.toml            the configuration, every field of it
     environment.json       versions, machine, command
-    log.jsonl              a line an epoch: losses, metrics, seconds
+    log.jsonl              one line per epoch: losses, metrics, seconds
     best.safetensors       the best checkpoint, with best_predictions.jsonl and best_metrics.json
     last.safetensors       the newest checkpoint
-    resume.safetensors     weights, optimizer and progress, written last: what it does not know did not happen
+    resume.safetensors     weights, optimizer and progress; written last, so it decides which epochs count
     tensorboard/           the same curves for TensorBoard
 
-Every file is written whole or not at all, and nothing is ever removed.
+Every file is written atomically, and nothing is ever removed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many samples an MP4 or QuickTime file claims to hold, counted from its boxes.
 
-FFmpeg makes room for every sample when it opens a file, and a claim takes four bytes: a file of a few kilobytes can
-cost gigabytes before the first packet is read.
+FFmpeg allocates memory for every sample when it opens a file, but a claim takes only four bytes. A file of a few
+kilobytes can therefore cost gigabytes before the first packet is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What kind of file it is, by its first bytes: playlists, which name other files, and the formats that decord reads."""
+"""The type of a file from its first bytes: playlists, which name other files, and the formats that decord reads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""CLIP ViT-B/32, the `clip` features: one row a clip from the middle frame, one row a token of a query.
+"""CLIP ViT-B/32, the `clip` features: one row per clip from its middle frame, one row per token of a query.
 
-An encoder is cheap to make: its network is built when the first clip or query has to be encoded, so a program
-that finds all it needs in the cache never imports torch for it.
+An encoder is cheap to create: its network is built when the first clip or query has to be encoded. A program that finds
+everything in the cache never imports torch for it.
 
 Source: the features published with Moment-DETR and read by FlashVTG.
 """

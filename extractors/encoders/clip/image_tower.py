@@ -1,4 +1,4 @@
-"""The image tower of CLIP ViT-B/32, built by open_clip, reading only its own weights."""
+"""The image tower of CLIP ViT-B/32, built by open_clip from only its own weights."""
 
 from __future__ import annotations
 

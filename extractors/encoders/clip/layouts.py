@@ -1,6 +1,6 @@
 """The two layouts of CLIP files: OpenAI's, which open_clip kept, and that of the transformers library.
 
-The layouts hold the same numbers. They differ in names, in where attention keeps its three projections (one tensor,
+The layouts hold the same numbers. They differ in names, in the storage of the three attention projections (one tensor
 or three), and in the direction of the two projections into the shared space.
 """
 

@@ -1,4 +1,4 @@
-"""The text tower of CLIP ViT-B/32 in torch alone: importing open_clip takes longer than all else a query needs."""
+"""The text tower of CLIP ViT-B/32 in plain torch: importing open_clip takes longer than the rest of a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP's tensors out of a file of any published form."""
+"""CLIP's tensors from a file in any published form."""
 
 from __future__ import annotations
 

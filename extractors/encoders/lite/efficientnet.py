@@ -1,6 +1,6 @@
-"""EfficientNet-Lite as a network for inference: normalisations folded, and on a CPU packed.
+"""EfficientNet-Lite as an inference network: normalisations folded, and packed on a CPU.
 
-On one thread, torch computes convolutions of one pixel by copying all pixels first; packed ones are computed in place.
+On one thread, torch computes 1x1 convolutions by copying all pixels first; packed ones are computed in place.
 """
 
 from __future__ import annotations

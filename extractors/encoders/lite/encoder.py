@@ -1,8 +1,8 @@
-"""The `lite` features: what a picture shows, from an ImageNet classifier, with no download.
+"""The `lite` features: what a frame shows, from an ImageNet classifier, without a download.
 
 EfficientNet-Lite0 (Tan and Le, ICML 2019; Apache-2.0, weights inside a package) classifies the middle frame of each
-clip, and ConSE places the result in MiniLM's sentence space. It knows scenes and objects of ImageNet's classes; it does
-not know actions, attributes, people, or text in the picture.
+clip, and ConSE places the result in MiniLM's sentence space. This covers scenes and objects of ImageNet's classes, but
+no actions, attributes, people, or text in the frame.
 """
 
 from __future__ import annotations

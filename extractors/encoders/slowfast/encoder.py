@@ -1,6 +1,6 @@
-"""SlowFast 8x8 R50, the `slowfast` features: one row a clip, from 32 of its frames.
+"""SlowFast 8x8 R50, the `slowfast` features: one row per clip, from 32 of its frames.
 
-An encoder is cheap to make: its network is built when the first clip has to be encoded.
+An encoder is cheap to create: its network is built when the first clip has to be encoded.
 
 Source: Feichtenhofer et al., SlowFast Networks for Video Recognition; the features published with HERO and
 Moment-DETR and read by FlashVTG.

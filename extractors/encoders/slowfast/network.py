@@ -1,4 +1,4 @@
-"""The trunk of SlowFast 8x8 R50 as a network for inference: normalisation folded, classifier left out."""
+"""The trunk of SlowFast 8x8 R50 as an inference network: normalisations folded, classifier left out."""
 
 from __future__ import annotations
 

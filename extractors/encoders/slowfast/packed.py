@@ -1,7 +1,7 @@
-"""The parts of a SlowFast trunk made of packed convolutions, each with the sum, ReLU or frames beside it in one pass.
+"""The parts of a SlowFast trunk as packed convolutions, each fused with the sum, ReLU or frames next to it.
 
-PyTorchVideo's modules run a convolution, a sum and a ReLU as three passes over memory, which on a CPU costs a tenth of
-the whole.
+PyTorchVideo's modules run a convolution, a sum and a ReLU as three passes over memory, which takes a tenth of the time
+on a CPU.
 """
 
 from __future__ import annotations

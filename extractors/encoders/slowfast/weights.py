@@ -1,8 +1,7 @@
-"""SlowFast 8x8 R50 weights in the three forms they are published in, read as one.
+"""SlowFast 8x8 R50 weights in their three published forms, read into one.
 
-PySlowFast's zoo has Caffe2 pickles and its own checkpoints, PyTorchVideo a checkpoint of its own; the network
-is the same, the names are not. `_layers` lists every layer of the trunk with its three names, and nothing
-else knows them.
+PySlowFast's zoo has Caffe2 pickles and PySlowFast checkpoints; PyTorchVideo has a third form. The network is the same,
+but the names differ. `_layers` lists every layer of the trunk with its three names, and is the only place that does.
 
 Source: Feichtenhofer et al., SlowFast Networks for Video Recognition, table 1.
 """

@@ -1,1 +1,1 @@
-"""The published datasets: what each needs, where it is, how it is fetched."""
+"""The published datasets: what each needs, where it is, how it is downloaded."""

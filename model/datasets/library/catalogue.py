@@ -1,7 +1,7 @@
-"""The published datasets: what each consists of, where its files lie on this machine, and who hosts them.
+"""The published datasets: their parts, where the files are on this machine, and who hosts them.
 
-`datasets.toml` is the table; this module only knows how to read it and where to look. Files may lie in vtg's own layout
-or in that of a published archive: both are found by the names of their folders.
+The table is `datasets.toml`; this module only reads it and looks for files. Files may be in vtg's layout or in that of
+a published archive: both are found by the names of their folders.
 """
 
 from __future__ import annotations

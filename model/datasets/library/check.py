@@ -1,4 +1,4 @@
-"""Looking through a dataset before it is learnt from: are its files there, do they match, can they be read."""
+"""Checks a dataset before training: are its files there, do they match, can they be read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Bringing datasets here: annotations and archives by download, archives that a person brought by unpacking.
+"""Adds datasets: annotations and archives by download, and archives that a person downloaded by unpacking.
 
-An archive never says where to write. Its regular files are read one after the other, those that lie in a folder known
-to hold features are kept, and nothing takes its place before the whole archive has been read.
+An archive never decides where files go. Its regular files are read one after another, and those in a folder known to
+hold features are kept. No file is put in place before the whole archive has been read.
 """
 
 from __future__ import annotations

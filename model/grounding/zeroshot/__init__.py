@@ -1,1 +1,1 @@
-"""Grounding without training: similarity to a query, held against that to everyday phrases."""
+"""Grounding without training: similarity to a query, compared with similarity to everyday phrases."""

@@ -1,9 +1,9 @@
-"""What every clip is compared with: everyday phrases, and the directions of the text space that tell them apart.
+"""The background that every clip is compared with: everyday phrases, and the directions of text space they span.
 
-A clip's similarity to a query means little by itself: some pictures are close to every sentence, and much of a query's
-vector is common to all sentences or noise of the text encoder. So a query is taken relative to the mean of the phrases
-and filtered: directions along which the phrases vary pass, the others fade, as in ridge regression of a clip's
-similarity to the query on its similarity to the phrases.
+A clip's raw similarity to a query means little: some frames are close to every sentence, and much of a query's vector
+is common to all sentences, or noise of the text encoder. So the mean of the phrases is subtracted from the query, and
+the difference is filtered. Directions along which the phrases vary pass, the others are damped, as in ridge regression
+of a clip's similarity to the query on its similarity to the phrases.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a query asks for that the `lite` features cannot see.
+"""What a query asks for that the `lite` features cannot show.
 
-They come from a classifier of objects: people, what they do, colours and sizes, and written words are lost on them. An
-answer that nothing matches would be wrong there.
+They come from a classifier of objects, so they miss people, actions, colours, sizes and written words. For such a
+query, the answer that nothing matches would be wrong.
 """
 
 from __future__ import annotations

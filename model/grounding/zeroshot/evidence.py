@@ -1,8 +1,8 @@
 """How far the clips of a video deviate from the background towards a query.
 
-A deviation of 1 is as much as the similarity of one clip to different everyday phrases varies. What counts as high is
-measured in the same video: by how far the phrases get, most of which it does not show. The longer a video, the higher
-its best clip by chance, for them as for a query.
+A deviation of 1 is as much as the similarity of one clip varies between everyday phrases. The scale for a high value is
+measured in the same video: how far the phrases get, most of which it does not show. The longer a video, the higher its
+best clip by chance, for the phrases and for the query alike.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Moments from the similarity of text and frames alone, for when no trained weights are at hand.
+"""Moments from the similarity of text and frames alone, without trained weights.
 
 How far each clip deviates towards the query (`model.grounding.zeroshot.evidence`) is compared with what everyday
 phrases reach in the same video (`model.grounding.zeroshot.background`), and a fitted logistic curve turns that into a
-probability (`model.grounding.zeroshot.calibration`): a query that nothing in the video matches stays low everywhere.
+probability (`model.grounding.zeroshot.calibration`). A query that nothing in the video matches stays low everywhere.
 Moments are the spans of the curve that stand out (`model.grounding.zeroshot.spans`).
 """
 

@@ -1,12 +1,12 @@
-"""Moments of a curve of evidence: the spans whose clips stand out, however long.
+"""Moments from a curve of evidence: the spans whose clips stand out, of any length.
 
-Every span has a log-odds of being a moment: the sum of its clips' evidence above a reference, and a preference for
-lengths of seconds, which decides only where evidence is weak. The reference of a clip is the curve's mean around it (a
-span of the highest sum above the mean is the maximum-likelihood step in noise), but never far below the peak around
-it: a video of many scenes has some that are a little like the query.
+Every span has a log-odds of being a moment: the sum of its clips' evidence above a reference, plus a preference for
+lengths of seconds that matters only where evidence is weak. A clip's reference is the curve's mean around it (a span of
+the highest sum above the mean is the maximum-likelihood step in noise). It is never far below the peak around the clip,
+because a video of many scenes has some that are a little like the query.
 
-What is returned is not the likeliest span, which follows noise at its borders, but the one with the highest expected
-overlap with a moment, over the likely spans around it.
+The most likely span follows noise at its borders. So this returns the span with the highest expected overlap with a
+moment, over the likely spans around it.
 """
 
 from __future__ import annotations
