@@ -1,4 +1,4 @@
-"""The Typer app: names the commands; imports nothing heavy."""
+"""The Typer app: registers the commands without importing anything heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that Python finds vtg's own packages, and not other modules of the same names."""
+"""Checks that Python finds vtg's packages and not other modules with the same names."""
 
 from __future__ import annotations
 

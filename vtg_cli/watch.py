@@ -1,7 +1,7 @@
-"""A watched folder: which of its videos are whole and have not been handed out, and when to look again.
+"""A watched folder: which of its videos are complete and not yet handed out, and when to look again.
 
-What is there is read off the folder itself, never put together from what the system reports, so that a report which
-is lost, as all are on a network drive, costs seconds and not a video.
+The state comes from the folder itself, never from the system's change reports. So a lost report, as on every network
+drive, costs seconds and not a video.
 """
 
 from __future__ import annotations

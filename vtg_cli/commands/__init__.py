@@ -1,1 +1,1 @@
-"""The commands of `vtg`, a file each."""
+"""The commands of `vtg`, one file per command."""

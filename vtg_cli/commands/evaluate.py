@@ -1,4 +1,4 @@
-"""`vtg eval`: score predictions, or a trained model, as the papers do."""
+"""`vtg eval`: score predictions, or a trained model, with the papers' metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of an extraction: a JSON line a video, written as each is done with."""
+"""The report of an extraction: one JSON line per video, written as soon as the video is done."""
 
 from __future__ import annotations
 

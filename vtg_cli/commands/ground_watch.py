@@ -1,4 +1,4 @@
-"""`vtg ground --watch`: every video of a folder is answered as it becomes whole, until Ctrl-C."""
+"""`vtg ground --watch`: answers for every video in a folder once it is complete, until Ctrl-C."""
 
 from __future__ import annotations
 

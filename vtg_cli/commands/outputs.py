@@ -1,4 +1,4 @@
-"""What `vtg ground` does with its answers: tables on the terminal, files, clips, pictures."""
+"""The outputs of `vtg ground`: tables in the terminal, files, cuts, pictures."""
 
 from __future__ import annotations
 

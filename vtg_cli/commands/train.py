@@ -1,4 +1,4 @@
-"""`vtg train`: train FlashVTG on a published dataset, or on your own."""
+"""`vtg train`: train FlashVTG on a published dataset or on your own data."""
 
 from __future__ import annotations
 

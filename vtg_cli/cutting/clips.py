@@ -1,4 +1,4 @@
-"""Moments as video files: a clip each, or the best joined into one."""
+"""Moments as video files: one cut per moment, or the best joined into one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Video in, stretches of it out: exact, by encoding again, or at key frames, by copying what the file holds.
+"""Cuts spans out of a video: exactly, by re-encoding, or at key frames, by copying the streams.
 
-Every frame keeps the time it had, so a variable frame rate stays one; sound starts at the very sample that belongs to
-the first frame. Stretches of several videos are joined as well, whatever their sizes and frame rates. FFmpeg's
-libraries inside PyAV do the work, its program is not needed.
+Every frame keeps its time, so a variable frame rate is preserved. Sound starts at the exact sample of the first frame.
+Spans of several videos can be joined, whatever their sizes and frame rates. This uses FFmpeg's libraries inside PyAV
+and does not need the FFmpeg program.
 """
 
 from __future__ import annotations

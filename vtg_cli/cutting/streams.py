@@ -1,4 +1,4 @@
-"""The streams of a video file that is written: picture and sound as they are encoded, each in its place in time."""
+"""The streams of an output video file: picture and sound as they are encoded, with their times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all drawings of a saliency curve have in common: its scale, its peaks, its time axis and its colours."""
+"""What all drawings of a saliency curve share: scale, peaks, time axis and colours."""
 
 from __future__ import annotations
 

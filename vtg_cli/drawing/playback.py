@@ -1,4 +1,4 @@
-"""Whether browsers can play a video, as far as its container and its codec tell."""
+"""Whether browsers can play a video, judged by its container and codec."""
 
 from __future__ import annotations
 

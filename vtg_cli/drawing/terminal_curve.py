@@ -1,4 +1,4 @@
-"""What people see of a result in the terminal: a table of ranked moments and a saliency curve over time."""
+"""A result in the terminal: a table of ranked moments and a saliency curve over time."""
 
 from __future__ import annotations
 

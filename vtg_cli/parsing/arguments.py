@@ -1,4 +1,4 @@
-"""What the arguments of `vtg ground` are: videos, or sentences to look for in them."""
+"""The arguments of `vtg ground`: videos, or sentences to look for in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help texts as people read them: paragraphs filled to the width of the terminal, and no names of Python's types."""
+"""Help texts for people: paragraphs filled to the width of the terminal, without Python's type names."""
 
 from __future__ import annotations
 

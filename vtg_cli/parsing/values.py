@@ -1,6 +1,6 @@
-"""Readers of values on the command line, Typer's parsers: each takes what was typed and returns what it means.
+"""Typer parsers for values on the command line: each takes the typed text and returns the value.
 
-A value that makes no sense raises UsageError before any work begins, even where the value would not be needed.
+An invalid value raises UsageError before any work begins, even if the value would not be used.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""`vtg serve`: a page on this machine to look for moments with, and the HTTP API behind it."""
+"""`vtg serve`: a local page to search for moments, and the HTTP API behind it."""

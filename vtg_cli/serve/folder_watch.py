@@ -1,4 +1,4 @@
-"""Keeps the library in step with the user's folders: what arrives there is offered, what goes is not any more."""
+"""Keeps the library in sync with the user's folders: new videos are offered, removed ones are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of a job: features from a decoder in a process of its own, then moments."""
+"""The work of a job: features, decoded in a subprocess, then moments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs: one at a time on a thread of their own, the others in a queue that has an end.
+"""Jobs: one at a time on a separate thread, the others in a bounded queue.
 
 A job is a frozen value that is replaced at each change, so readers need no lock and never see half a change.
 """

@@ -1,4 +1,4 @@
-"""Runs the server: finds the videos, opens the port, says where the page is, and stops when told to."""
+"""Runs the server: finds the videos, opens the port, prints the page's address, and stops on request."""
 
 from __future__ import annotations
 

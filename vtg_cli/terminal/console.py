@@ -1,4 +1,4 @@
-"""The two streams people see: answers on standard output, everything else on standard error."""
+"""The two output streams: answers on standard output, everything else on standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see when a dataset is not on this machine: the whole screen of what to do, not one long line."""
+"""The message for a dataset that is not on this machine: a screen of instructions instead of one long line."""
 
 from __future__ import annotations
 

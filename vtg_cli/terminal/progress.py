@@ -1,7 +1,7 @@
 """Progress of extraction and downloads on standard error.
 
-A display appears with the first thing to show, so that a command whose answers are cached draws and loads none, and a
-download that precedes an extraction has the terminal to itself.
+A display appears with the first thing to show. So a command with cached answers draws nothing and loads nothing, and a
+download before an extraction has the terminal to itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scores as a table: what was measured, and what the paper prints beside it."""
+"""Scores as a table: the measured ones next to the paper's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of names, addresses and numbers, none of which is ever cut: one has to type them, or to copy them."""
+"""Tables of names, addresses and numbers. Cells are never cut, because people type or copy them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds as people write them, and frames as editors count them."""
+"""Seconds in a readable form, and frames in the editors' count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training as it goes, on standard error: one bar for the run, a line for each epoch."""
+"""Progress of training on standard error: one bar for the run, one line per epoch."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Results as files for other programs, a file per format."""
+"""Results as files for other programs, one file per format."""

@@ -1,7 +1,7 @@
-"""Chapters as YouTube reads them in the description of a video.
+"""Chapters in the form that YouTube reads in a video's description.
 
-It takes a list of time and title whose first chapter starts at 0:00, with three chapters at least, in order of time,
-none shorter than ten seconds. Moments seldom oblige, so the best are kept that do.
+YouTube takes a list of times and titles: the first chapter at 0:00, at least three chapters in order of time, none
+shorter than ten seconds. Moments seldom fit, so the best ones that do are kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""CSV: a row for each moment, for spreadsheets and data frames.
+"""CSV: one row per moment, for spreadsheets and data frames.
 
-Spreadsheets run cells that begin as formulas do, and terminals obey control characters: a query, or the name of a file
-from elsewhere, must not get that far.
+Spreadsheets run cells that begin like formulas, and terminals obey control characters. A query or a foreign file name
+must not reach them unescaped.
 
 Source: OWASP, "CSV Injection".
 """

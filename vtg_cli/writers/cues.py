@@ -1,4 +1,4 @@
-"""Moments as subtitles show them, in order of time: what SRT and WebVTT have in common."""
+"""Moments as subtitles in order of time, shared by SRT and WebVTT."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""CMX 3600 edit decision list: a cut an event, one after another from 01:00:00:00, which every editing program reads.
+"""CMX 3600 edit decision list: one event per moment, one after another from 01:00:00:00; all editing programs read it.
 
-Written here and not through an adapter of OpenTimelineIO, which states no way of counting frames and cuts names short.
+This does not use OpenTimelineIO's adapter, which does not state how frames are counted and cuts names short.
 
 Source: the layout that editing programs share: event, reel, channels, cut, source in and out, record in and out.
 """

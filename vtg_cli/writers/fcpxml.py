@@ -1,7 +1,7 @@
-"""FCPXML 1.9, for Final Cut Pro and DaVinci Resolve: keyword ranges in the browser, and a project of all moments.
+"""FCPXML 1.9, for Final Cut Pro and DaVinci Resolve: keyword ranges in the browser, and a project with all moments.
 
-Written here and not through an adapter of OpenTimelineIO, which leaves the frame duration of 23.976, 29.97 and 59.94
-frames a second empty, and cannot read what it then writes.
+This does not use OpenTimelineIO's adapter, which leaves the frame duration empty at 23.976, 29.97 and 59.94 frames per
+second and cannot read such a file back.
 
 Source: Apple, "FCPXML Reference".
 """

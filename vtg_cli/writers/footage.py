@@ -1,4 +1,4 @@
-"""Videos and moments as editing programs count them, in frames: what EDL, OpenTimelineIO and FCPXML have in common."""
+"""Videos and moments counted in frames, shared by EDL, OpenTimelineIO and FCPXML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON Lines: a line a result, each with the version of its schema, so that files can be joined end to end."""
+"""JSON Lines: one line per result, each with the version of its schema, so that files can be concatenated."""
 
 from __future__ import annotations
 

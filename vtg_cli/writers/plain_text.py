@@ -1,4 +1,4 @@
-"""Plain text: a line a moment, to paste anywhere."""
+"""Plain text: one line per moment, to paste anywhere."""
 
 from __future__ import annotations
 

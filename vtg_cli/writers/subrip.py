@@ -1,4 +1,4 @@
-"""SRT subtitles: the query on show while its moments last."""
+"""SRT subtitles: the query on screen during its moments."""
 
 from __future__ import annotations
 

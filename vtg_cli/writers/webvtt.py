@@ -1,4 +1,4 @@
-"""WebVTT subtitles: the query on show while its moments last, for players in web pages.
+"""WebVTT subtitles for players in web pages: the query on screen during its moments.
 
 Source: W3C, "WebVTT: The Web Video Text Tracks Format".
 """

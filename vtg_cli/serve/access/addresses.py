@@ -1,4 +1,4 @@
-"""The addresses at which a server is reached, by what it listens on."""
+"""The addresses of a server, derived from what it listens on."""
 
 from __future__ import annotations
 

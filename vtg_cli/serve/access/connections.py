@@ -1,7 +1,7 @@
-"""Connections: how many there may be, how long one may stay silent, and the answer to bytes that are not HTTP.
+"""Connections: how many are allowed, how long one may stay silent, and the answer to bytes that are not HTTP.
 
-A connection that has not sent a whole request costs a place and asks for nothing. It is closed after a few seconds, and
-is the first to go when places run out, so that open sockets alone shut nobody out.
+A connection that has not sent a complete request uses a place for nothing. It is closed after a few seconds, and it is
+the first to be closed when the limit is reached, so that open sockets alone cannot lock anyone out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The token: where it comes from, how a visitor gives it, and the cookie that stands for it afterwards."""
+"""The token: where it comes from, how a visitor gives it, and the cookie that replaces it afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An error that answers a request whose body was not read."""
+"""An error response to a request whose body was not read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who may talk to the server, and what every answer carries: a gate in front of all that it does.
+"""Access control in front of the whole server, and the headers of every response.
 
-On this machine's own address anybody here may ask, but no web page that a browser has open: its requests name another
-origin, and one that has its own name point here (DNS rebinding) names another host. Elsewhere a token is asked for.
+On this machine's own address, any local user may connect, but no web page of another site: its requests name another
+origin, or another host if its name points here (DNS rebinding). On other addresses a token is required.
 """
 
 from __future__ import annotations

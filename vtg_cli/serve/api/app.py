@@ -1,4 +1,4 @@
-"""The application: the API's parts put together, the page, and an answer in one sentence to whatever goes wrong."""
+"""The application: the parts of the API, the page, and one-sentence answers to errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of files over HTTP: ranges of a video, names of downloads, and media types that do not depend on the system."""
+"""Files over HTTP: ranges of a video, names of downloads, and media types that do not depend on the system."""
 
 from __future__ import annotations
 

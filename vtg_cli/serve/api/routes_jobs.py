@@ -1,4 +1,4 @@
-"""The API's part about jobs, and about the formats their results are downloaded in."""
+"""The API routes for jobs and for the formats of their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API's part about videos."""
+"""The API routes for videos."""
 
 from __future__ import annotations
 

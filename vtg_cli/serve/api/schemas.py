@@ -1,4 +1,4 @@
-"""What the API takes and gives, as its OpenAPI document describes it."""
+"""The requests and responses of the API, as its OpenAPI document describes them."""
 
 from __future__ import annotations
 

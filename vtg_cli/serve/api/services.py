@@ -1,4 +1,4 @@
-"""What the addresses of the API share."""
+"""The objects that all routes of the API share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that folders hold now; nothing that a link out of them leads to."""
+"""The files that are in the folders now, without those behind links that lead out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The videos that are offered: those of the user's folders, which are only read, and those that were uploaded.
+"""The offered videos: those in the user's folders, which are only read, and uploaded ones.
 
-A request names a video by its id, and ids are looked up in a dictionary: nothing in a request becomes a path. An upload
-is two files of the library's folder, both named by its id: the video, and a record of what it is called and holds.
+A request names a video by its id, and ids are looked up in a dictionary, so no part of a request becomes a path. An
+upload is two files in the library's folder, both named by its id: the video, and a record with its name and details.
 """
 
 from __future__ import annotations

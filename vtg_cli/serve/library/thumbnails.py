@@ -1,4 +1,4 @@
-"""Thumbnails of the library's videos: made apart, several of a video in one pass, and kept in memory."""
+"""Thumbnails of the library's videos: made in a subprocess, several per pass over a video, and kept in memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The folder of uploads: how it is known to be vtg's, and which files in it are.
+"""The folder of uploads: how vtg recognises it, and which files in it belong to vtg.
 
-The folder may be one that a user names, and files in it are deleted. So it has to be empty when it is taken, gets a
-marker, and only names that vtg makes up count as its own.
+A user may name the folder, and vtg deletes files in it. So the folder must be empty at first, it gets a marker, and
+only names that vtg generates count as its files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Uploads: a body of any size streamed to the disk, counted, hashed, looked at, and kept or thrown away."""
+"""Uploads: a body of any size streamed to disk, counted, hashed, checked, and kept or deleted."""
 
 from __future__ import annotations
 
