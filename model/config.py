@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,11 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from extractors.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from extractors.files import toml
 
 TEF_DIM = 2
 """Channels of the temporal endpoint feature, which follow the features of every clip."""
@@ -68,7 +63,7 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         _require_name(self.name)
-        _require(self.dim > 0, "dim", f"must be positive, is {self.dim}")
+        _require_positive(self, "dim")
 
 
 @dataclass(frozen=True)
@@ -107,13 +102,8 @@ class DataConfig:
             f"must be from {_SHORTEST_CLIP_S:g} to {_LONGEST_CLIP_S:g} seconds, is {self.clip_length_s}",
         )
         _require(len(self.video_features) > 0, "video_features", "needs at least one stream")
-        for name in ("max_clips", "max_words", "window_clips"):
-            value = getattr(self, name)
-            _require(
-                value is None or value > (name == "window_clips"),
-                name,
-                f"must be positive or left out, is {value}",
-            )
+        _require_positive_if_given(self, "max_clips", "max_words")
+        _require_all(self, ["window_clips"], lambda value: value > 1, "must be at least 2 or left out")
         for domain in self.domains:
             _require(
                 _is_one_folder(domain), "domains", f"cannot be the name of a folder: {_shortened(domain)}"
@@ -178,21 +168,9 @@ class ModelConfig:
     dummy_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in [
-            "video_dim",
-            "text_dim",
-            "hidden_dim",
-            "heads",
-            "feedforward_dim",
-            "input_layers",
-            "dummies",
-            "dummy_layers",
-            "cross_attention_layers",
-            "encoder_layers",
-            "score_kernel",
-            "score_convolutions",
-        ]:
-            _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
+        _require_positive(self, "video_dim", "text_dim", "hidden_dim", "heads", "feedforward_dim", "dummies")
+        _require_positive(self, "input_layers", "dummy_layers", "cross_attention_layers", "encoder_layers")
+        _require_positive(self, "score_kernel", "score_convolutions")
         _require(
             self.hidden_dim % (2 * self.heads) == 0,
             "hidden_dim",
@@ -205,8 +183,8 @@ class ModelConfig:
             "strides",
             f"must be 1, 2, 4, …, each once, is {list(self.strides)}",
         )
-        for name in ("dropout", "input_dropout", "dummy_dropout"):
-            _require(0 <= getattr(self, name) < 1, name, f"must be in [0, 1), is {getattr(self, name)}")
+        rates = ("dropout", "input_dropout", "dummy_dropout")
+        _require_all(self, rates, lambda rate: 0 <= rate < 1, "must be in [0, 1)")
 
     @property
     def level_strides(self) -> tuple[int, ...]:
@@ -246,12 +224,8 @@ class LossConfig:
     sample_radius: float = 1.5
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name.endswith("_weight"):
-                _require(value >= 0, entry.name, f"must not be negative, is {value}")
-        for name in ("saliency_temperature", "nce_temperature", "sample_radius"):
-            _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
+        _require_not_negative(self, *(entry.name for entry in fields(self) if entry.name.endswith("_weight")))
+        _require_positive(self, "saliency_temperature", "nce_temperature", "sample_radius")
 
 
 @dataclass(frozen=True)
@@ -273,13 +247,9 @@ class DecodingConfig:
     max_end_s: float | None = None
 
     def __post_init__(self) -> None:
-        _require(self.max_moments > 0, "max_moments", f"must be positive, is {self.max_moments}")
+        _require_positive(self, "max_moments")
+        _require_positive_if_given(self, "max_end_s")
         _require(0 < self.nms_threshold <= 1, "nms_threshold", f"must be in (0, 1], is {self.nms_threshold}")
-        _require(
-            self.max_end_s is None or self.max_end_s > 0,
-            "max_end_s",
-            f"must be positive or left out, is {self.max_end_s}",
-        )
 
 
 @dataclass(frozen=True)
@@ -326,19 +296,13 @@ class TrainingConfig:
     seed: int = 2024
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "length_groups", "evaluate_every"):
-            _require(getattr(self, name) > 0, name, f"must be positive, is {getattr(self, name)}")
-        for name in ("weight_decay", "gradient_clip", "workers"):
-            _require(getattr(self, name) >= 0, name, f"must not be negative, is {getattr(self, name)}")
+        _require_positive(self, "epochs", "batch_size", "learning_rate", "length_groups", "evaluate_every")
+        _require_positive_if_given(self, "patience")
+        _require_not_negative(self, "weight_decay", "gradient_clip", "workers")
         _require(
             0 <= self.seed <= _LARGEST_SEED, "seed", f"must be from 0 to {_LARGEST_SEED}, is {self.seed}"
         )
         _require(len(self.selection_metrics) > 0, "selection_metrics", "must name at least one metric")
-        _require(
-            self.patience is None or self.patience > 0,
-            "patience",
-            f"must be positive or left out, is {self.patience}",
-        )
 
 
 @dataclass(frozen=True)
@@ -441,8 +405,8 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
             f"no configuration '{label}': give a TOML file or one of {', '.join(available_configs())}"
         )
     try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        table = toml.loads(text)
+    except (toml.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{label}: not a TOML file: {error}") from error
     try:
         config = Config.from_dict(table)
@@ -499,14 +463,35 @@ def _may_be_empty(keys: Sequence[str]) -> bool:
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return toml.loads(f"value = {text}")["value"]
+    except toml.TOMLDecodeError:
         return text
 
 
 def _require(holds: bool, name: str, message: str) -> None:
     if not holds:
         raise ConfigError(f"{name}: {message}")
+
+
+def _require_all(
+    config: object, names: Iterable[str], holds: Callable[[float], bool], requirement: str
+) -> None:
+    """Refuse a field whose value does not hold; None, where it is allowed, leaves the field out."""
+    for name in names:
+        value = getattr(config, name)
+        _require(value is None or holds(value), name, f"{requirement}, is {value}")
+
+
+def _require_positive(config: object, *names: str) -> None:
+    _require_all(config, names, lambda value: value > 0, "must be positive")
+
+
+def _require_positive_if_given(config: object, *names: str) -> None:
+    _require_all(config, names, lambda value: value > 0, "must be positive or left out")
+
+
+def _require_not_negative(config: object, *names: str) -> None:
+    _require_all(config, names, lambda value: value >= 0, "must not be negative")
 
 
 def _require_name(name: str) -> None:

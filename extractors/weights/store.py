@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.files.atomic import atomic_write
 from extractors.files.home import vtg_home
+from extractors.files.toml import packaged_table
 from extractors.weights.download import DownloadError, Progress, fetch
 from extractors.weights.download import reachable as _url_reachable
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _COPY_BYTES = 1 << 20
 _SIZE_TOLERANCE = 2.0  # an approximate size is there to catch error pages and cut-off copies, no more
@@ -89,7 +82,7 @@ class Artefact:
 
 def artefacts() -> tuple[Artefact, ...]:
     """Every named artefact, in the order of the table; links follow `HF_ENDPOINT` as it is now."""
-    table = _table()
+    table = packaged_table(__package__, "artefacts.toml")
     endpoint = os.environ.get("HF_ENDPOINT") or table["hosts"]["hugging_face"]
     return tuple(_artefact(row, endpoint.rstrip("/")) for row in table["artefact"])
 
@@ -296,12 +289,6 @@ def resolve(
     if item.urls and not offline and not is_offline() and not reachable(item):
         raise WeightsMissing(_how_to_get(item, "is not on this machine, and its host cannot be reached"))
     return pull(item, progress=progress, offline=offline)
-
-
-@cache
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath("artefacts.toml").read_text("utf-8"))
-    return table
 
 
 def _artefact(row: dict[str, Any], hugging_face: str) -> Artefact:

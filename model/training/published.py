@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from extractors.files.toml import packaged_table
 
 
 @dataclass(frozen=True)
@@ -28,8 +23,7 @@ class PublishedRow:
 
 def published_row(config: str, split: str) -> PublishedRow | None:
     """The printed numbers of a configuration on a file of annotations; None if there are none."""
-    text = (files(__package__) / "published.toml").read_text(encoding="utf-8")
-    for row in tomllib.loads(text)["row"]:
+    for row in packaged_table(__package__, "published.toml")["row"]:
         if row["config"] == config and row["split"] == split:
             return PublishedRow(row["source"], row["metrics"])
     return None

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from extractors.errors import UsageError, VtgError
 from extractors.files.home import vtg_home
+from extractors.files.toml import packaged_table
 from model.config import Config, available_configs
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _ANNOTATION_PLACES = ("", "annotations", "data")
 _FEATURE_PLACES = ("", "features")
@@ -130,7 +123,7 @@ class Requirement:
 
 def datasets() -> tuple[DatasetInfo, ...]:
     """Every dataset, in the order of the table; links follow `HF_ENDPOINT` as it is now."""
-    table = _table()
+    table = packaged_table(__package__, "datasets.toml")
     endpoint = os.environ.get("HF_ENDPOINT") or table["hosts"]["hugging_face"]
     hosts = table["hosts"] | {"hugging_face": endpoint.rstrip("/")}
     return tuple(_dataset(row, hosts) for row in table["dataset"])
@@ -291,12 +284,6 @@ def stream_of_folder(info: DatasetInfo, parts: tuple[str, ...]) -> str | None:
             if parts[-len(folder) :] == folder:
                 return stream
     return None
-
-
-@cache
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = tomllib.loads(files(__package__).joinpath("datasets.toml").read_text("utf-8"))
-    return table
 
 
 def _dataset(row: Mapping[str, Any], hosts: Mapping[str, str]) -> DatasetInfo:

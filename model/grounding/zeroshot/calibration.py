@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from extractors.files.toml import packaged_table
 
 Array = NDArray[np.floating[Any]]
 
@@ -54,7 +55,7 @@ class Calibration:
 @cache
 def calibration(feature: str) -> Calibration:
     """The calibration of a feature; that of `clip` for features that have none of their own."""
-    tables = _tables()
+    tables = packaged_table(__package__, "calibration.toml")
     return Calibration(**tables.get(feature, tables[_DEFAULT]))
 
 
@@ -62,16 +63,3 @@ def logistic(log_odds: Array) -> NDArray[np.float64]:
     """Probabilities of log-odds of any shape."""
     probability: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(log_odds, -50, 50)))
     return probability
-
-
-@cache
-def _tables() -> dict[str, dict[str, float]]:
-    import sys
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    text = (files(__package__) / "calibration.toml").read_text(encoding="utf-8")
-    tables: dict[str, dict[str, float]] = tomllib.loads(text)
-    return tables
