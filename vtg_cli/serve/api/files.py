@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -122,19 +122,14 @@ def video_response(
 
 
 class _FileResponse(StreamingResponse):
-    """Sends a stretch of a file, and closes it even if nobody listened to the end."""
+    """Sends part of an open file, and closes it even if the client leaves early.
 
-    def __init__(
-        self,
-        file: BinaryIO,
-        start: int,
-        end: int,
-        *,
-        status_code: int,
-        headers: Mapping[str, str],
-        media_type: str,
-    ) -> None:
-        super().__init__(_blocks(file, start, end), status_code, headers, media_type)
+    Starlette's own `FileResponse` opens the file by its path once more, so it may send another file than the one that
+    was checked; and it sends a file that has become shorter as if it were whole.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, end: int, **options: Any) -> None:
+        super().__init__(_blocks(file, start, end), **options)
         self._file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
