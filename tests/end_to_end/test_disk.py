@@ -248,9 +248,7 @@ def closed(
         path.chmod(mode)
 
 
-def test_extracting_into_a_cache_that_cannot_be_written_says_so(
-    closed: Path, videos: Path, tmp_path: Path
-) -> None:
+def test_extract_reports_a_read_only_cache(closed: Path, videos: Path, tmp_path: Path) -> None:
     before = entries(closed)
     arguments = ("extract", videos, *LITE, "--cache", closed)
     line = one_line(run(*arguments, home=tmp_path, privileged=False))
@@ -267,7 +265,7 @@ def test_extracting_into_a_cache_that_cannot_be_written_says_so(
 @pytest.mark.parametrize(
     ("video", "query", "kept"), [("0", "a cup", True), ("0", "a dog", False), ("1", "a cup", False)]
 )
-def test_a_cache_that_cannot_be_written_does_not_keep_an_answer_back(
+def test_ground_answers_with_a_read_only_cache(
     closed: Path, videos: Path, whole: Path, tmp_path: Path, video: str, query: str, kept: bool
 ) -> None:
     path = videos / f"{video}.mp4"
@@ -309,7 +307,7 @@ def _while_extracting(
 
 
 @pytest.mark.parametrize("how", ["renamed", "unmounted"])
-def test_videos_that_go_away_are_named_and_done_when_they_are_back(
+def test_removed_videos_are_done_later(
     videos: Path, whole: Path, mount: Mount, tmp_path: Path, how: str
 ) -> None:
     drive, cache, away = tmp_path / "drive", tmp_path / "cache", tmp_path / "away"

@@ -37,7 +37,7 @@ def test_the_top_moment_of_every_query_is_the_true_one(first):
         assert iou.max() >= 0.6, (result["query"], best)
 
 
-def test_the_document_says_who_answered_and_for_how_long(first):
+def test_document_names_model_and_duration(first):
     for result in json.loads(first.stdout)["results"]:
         assert result["model"] == "zero-shot"
         assert result["features"] == ["lite"]
@@ -48,13 +48,13 @@ def test_the_document_says_who_answered_and_for_how_long(first):
         assert scores == sorted(scores, reverse=True)
 
 
-def test_it_says_what_these_features_cannot_do_and_how_to_get_better_ones(first):
+def test_note_on_lite_features(first):
     assert "lite" in first.stderr
     assert "actions" in first.stderr
     assert "vtg weights pull clip-vit-b-32" in first.stderr
 
 
-def test_a_second_query_neither_decodes_nor_imports_torch(first, home):
+def test_second_query_skips_decoding_and_torch(first, home):
     del first  # the cache is warm once it has run
     done = vtg(
         "ground", EXAMPLES / "example.mp4", "an espresso", "--json", home=home, PYTHONPROFILEIMPORTTIME="1"
@@ -78,7 +78,7 @@ def test_a_query_asked_before_needs_no_text_encoder(first, home):
     assert not imported & {"torch", "decord", "av", "onnxruntime", "tokenizers"}
 
 
-def test_a_query_that_nothing_shows_is_said_to_match_nothing(first, home):
+def test_absent_query_matches_nothing(first, home):
     del first
     done = vtg("ground", EXAMPLES / "example.mp4", "a football match", "a cat", home=home)
     assert done.returncode == 0
@@ -123,7 +123,7 @@ def test_cache_info_and_clear(first, home):
     assert json.loads(vtg("cache", "info", "--json", home=home).stdout)["specs"] == []
 
 
-def test_videos_of_one_name_do_not_keep_the_others_from_being_exported(home, tmp_path):
+def test_same_names_do_not_stop_export(home, tmp_path):
     for number, name in enumerate(("a/x.mp4", "b/x.mp4", "c/y.mp4")):
         make_video(tmp_path / name, seconds=2.0, variant=number)
     done = vtg("extract", tmp_path, "--features", "lite", "-o", tmp_path / "out", home=home)

@@ -251,7 +251,7 @@ main.main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-def test_a_second_interrupt_does_not_wait_for_the_first(number: signal.Signals, tmp_path: Path) -> None:
+def test_second_interrupt_ends_at_once(number: signal.Signals, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _STUCK], cwd=Path(__file__).parents[2], env=clean_environment(tmp_path),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -266,7 +266,7 @@ def test_a_second_interrupt_does_not_wait_for_the_first(number: signal.Signals, 
     assert stderr == "vtg: interrupted again; stopped at once\n"
 
 
-def test_what_runs_in_the_background_is_not_interrupted(videos: Path, tmp_path: Path) -> None:
+def test_background_runs_ignore_interrupts(videos: Path, tmp_path: Path) -> None:
     """A shell without job control starts it with SIGINT ignored, and Ctrl-C is not meant for it."""
     process = subprocess.Popen(
         command("extract", videos, *LITE), env=clean_environment(tmp_path),

@@ -144,9 +144,7 @@ def test_a_report_is_not_written_over_a_video(home: Path, tmp_path: Path) -> Non
         assert path.read_bytes() == content
 
 
-def test_results_are_written_through_links_and_into_devices(
-    videos: dict[str, Path], home: Path, tmp_path: Path
-) -> None:
+def test_results_go_through_links_and_devices(videos: dict[str, Path], home: Path, tmp_path: Path) -> None:
     """They take the place of what a link leads to, not of the link, and of no device."""
     real, link, pipe = tmp_path / "real.json", tmp_path / "link.json", tmp_path / "null.json"
     real.write_text("old")

@@ -39,7 +39,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 VIDEOS = ("one/v.mp4", "two/v.mp4")
 
 
-def test_each_is_answered_and_one_that_fails_is_reported(folder, home):
+def test_failed_video_is_reported(folder, home):
     done = vtg(
         "ground", "one/v.mp4", "bad.mp4", "two/v.mp4", "a cat", "a dog", "--json", "-k", "1", home=home
     )
@@ -107,7 +107,7 @@ def test_files_of_one_video_are_refused_with_a_way_out(options, word, folder, ho
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_files_of_one_video_are_written_for_each_by_its_name(folder, home):
+def test_video_placeholder(folder, home):
     done = vtg(
         "ground", *VIDEOS, "a cat", "-k", "1", "-o", "{video}.srt", "-o", "{video}.c", "--format", "chapters",
         "--html", "sub/{video}.html", "--plot", "{video}.svg", "--supercut", "{video}-cut.mp4", home=home,

@@ -226,7 +226,7 @@ def test_a_second_that_says_it_is_a_year_is_refused(folder: Path, decoder: Decod
         decoder.open(path, [Sampling("center_frame", 1.0)])
 
 
-def test_a_title_in_another_encoding_is_no_reason_to_refuse(folder: Path, decoder: DecodeProcess) -> None:
+def test_title_in_another_encoding(folder: Path, decoder: DecodeProcess) -> None:
     path = render(folder / "titled.mkv", frames=20, fps=10, width=16, height=16)
     name = b"Lavf"  # who wrote the file, as Matroska's metadata say
     content = path.read_bytes()

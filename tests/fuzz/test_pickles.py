@@ -306,7 +306,7 @@ def test_shapes_of_tensors(
         _read_all(path)
 
 
-def test_one_block_of_numbers_is_not_taken_a_thousand_times(tmp_path: Path, bounded: None) -> None:
+def test_repeated_block_of_numbers(tmp_path: Path, bounded: None) -> None:
     """A small file of many tensors that share one storage would fill the memory with copies of it."""
     path = tmp_path / "model_best.ckpt"
     shared = torch.zeros(2_000_000)

@@ -69,7 +69,7 @@ def test_an_override_that_is_nested_without_end() -> None:
         load_config("custom-lite", ["training.epochs=" + "[" * DEEP])
 
 
-def test_the_description_of_a_recipe_that_is_nested_without_end(tmp_path: Path) -> None:
+def test_endlessly_nested_recipe(tmp_path: Path) -> None:
     entry = tmp_path / "lite-0123456789abcdef" / "lite_features" / "a.npz"
     entry.parent.mkdir(parents=True)
     entry.touch()

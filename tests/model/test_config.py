@@ -30,14 +30,14 @@ def test_every_released_experiment_has_a_configuration() -> None:
     assert set(RELEASED_PARAMETERS) < set(available_configs())
 
 
-def test_none_is_a_value_where_it_is_one_and_empties_fields_that_may_be_empty(config: Config) -> None:
+def test_none_in_overrides(config: Config) -> None:
     changed = override_config(config, ["decoding.nms=none", "data.max_clips=none"])
     assert changed.decoding.nms == "none"
     assert changed.data.max_clips is None
 
 
 @pytest.mark.parametrize("name", available_configs())
-def test_every_configuration_is_valid_and_named_after_its_file(name: str) -> None:
+def test_every_configuration_is_valid(name: str) -> None:
     assert load_config(name).name == name
 
 
@@ -82,7 +82,7 @@ def test_a_domain_is_the_name_of_a_folder(config: Config, domain: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RELEASED_PARAMETERS))
-def test_configured_model_has_the_parameters_of_the_released_one(name: str) -> None:
+def test_parameters_of_the_released_model(name: str) -> None:
     config = load_config(name)
     released, position_rows = RELEASED_PARAMETERS[name]
     unused = position_rows * 256 + 2 * 256
@@ -140,7 +140,7 @@ def test_faults_name_the_field(config: Config, override: str, message: str) -> N
         override_config(config, [override])
 
 
-def test_overrides_are_read_as_toml_and_checked_together(config: Config) -> None:
+def test_overrides_are_toml(config: Config) -> None:
     changed = override_config(
         config,
         [

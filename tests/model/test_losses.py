@@ -91,7 +91,7 @@ def test_focal_loss() -> None:
     assert float(focal_loss(logits, positive, mask())) == pytest.approx(expected / sum(LENGTHS), rel=1e-5)
 
 
-def test_saliency_classification_takes_labels_beyond_one() -> None:
+def test_saliency_labels_beyond_one() -> None:
     logits, saliency = values(3, LONGEST), labels()
     expected = 0.0
     for b, length in enumerate(LENGTHS):

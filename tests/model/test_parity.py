@@ -19,7 +19,7 @@ from tests.shared_data import shared
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["qvhl_sfclip", "youtube"])
-def test_outputs_losses_and_gradients_of_the_released_code(name: str) -> None:
+def test_parity_with_the_released_code(name: str) -> None:
     differences = list(compare_file(shared(f"oracles/model/{name}.pt")))
     assert len(differences) > 100
     assert [d for d in differences if not d.holds] == []
@@ -63,7 +63,7 @@ def test_five_steps_lower_the_loss() -> None:
     assert totals[-1] < 0.5 * totals[0]
 
 
-def test_released_options_give_the_shipped_configuration() -> None:
+def test_released_options() -> None:
     case, _, _ = load_case(shared("oracles/model/qvhl_sfclip.pt"))
     ours = load_config("qvhighlights-slowfast-clip")
     theirs = config_from_options(case["opt"], case["shapes"])

@@ -114,9 +114,7 @@ def test_a_folder_is_on_offer_without_what_is_no_video(server, client, served, f
     assert str(folder) not in client.get("/api/videos").text
 
 
-def test_an_upload_is_grounded_as_the_library_does_it_and_exported_in_every_format(
-    server, client, cache, job, tmp_path, place
-):
+def test_upload_ground_and_export(server, client, cache, job, tmp_path, place):
     sent = server.upload(client, other_video(1), '../Holiday <&"1"> ünd.mp4')
     assert sent.status_code == 201, sent.text
     video = sent.json()
@@ -165,7 +163,7 @@ def test_an_upload_is_grounded_as_the_library_does_it_and_exported_in_every_form
     assert otio.adapters.read_from_string(texts["fcpxml"], "fcpx_xml") is not None
 
 
-def test_a_timeline_of_a_folders_video_says_where_it_lies(client, job, folder):
+def test_timeline_names_the_path(client, job, folder):
     text = client.get(f"/api/jobs/{job['id']}/export/otio").text
     assert (folder / "example.mp4").as_uri() in text
 
@@ -205,7 +203,7 @@ def test_the_same_content_is_kept_once(server, client, served):
     assert there.json() == served["example.mp4"]
 
 
-def test_an_upload_can_be_deleted_and_a_file_of_the_folder_cannot(server, client, served, folder, place):
+def test_only_uploads_can_be_deleted(server, client, served, folder, place):
     video = server.upload(client, other_video(3), "short lived.webm").json()
     library = place / "home" / "vtg" / "library"
     assert f"{video['id']}.webm" in files_in(library)
@@ -247,7 +245,7 @@ def test_ranges(client, served, header, status, start, end):
         )
 
 
-def test_a_range_behind_the_end_and_files_that_have_not_changed(client, served):
+def test_range_past_the_end_and_not_modified(client, served):
     address = f"/api/videos/{served['example.mp4']['id']}/file"
     size = EXAMPLE.stat().st_size
     beyond = client.get(address, headers={"Range": f"bytes={size}-"})
@@ -336,7 +334,7 @@ def test_wrong_requests_are_told_in_a_sentence(client, served, change, said):
     assert answer.json() == {"error": said}
 
 
-def test_wrong_bodies_and_parameters_are_told_in_a_sentence(client, served):
+def test_invalid_requests_get_a_sentence(client, served):
     kind = {"content-type": "application/json"}
     thumbnail = f"/api/videos/{served['example.mp4']['id']}/thumbnail"
     for answer, said in (
@@ -420,7 +418,7 @@ def long_video(place) -> Path:
 
 
 @pytest.mark.slow
-def test_the_queue_has_an_end_and_jobs_can_be_cancelled(place, long_video, tmp_path):
+def test_queue_limit_and_cancel(place, long_video, tmp_path):
     with serving(long_video, home=tmp_path / "home") as server, server.client() as client:
         (video,) = client.get("/api/videos").json()["videos"]
         running = server.start_job(client, video["id"], "a cat").json()["id"]
@@ -466,7 +464,7 @@ def test_the_queue_has_an_end_and_jobs_can_be_cancelled(place, long_video, tmp_p
         assert "Traceback" not in server.said
 
 
-def test_a_job_that_waits_for_another_process_can_be_cancelled(place, tmp_path):
+def test_cancel_a_waiting_job(place, tmp_path):
     path = render(place / "claimed.mp4", frames=20, fps=10, width=64, height=48)
     cache = FeatureCache(tmp_path / "cache")
     claim = cache.try_claim(cache.identify(path).address)
@@ -484,7 +482,7 @@ def test_a_job_that_waits_for_another_process_can_be_cancelled(place, tmp_path):
 
 
 @pytest.mark.slow
-def test_uploads_survive_a_kill_and_what_was_under_way_leaves_nothing(tmp_path):
+def test_uploads_survive_a_kill(tmp_path):
     home = tmp_path / "home"
     library = home / "vtg" / "library"
     with serving(home=home) as server, server.client() as client:
@@ -668,7 +666,7 @@ def test_wrong_calls_end_in_one_line(tmp_path, server):
 
 
 @given(st.text(max_size=300))
-def test_display_names_are_one_short_line_without_a_path(name):
+def test_display_names(name):
     shown = display_name(name)
     assert shown
     assert shown.isprintable()
@@ -727,7 +725,7 @@ def test_a_pipe_in_place_of_a_video_holds_nobody_up(tmp_path):
 
 
 @pytest.mark.slow
-def test_uploads_that_take_long_to_look_at_hold_up_nothing_else(tmp_path):
+def test_slow_uploads_block_nothing(tmp_path):
     small = render(tmp_path / "small.mp4", frames=40, width=64, height=48)
     slow = slow_to_index(small.read_bytes(), 400_000)
     library = tmp_path / "home" / "vtg" / "library"

@@ -81,7 +81,7 @@ def test_made_up_requests_find_no_fault(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_made_up_requests_about_what_there_is_find_no_fault(server):
+def test_generated_requests(server):
     with server.client() as client:
         served = client.get("/api/videos").json()["videos"][0]["id"]
         content = Path(EXAMPLES / "example.mp4").read_bytes() + b"\0\0\0\x10freeuploaded"

@@ -237,7 +237,7 @@ def test_keys_alone_are_enough(browser, server):
         well_behaved(watch, server)
 
 
-def test_an_earlier_search_that_comes_late_leaves_the_form_to_who_is_in_it(browser, server):
+def test_late_search_leaves_the_form(browser, server):
     with window(browser) as (page, watch):
         visit(page, server)
         look_for(page, "a cat")
@@ -270,7 +270,7 @@ def tab_to(page: Page, selector: str) -> int:
     raise AssertionError(f"{selector} cannot be reached by keyboard")
 
 
-def test_on_a_phone_the_player_stays_in_sight_of_the_moments(browser, server):
+def test_player_stays_visible_on_a_phone(browser, server):
     with window(browser, NARROW) as (page, watch):
         visit(page, server)
         assert page.evaluate("document.activeElement.id") == "library-toggle"
@@ -371,7 +371,7 @@ def test_a_search_can_be_cancelled(browser, server):
         well_behaved(watch, server)
 
 
-def test_what_is_shown_outlives_a_reload_and_earlier_searches_come_back(browser, server):
+def test_state_survives_a_reload(browser, server):
     with window(browser) as (page, watch):
         visit(page, server)
         look_for(page, "a cat")
@@ -385,7 +385,7 @@ def test_what_is_shown_outlives_a_reload_and_earlier_searches_come_back(browser,
         well_behaved(watch, server)
 
 
-def test_progress_comes_by_asking_where_events_do_not_come(browser, server):
+def test_progress_by_polling(browser, server):
     with window(browser) as (page, _):
         page.route("**/events", lambda route: route.abort())
         visit(page, server)
@@ -453,7 +453,7 @@ def test_names_and_queries_are_never_markup(browser, server):
         well_behaved(watch, server)
 
 
-def test_videos_that_no_browser_plays_are_searched_all_the_same(browser, server):
+def test_unplayable_videos_are_searched(browser, server):
     with window(browser) as (page, watch):
         visit(page, server, "old.avi")
         page.locator("#trouble").wait_for()
@@ -507,7 +507,7 @@ def test_errors_of_several_uploads_stay(browser, tmp_path):
         assert alert.inner_text() == ""
 
 
-def test_other_windows_follow_uploads_removals_and_the_folder(browser, tmp_path):
+def test_other_pages_follow_changes(browser, tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     render(tmp_path / "sent.mp4", frames=20, fps=10)
@@ -679,7 +679,7 @@ def test_the_filter_takes_enter_and_arrows(browser, many):
         well_behaved(watch, many)
 
 
-def test_what_holds_for_every_answer_takes_one_line_until_it_is_dismissed(browser, server):
+def test_model_note_can_be_dismissed(browser, server):
     with window(browser) as (page, watch):
         visit(page, server)
         look_for(page, "a cat")
@@ -795,7 +795,7 @@ def test_a_server_that_is_gone_is_named(browser, tmp_path):
         assert "does not answer" in page.get_by_role("alert").inner_text()
 
 
-def test_the_token_opens_the_page_and_stays_out_of_its_address(browser, tmp_path):
+def test_token_stays_out_of_the_address(browser, tmp_path):
     with (
         serving(EXAMPLE, "--token", "sesame-sesame-sesame", home=tmp_path) as server,
         window(browser) as (page, _),

@@ -155,7 +155,7 @@ def test_bars_and_curve_stand_where_they_belong(browser, tmp_path):
         ]  # fmt: skip
 
 
-def test_long_curves_have_few_points_and_keep_their_peaks(browser, tmp_path):
+def test_long_curves_keep_their_peaks(browser, tmp_path):
     scores = [0.0] * 20_000
     scores[12_345] = 1.0
     with window(browser) as (page, _):

@@ -145,7 +145,7 @@ def test_weights_that_are_not_here_have_no_path(home):
     fails_with_one_line(vtg("weights", "path", "nothing", home=home), 2)
 
 
-def test_doctor_finds_nothing_wrong_and_says_how_to_get_weights(home):
+def test_doctor_shows_how_to_get_weights(home):
     done = vtg("doctor", "--json", home=home)
     assert done.returncode == 0, done.stdout
     findings = {(f["topic"], f["name"]): f for f in json.loads(done.stdout)}

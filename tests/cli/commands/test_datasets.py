@@ -81,7 +81,7 @@ def own(tmp_path: Path) -> tuple[Path, Path]:
 # list
 
 
-def test_the_list_fits_a_screen_and_names_every_dataset() -> None:
+def test_list_fits_a_screen() -> None:
     done = run("list")
     assert done.exit_code == 0
     assert len(done.stdout.splitlines()) <= SCREEN
@@ -195,7 +195,7 @@ def test_offline_every_file_is_named_with_its_address() -> None:
     assert done.stdout == ""
 
 
-def test_what_is_here_is_shown_and_what_is_not_is_explained(home: Path) -> None:
+def test_list_shows_found_and_missing(home: Path) -> None:
     folder = home / "vtg" / "datasets" / "tacos"
     folder.mkdir(parents=True)
     for split in ("train", "val", "test"):
@@ -235,7 +235,7 @@ def tar(name: str) -> bytes:
 # add
 
 
-def test_archives_are_unpacked_where_a_check_finds_them(own: tuple[Path, Path], home: Path) -> None:
+def test_add_then_check(own: tuple[Path, Path], home: Path) -> None:
     folder, config = own
     new = home / "new"
     for file in ("train.jsonl", "held_out.jsonl"):

@@ -42,7 +42,7 @@ def videos(tmp_path: Path) -> Path:
         (("--devices", "cpu", "--device", "cpu"), "not both"),
     ],
 )
-def test_wrong_devices_are_usage_errors_before_anything_starts(
+def test_wrong_devices_are_usage_errors(
     arguments: tuple[str, ...], said: str, home: Path, videos: Path, tmp_path: Path
 ) -> None:
     done = vtg(

@@ -104,7 +104,7 @@ def test_curves_need_labels(tmp_path):
     assert "the annotations hold no saliency_scores" in done.stderr
 
 
-def test_predictions_alone_are_not_enough_outside_of_a_run(tmp_path):
+def test_predictions_need_annotations_or_a_run(tmp_path):
     done = vtg("eval", "--predictions", write(tmp_path / "p.jsonl", FOUND), home=tmp_path)
     assert done.returncode == 2
     assert "--predictions goes with --annotations FILE" in done.stderr

@@ -88,7 +88,7 @@ def test_quiet_says_the_answer_alone(
     assert run.config().training.epochs == 3
 
 
-def test_a_dataset_that_is_not_here_is_explained_on_a_screen(tmp_path: Path) -> None:
+def test_missing_dataset_is_explained(tmp_path: Path) -> None:
     done = vtg("train", "--dataset", "qvhl", home=tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) <= SCREEN
@@ -284,7 +284,7 @@ def scores(*arguments: str | Path, home: Path) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_and_its_predictions_score_the_same(
+def test_checkpoint_and_predictions_score_the_same(
     trained: tuple[subprocess.CompletedProcess[str], Run], home: Path, tiny: Path, tmp_path: Path
 ) -> None:
     _, run = trained

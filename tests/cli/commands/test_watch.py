@@ -65,7 +65,7 @@ def test_a_file_that_is_not_taken_comes_again():
     assert [arrival.path for arrival in arrivals.look({A: state(1), B: state(1)}, 2.0)] == [B]
 
 
-def test_a_copy_that_paused_for_long_is_read_again_when_it_is_whole():
+def test_paused_copy_is_read_again():
     arrivals = Arrivals(1.0)
     taken(arrivals, {A: state(10)}, 0)
     assert taken(arrivals, {A: state(10)}, 1) == [A]
@@ -98,7 +98,7 @@ def test_an_empty_file_is_waited_for():
     assert taken(arrivals, {A: state(5)}, 52) == [A]
 
 
-def test_a_file_that_goes_away_is_forgotten_and_one_that_is_renamed_is_new():
+def test_removed_and_renamed_files():
     arrivals = Arrivals(1.0)
     taken(arrivals, {A: state(1)}, 0)
     assert taken(arrivals, {B: state(1)}, 0.9) == []
@@ -118,7 +118,7 @@ def test_a_file_that_goes_away_is_forgotten_and_one_that_is_renamed_is_new():
         max_size=40,
     )
 )
-def test_no_state_of_a_file_is_handed_out_twice_or_before_it_has_settled(steps):
+def test_each_state_is_handed_out_once(steps):
     arrivals, now_s = Arrivals(2.0), 0.0
     history: list[tuple[float, dict[Path, int]]] = []
     last: dict[Path, int] = {}
@@ -210,7 +210,7 @@ def test_files_grow_by_whole_lines(tmp_path):
     assert [line.split(",")[0] for line in text[1:]] == ["one.mp4"] * 4 + ["two.mp4"] * 4
 
 
-def test_half_a_line_of_a_writer_that_was_killed_spoils_no_other(tmp_path):
+def test_half_written_line_is_dropped(tmp_path):
     from tests.cli.writers.test_writers import answer
 
     path = tmp_path / "a.jsonl"
@@ -234,7 +234,7 @@ def copy_in_two_halves(target: Path, pause_s: float) -> None:
 
 
 @pytest.mark.slow
-def test_what_arrives_is_answered_and_what_is_broken_is_told(tmp_path):
+def test_new_videos_are_answered_broken_ones_reported(tmp_path):
     folder, home, answers = tmp_path / "in", tmp_path / "home", tmp_path / "answers.jsonl"
     (folder / "sub").mkdir(parents=True)
     (folder / "there.mp4").write_bytes(EXAMPLE.read_bytes())
@@ -293,7 +293,7 @@ def test_clips_and_a_supercut_of_what_arrived(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupt_while_a_video_is_read_is_no_failure_of_it(tmp_path):
+def test_interrupt_is_not_a_failure(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(4):
@@ -347,7 +347,7 @@ def test_a_watch_ends_when_nobody_reads_it(tmp_path):
         ((), "what to look for"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused_before_any_work(arguments, word, tmp_path, monkeypatch):
+def test_invalid_requests_are_usage_errors(arguments, word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     (tmp_path / "video.mp4").write_text("")

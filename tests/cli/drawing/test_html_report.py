@@ -171,7 +171,7 @@ def test_the_data_are_the_results(video, tmp_path):
     assert json.loads(page.one("script", id="results")[1]) == to_document(results)
 
 
-def test_pictures_are_small_jpegs_with_words_for_those_who_do_not_see_them(video, tmp_path):
+def test_pictures_are_small_jpegs_with_alt_text(video, tmp_path):
     page = report([answer(video), answer(video, "none", ())], tmp_path)
     strip = [image for image in page.all("img") if "src" in image[0]]
     assert [a["alt"] for a, _ in strip] == [f"at 0:0{k * 0.8 + 0.4:.1f}" for k in range(10)]
@@ -226,7 +226,7 @@ def test_the_script_is_one(video, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"), [(("--html", "a.pdf"), ".html or .htm"), (("--embed",), "needs --html")]
 )
-def test_requests_that_make_no_sense_are_refused_before_any_work(arguments, word, tmp_path):
+def test_invalid_requests_are_usage_errors(arguments, word, tmp_path):
     done = vtg("ground", EXAMPLES / "example.mp4", "a cat", *arguments, home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert word in done.stderr

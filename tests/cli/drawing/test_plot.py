@@ -100,9 +100,7 @@ def has_letters(text: str) -> bool:
     )
 
 
-def test_letters_that_matplotlib_lacks_are_drawn_by_fonts_that_have_them(
-    video, tmp_path, monkeypatch, capsys
-):
+def test_missing_letters_use_fallback_fonts(video, tmp_path, monkeypatch, capsys):
     from matplotlib import font_manager
 
     if not has_letters("猫犬"):
@@ -163,7 +161,7 @@ def test_what_cannot_be_drawn_leaves_nothing(video, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_requests_that_make_no_sense_are_refused_before_any_work(tmp_path):
+def test_invalid_requests_are_usage_errors(tmp_path):
     done = vtg("ground", EXAMPLES / "example.mp4", "a cat", "--plot", "a.jpg", home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "vtg: --plot a.jpg: its name must end in .png or .svg\n"

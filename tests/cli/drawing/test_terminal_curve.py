@@ -39,7 +39,7 @@ def test_the_table_ranks_moments_with_time_codes():
     assert lines[3].split()[:6] == ["2", "0:30.0", "0:35.0", "5.0", "s", "0.40"]
 
 
-def test_the_curve_rises_over_the_moment_and_marks_stand_under_the_axis():
+def test_curve_and_moment_marks():
     lines = shown(result(), width=42)  # 40 columns: one a second
     peaks, top, axis, times, marks = lines[4], lines[5], lines[9], lines[10], lines[11]
     assert peaks.rstrip() == " " * 12 + "0.90"
@@ -50,21 +50,21 @@ def test_the_curve_rises_over_the_moment_and_marks_stand_under_the_axis():
     assert lines[12:] == [""]
 
 
-def test_peaks_are_labelled_with_their_scores_right_above_them():
+def test_peaks_are_labelled():
     lines = shown(result(), width=42)
     assert lines[7][30:36].strip() == "0.10"  # the second moment, two empty rows down
     assert lines[8][30:35] == "▃" * 5
     assert [line for line in shown(result(moments=())) if "0.90" in line]  # without moments, the highest
 
 
-def test_moments_that_overlap_stand_in_rows_of_their_own():
+def test_overlapping_moments_get_rows():
     moments = (Moment(10, 20, 0.9), Moment(5, 15, 0.4), Moment(20, 30, 0.3))
     lines = shown(result(moments), width=42)
     assert lines[-3].rstrip() == " " * 10 + "1" + "━" * 9 + "3" + "━" * 9
     assert lines[-2].rstrip() == " " * 5 + "2" + "━" * 9
 
 
-def test_a_clip_that_ends_after_the_video_does_not_bend_the_curve():
+def test_last_clip_past_the_end():
     answer = GroundingResult("v", "q", "m", ("f",), 30.0, (), Saliency(20.0, (0.1, 1.0)))
     assert next(line for line in shown(answer, width=32) if "█" in line).rstrip() == " " * 20 + "█" * 10
 
@@ -99,7 +99,7 @@ def test_ascii_says_the_same():
         ("?", ASCII),
     ],
 )
-def test_blocks_are_drawn_only_where_they_can_be_written(encoding, glyphs):
+def test_blocks_need_an_encoding(encoding, glyphs):
     assert glyphs_for(encoding) == glyphs
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_wider_than_the_terminal(width, scores, duration_s):
     assert max(len(line) for line in shown(answer, width=max(width, 60))) <= max(width, 60)
 
 
-def test_control_characters_of_a_query_do_not_reach_the_terminal():
+def test_control_characters_are_escaped():
     assert "\x1b" not in "".join(shown(result(query="a \x1b[31mcat\n")))
 
 

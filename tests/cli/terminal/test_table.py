@@ -56,7 +56,7 @@ def test_wide_terminals_get_columns():
     ]
 
 
-def test_sentences_are_wrapped_in_their_column_and_addresses_stand_below():
+def test_wrapping_of_sentences_and_addresses():
     rows = [("name", "to be got from somewhere"), ("other", f"from {ADDRESS} at once"), ("猫", "ok")]
     assert printed(("", ""), rows, width=25) == [
         "name   to be got from",

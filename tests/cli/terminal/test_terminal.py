@@ -85,7 +85,7 @@ def test_a_dumb_terminal_gets_text_of_its_width(home):
     assert lines_of(shown)[1:] == lines_of(on_terminal(home, "a cat"))[1:]
 
 
-def test_no_color_takes_the_colours_and_leaves_the_rest(home):
+def test_no_color(home):
     coloured, plain = on_terminal(home, "a cat"), on_terminal(home, "a cat", NO_COLOR="1")
     assert COLOUR.search(coloured)
     assert not COLOUR.search(plain)
@@ -93,7 +93,7 @@ def test_no_color_takes_the_colours_and_leaves_the_rest(home):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "gb18030"])
-def test_terminals_of_other_encodings_show_every_letter_somehow(home, encoding):
+def test_terminals_with_other_encodings(home, encoding):
     shown = on_terminal(home, "a café 猫", PYTHONIOENCODING=encoding)
     text = "\n".join(lines_of(shown, encoding))
     query = "a café 猫".encode(encoding, "backslashreplace").decode(encoding)
@@ -102,7 +102,7 @@ def test_terminals_of_other_encodings_show_every_letter_somehow(home, encoding):
     assert max(len(line) for line in lines_of(shown, encoding)[1:]) <= 60
 
 
-def test_letters_that_a_pipe_cannot_hold_come_as_escapes(home):
+def test_pipe_escapes_unknown_letters(home):
     done = vtg("ground", VIDEO, "a café 猫", home=home, PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert done.stdout.isascii()
@@ -111,7 +111,7 @@ def test_letters_that_a_pipe_cannot_hold_come_as_escapes(home):
     assert done.returncode == 0
 
 
-def test_a_pipe_gets_neither_colours_nor_cursor_movements(home):
+def test_pipe_gets_plain_text(home):
     done = vtg("ground", VIDEO, "a cat", home=home)
     assert "\x1b" not in done.stdout + done.stderr
 
@@ -137,7 +137,7 @@ def into_broken_pipe(home: Path, *arguments: str | Path, stderr_too: bool = Fals
 
 @pytest.mark.parametrize("json_too", [False, True], ids=["tables", "json"])
 @pytest.mark.parametrize("stderr_too", [False, True], ids=["stdout", "both"])
-def test_files_are_written_though_nobody_reads_the_answer(home, tmp_path, json_too, stderr_too):
+def test_files_are_written_after_a_closed_pipe(home, tmp_path, json_too, stderr_too):
     files = [tmp_path / name for name in ("a.csv", "a.html", "a.svg")]
     options = ["-o", files[0], "--html", files[1], "--plot", files[2], *(["--json"] if json_too else [])]
     code, said = into_broken_pipe(home, "a cat", "a dog", *options, stderr_too=stderr_too)
@@ -170,7 +170,7 @@ def test_a_full_disk_is_told_in_a_line(home, options):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell closes the stream")
-def test_a_closed_stream_is_neither_written_to_nor_mistaken_for_the_other(home):
+def test_closed_streams(home):
     command = " ".join(f"'{part}'" for part in ground("a cat", "--json"))
 
     def run(closing: str) -> subprocess.CompletedProcess[str]:

@@ -219,7 +219,7 @@ VFR_S = USUAL + SLOW + [4 + k / 30 for k in range(30)]
 
 
 @pytest.mark.parametrize("name", ["edl", "otio", "fcpxml"])
-def test_a_variable_frame_rate_is_counted_at_its_usual_one(name, tmp_path):
+def test_variable_frame_rate(name, tmp_path):
     path = render(tmp_path / "v.mp4", times_s=VFR_S, width=64, height=48)
     text = written([answer(path)], name, tmp_path)
     if name == "fcpxml":
@@ -240,7 +240,7 @@ def test_milliseconds_are_no_variable_frame_rate(tmp_path):
     assert 'frameDuration="1001/30000s"' in text
 
 
-def test_moments_of_several_videos_keep_their_own_rates(video, tmp_path):
+def test_several_videos_keep_their_rates(video, tmp_path):
     results = [answer(video(NTSC)), answer(video(Fraction(25)), query="a dog")]
     clips = clips_of(otio.adapters.read_from_string(written(results, "otio", tmp_path), "otio_json"))
     check_times([range_of(clip) for clip in clips[:4]], 1 / 29)
@@ -353,7 +353,7 @@ def spans_of(text: str, name: str) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("fps", [*FRAME_RATES, NTSC_FAST, None], ids=str)
 @pytest.mark.parametrize("name", ["json", "jsonl", "csv", "srt", "vtt", "text"])
-def test_formats_in_seconds_mean_the_frames_of_the_video(name, fps, tmp_path):
+def test_seconds_match_frames(name, fps, tmp_path):
     # Moments from frame to frame: what is read back is the same frame, and not the one before.
     times_s = VFR_S if fps is None else [float(frame / fps) for frame in range(int(LENGTH_S * fps))]
     edges = [(7, 40), (41, 42), (0, 90), (100, 101)]
@@ -528,7 +528,7 @@ def test_outputs_without_a_format_are_refused(outputs, formats, word):
         assign_formats(outputs, formats)
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+def test_failed_write_keeps_the_old_file(tmp_path):
     target = tmp_path / "answer.edl"
     target.write_text("old")
     with pytest.raises(VtgError, match=r"nothing\.mp4"):
@@ -555,7 +555,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
         (("--padding", "1"), "--supercut"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused_before_any_work(arguments, word, tmp_path, monkeypatch):
+def test_invalid_requests_are_usage_errors(arguments, word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "video.csv").touch()
     done = vtg("ground", "video.csv", "a cat", *arguments, home=tmp_path)

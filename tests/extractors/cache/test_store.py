@@ -84,9 +84,7 @@ def _litter(root: Path) -> list[Path]:
 # --- videos ---------------------------------------------------------------------------------------
 
 
-def test_features_come_back_in_half_precision_with_the_video_they_are_of(
-    cache: FeatureCache, video: Path
-) -> None:
+def test_round_trip_in_half_precision(cache: FeatureCache, video: Path) -> None:
     assert cache.load_video(video, SPEC) is None
     stored = cache.store_video(video, SPEC, FEATURES, _info(video))
     loaded = cache.load_video(video, SPEC)
@@ -179,9 +177,7 @@ def test_an_edit_that_no_sample_sees_is_another_video(cache: FeatureCache, large
     np.testing.assert_array_equal(loaded.features, (FEATURES + 1).astype(np.float16))
 
 
-def test_videos_that_only_differ_between_samples_are_told_apart(
-    cache: FeatureCache, large: Path, tmp_path: Path
-) -> None:
+def test_difference_between_samples_is_seen(cache: FeatureCache, large: Path, tmp_path: Path) -> None:
     part = Path(shutil.copy(large, tmp_path / "part.mp4"))
     _edit(part, _between_samples(part))
     for video, other in ((large, part), (part, large)):
@@ -190,9 +186,7 @@ def test_videos_that_only_differ_between_samples_are_told_apart(
         assert cache.load_video(other, SPEC) is None
 
 
-def test_a_large_video_is_found_where_it_was_copied_and_moved(
-    cache: FeatureCache, large: Path, tmp_path: Path
-) -> None:
+def test_copied_and_moved_video_is_found(cache: FeatureCache, large: Path, tmp_path: Path) -> None:
     _store(cache, large)
     copy = Path(shutil.copy(large, tmp_path / "copy.mkv"))
     assert cache.load_video(copy, SPEC) is not None
@@ -211,7 +205,7 @@ def _as_of_version_0_1(entry: Path, identity: str, target: Path) -> None:
         seal(file, arrays, {**record, "identity": identity})
 
 
-def test_an_entry_of_a_version_that_only_sampled_is_missing(cache: FeatureCache, large: Path) -> None:
+def test_sampled_only_entry_is_missing(cache: FeatureCache, large: Path) -> None:
     entry = _store(cache, large)
     _as_of_version_0_1(entry, cache.identify(large).address, entry)
     assert cache.load_video(large, SPEC) is None
@@ -317,9 +311,7 @@ def _packed(entry: Path, features: np.ndarray, compression: int) -> None:
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_an_entry_that_unpacks_to_far_more_takes_no_memory(
-    cache: FeatureCache, video: Path, compression: int
-) -> None:
+def test_packed_entry_takes_no_memory(cache: FeatureCache, video: Path, compression: int) -> None:
     entry = _store(cache, video)
     _packed(entry, np.zeros((16 << 20, 4), np.float16), compression)
     assert entry.stat().st_size < 1 << 20
@@ -332,7 +324,7 @@ def test_an_entry_that_unpacks_to_far_more_takes_no_memory(
         tracemalloc.stop()
 
 
-def test_an_entry_that_claims_more_than_it_is_long_takes_no_memory(cache: FeatureCache, video: Path) -> None:
+def test_overlong_claim_takes_no_memory(cache: FeatureCache, video: Path) -> None:
     entry = _store(cache, video)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -351,7 +343,7 @@ def test_an_entry_that_claims_more_than_it_is_long_takes_no_memory(cache: Featur
         tracemalloc.stop()
 
 
-def test_an_entry_with_one_array_under_many_names_takes_no_memory(cache: FeatureCache, video: Path) -> None:
+def test_repeated_array_takes_no_memory(cache: FeatureCache, video: Path) -> None:
     entry = _store(cache, video)
     with zipfile.ZipFile(entry) as archive:
         record = archive.read("record.npy")
@@ -379,9 +371,7 @@ def test_an_entry_larger_than_any_is_not_read(cache: FeatureCache, video: Path) 
     assert cache.load_video(video, SPEC) is None
 
 
-def test_an_entry_of_another_video_or_recipe_is_not_taken(
-    cache: FeatureCache, video: Path, tmp_path: Path
-) -> None:
+def test_entry_of_another_video_or_recipe(cache: FeatureCache, video: Path, tmp_path: Path) -> None:
     entry = _store(cache, video)
     other = _video(tmp_path / "other.mp4", b"other")
     shutil.copy(entry, _store(cache, other))
@@ -444,9 +434,7 @@ def test_export_writes_the_published_layout(cache: FeatureCache, video: Path, tm
     assert cache.export(video, [SLOWFAST, SPEC], tmp_path / "out") == written
 
 
-def test_export_does_not_overwrite_another_video_of_the_same_name(
-    cache: FeatureCache, video: Path, tmp_path: Path
-) -> None:
+def test_export_keeps_another_video(cache: FeatureCache, video: Path, tmp_path: Path) -> None:
     namesake = _video(tmp_path / "other" / "kitchen.mkv", b"other")
     for path in (video, namesake):
         _store(cache, path)
@@ -457,9 +445,7 @@ def test_export_does_not_overwrite_another_video_of_the_same_name(
     assert target.read_bytes() == before
 
 
-def test_export_replaces_what_it_wrote_before_an_edit_or_an_upgrade(
-    cache: FeatureCache, large: Path, tmp_path: Path
-) -> None:
+def test_export_replaces_its_own_file(cache: FeatureCache, large: Path, tmp_path: Path) -> None:
     entry = _store(cache, large)
     (target,) = cache.export(large, [SPEC], tmp_path / "out")
     _as_of_version_0_1(entry, file_identity(large), target)
@@ -570,7 +556,7 @@ assert not heavy, heavy
 # --- the disk -------------------------------------------------------------------------------------
 
 
-def test_a_place_that_cannot_be_written_is_a_cache_error(tmp_path: Path, video: Path) -> None:
+def test_unwritable_folder_is_a_cache_error(tmp_path: Path, video: Path) -> None:
     blocked = _video(tmp_path / "file") / "cache"
     with pytest.raises(CacheError, match="VTG_CACHE"):
         FeatureCache(blocked).store_video(video, SPEC, FEATURES, _info(video))
@@ -579,7 +565,7 @@ def test_a_place_that_cannot_be_written_is_a_cache_error(tmp_path: Path, video: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-def test_a_disk_that_fills_up_leaves_the_old_entry_and_no_litter(cache: FeatureCache, video: Path) -> None:
+def test_full_disk_keeps_the_old_entry(cache: FeatureCache, video: Path) -> None:
     entry = _store(cache, video)
     before = entry.read_bytes()
     code = """
@@ -615,7 +601,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_names_near_the_limit_of_the_file_system_can_be_written(tmp_path: Path) -> None:
+def test_long_names(tmp_path: Path) -> None:
     target = tmp_path / ("ü" * 125 + ".npz")
     with atomic_write(target) as file:
         file.write(b"x")
@@ -631,7 +617,7 @@ def test_leftovers_go_by_age_and_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_readers_of_an_entry_that_is_being_replaced_see_a_whole_one(cache: FeatureCache, video: Path) -> None:
+def test_readers_see_complete_entries(cache: FeatureCache, video: Path) -> None:
     _store(cache, video)
     code = """
 import sys
@@ -654,7 +640,7 @@ for value in range(150):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_kill_in_the_middle_of_writing_leaves_a_whole_entry(cache: FeatureCache, video: Path) -> None:
+def test_kill_while_writing(cache: FeatureCache, video: Path) -> None:
     code = """
 import sys
 import numpy as np
@@ -697,7 +683,7 @@ sys.stdin.readline()
 """
 
 
-def test_a_claim_is_exclusive_among_processes_and_ends_with_its_process(cache: FeatureCache) -> None:
+def test_claim_is_exclusive(cache: FeatureCache) -> None:
     holder = _run(_HOLD, cache.root)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -717,7 +703,7 @@ def test_a_claim_is_exclusive_among_processes_and_ends_with_its_process(cache: F
     assert not _litter(cache.root)
 
 
-def test_a_claim_clears_what_a_killed_writer_of_this_video_left(cache: FeatureCache, video: Path) -> None:
+def test_claim_clears_leftovers(cache: FeatureCache, video: Path) -> None:
     entry = _store(cache, video)
     leftover = _video(entry.with_name(f".{entry.name}.0123456789ab.tmp"))
     other = _video(entry.with_name(f".{'f' * 32}.npz.0123456789ab.tmp"))

@@ -70,7 +70,7 @@ def test_a_network_that_sets_itself_up_does_so_once() -> None:
     assert calls == [1]
 
 
-def test_an_error_comes_with_the_rows_and_the_next_batch_is_computed() -> None:
+def test_error_comes_with_the_rows() -> None:
     def fail(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         if clips.max() == 2:
             raise MemoryError

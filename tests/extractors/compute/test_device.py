@@ -28,7 +28,7 @@ def test_an_unknown_device_lists_the_known_ones(name: str) -> None:
         resolve_device(name)
 
 
-def test_a_device_that_is_not_there_is_refused_with_what_is() -> None:
+def test_missing_device_is_refused() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(UsageError, match=rf"cuda:{count}.*torch sees {count} CUDA device"):
         resolve_device(f"cuda:{count}")

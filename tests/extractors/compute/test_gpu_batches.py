@@ -63,7 +63,7 @@ def _overlapped(device: str, network: Any = None, **options: Any) -> OverlappedN
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("slots", [1, 2, 3])
-def test_rows_come_back_in_whatever_order_they_are_asked_for(device: str, slots: int) -> None:
+def test_rows_in_any_order(device: str, slots: int) -> None:
     network = _overlapped(device, slots=slots)
     batches = [_clips(count, seed) for seed, count in enumerate([8, 3, 8, 1, 5, 8, 7])]
     sent = [network.submit([batch]) for batch in batches]
@@ -74,7 +74,7 @@ def test_rows_come_back_in_whatever_order_they_are_asked_for(device: str, slots:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_parts_are_put_together_and_may_be_reused_at_once(device: str) -> None:
+def test_parts_are_joined_and_reusable(device: str) -> None:
     network = _overlapped(device)
     parts = [_clips(2, 1), _clips(1, 2)[:, :, ::-1], _clips(4, 3)[::2]]
     expected = _expected(np.concatenate(parts))
@@ -86,7 +86,7 @@ def test_parts_are_put_together_and_may_be_reused_at_once(device: str) -> None:
     np.testing.assert_array_equal(later.rows(), _expected(_clips(8)))
 
 
-def test_without_queues_rows_are_ready_when_they_are_sent() -> None:
+def test_rows_without_queues() -> None:
     assert _overlapped("cpu").submit([_clips(3)]).is_ready
 
 
@@ -120,12 +120,12 @@ def test_a_batch_that_fails_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize("counts", [[], [0], [9], [4, 5]])
-def test_a_batch_has_one_clip_and_no_more_than_there_is_room_for(counts: list[int]) -> None:
+def test_batch_size_limits(counts: list[int]) -> None:
     with pytest.raises(ValueError, match="clips in a batch of 1 to 8"):
         _overlapped("cpu").submit([_clips(count) for count in counts])
 
 
-def test_choosing_kernels_leaves_the_settings_of_others_alone() -> None:
+def test_kernel_choice_keeps_settings() -> None:
     before = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
     seen = []
 
@@ -312,7 +312,7 @@ def test_a_fault_that_shows_later_ends_the_run(rendered: list[Path], cache: Feat
     assert not [path for path in cache.root.rglob("*") if path.suffix in (".tmp", ".lock")]
 
 
-def test_a_video_that_breaks_off_leaves_the_others_alone(
+def test_broken_video_leaves_the_others(
     rendered: list[Path], cache: FeatureCache, later: _Later, tmp_path: Path
 ) -> None:
     class Meddler(_Later):

@@ -44,7 +44,7 @@ def test_other_number_formats_stay_as_they_are(dtype: torch.dtype) -> None:
 
 
 @torch.inference_mode()
-def test_rows_that_do_not_lie_side_by_side_are_read_right() -> None:
+def test_strided_rows() -> None:
     weight, x = torch.randn(8, 16), torch.randn(2, 16, 5).transpose(1, 2)
     packed = PackedLinear(weight, None)
     for _ in range(3):

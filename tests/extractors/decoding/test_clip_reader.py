@@ -101,7 +101,7 @@ def test_frames_are_those_of_ffmpegs_filters(tmp_path, decoder, fps, frames, gop
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_slowfast_reads_its_frames_of_the_thirty_fps_stream(tmp_path, decoder):
+def test_slowfast_frames_at_thirty_fps(tmp_path, decoder):
     path = render(tmp_path / "v.mp4", frames=150, fps=25)
     (clips,), _ = read(path, SLOWFAST, decoder=decoder)
     stream = read_indices(filtered(path, "fps=30"))
@@ -151,7 +151,7 @@ def test_variable_frame_rates_are_read_by_timestamp(tmp_path):
         assert reader.info.duration_s == pytest.approx(16, abs=0.2)
 
 
-def test_a_late_start_is_seen_as_the_container_counts_it(tmp_path):
+def test_late_start(tmp_path):
     path = render(tmp_path / "v.mkv", times_s=(1.5 + np.arange(180) / 30).tolist(), audio_from_s=0.0)
     (clips,), _ = read(path, CENTER)
     # 1.0 s lies before the first frame, which stands in for it.
@@ -259,7 +259,7 @@ def test_any_shape_is_cut_from_the_middle(tmp_path, width, height):
         assert read_indices(clips[:, 0]) == [29]
 
 
-def test_of_a_long_narrow_frame_the_same_square_is_kept(tmp_path):
+def test_long_narrow_frames(tmp_path):
     path = render(tmp_path / "v.mp4", frames=60, width=3200, height=128)
     (clips,), _ = read(path, CENTER)
     whole = filtered(path, "fps=0.5").astype(int)
@@ -295,7 +295,7 @@ def test_lines_take_little_memory(tmp_path, width, height):
     assert peak_kb < 300_000
 
 
-def test_few_large_pictures_at_a_time_are_the_same_pictures(tmp_path, monkeypatch):
+def test_large_pictures_in_small_groups(tmp_path, monkeypatch):
     path = render(tmp_path / "v.mp4", frames=60)
     (expected,), reader = read(path, SLOWFAST, decoder="decord")
     monkeypatch.setattr("extractors.decoding.decord_reader._BATCH_BYTES", 1_000_000)  # three pictures
@@ -422,7 +422,7 @@ def test_memory_does_not_grow_with_length(tmp_path, decoder):
     assert peaks[1] < 1.15 * peaks[0], peaks
 
 
-def test_of_long_videos_the_decoder_whose_memory_does_not_grow_is_taken(tmp_path: Path) -> None:
+def test_long_videos_use_pyav(tmp_path: Path) -> None:
     timeline = read_timeline(render(tmp_path / "video.mp4", frames=20, fps=10))
     hours = replace(
         timeline, timestamps_s=np.arange(100_001) / 25, key_frames=np.arange(0, 100_001, 250), fps=25.0

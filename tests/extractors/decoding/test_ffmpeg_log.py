@@ -43,7 +43,7 @@ say(listener.has_heard, listener.has_heard, Listener().has_heard)
     assert heard(code).splitlines() == ["False False", "False True", "True True False"]
 
 
-def test_complaints_of_containers_are_told_apart_however_many() -> None:
+def test_container_messages() -> None:
     code = f"""
 decoder_log.keep()
 for round in range(6):
@@ -56,7 +56,7 @@ for round in range(6):
     assert heard(code).splitlines() == ["False", "True"] * 6
 
 
-def test_a_decoder_that_never_stops_complaining_fills_neither_disk_nor_memory() -> None:
+def test_endless_messages_are_bounded() -> None:
     code = f"""
 import re, stat, tempfile, time
 def memory_kb(): return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])

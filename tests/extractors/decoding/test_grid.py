@@ -35,7 +35,7 @@ def test_published_clip_counts(end_s, clip, slowfast):
     ("fps", "end_s", "first"),
     [(30, 31.0, [29, 89, 149]), (25, 10.0, [24, 74, 124]), (24, 10.0, [23, 71, 119])],
 )
-def test_a_clip_is_seen_at_the_frame_just_before_its_middle(fps, end_s, first):
+def test_middle_frame(fps, end_s, first):
     timestamps = np.arange(round(end_s * fps)) / fps
     indices = frame_indices(sample_times(CENTER, end_s=end_s, fps=fps), timestamps)
     assert indices[:3, 0].tolist() == first
@@ -73,7 +73,7 @@ def test_slowfast_frames_of_a_clip(fps, start, last, distinct):
     np.testing.assert_array_equal(frames[3], frames[0] + 180)
 
 
-def test_slowfast_clips_of_one_second_are_cut_as_published():
+def test_slowfast_clips_of_one_second():
     times = sample_times(Sampling("slowfast", 1.0), end_s=3.0, fps=25)
     frames = np.rint(times * 30 - 0.5).astype(int)
     expected = np.clip(np.linspace(0, 64 * 25 / 30 - 1, 32), 0, 29).astype(int)
@@ -93,7 +93,7 @@ def test_shorter_slowfast_clips_stay_inside_their_clip(clip_length_s):
     st.lists(st.floats(0, 100, allow_subnormal=False), min_size=1, max_size=50, unique=True),
     st.lists(st.floats(0, 120), min_size=1, max_size=20),
 )
-def test_the_chosen_frame_is_on_show_just_before_the_instant(shown, instants):
+def test_chosen_frame(shown, instants):
     timestamps = np.sort(np.array(shown))
     for instant, index in zip(instants, frame_indices(np.array(instants), timestamps), strict=True):
         earlier = [i for i, time in enumerate(timestamps) if time < instant - 1e-9]

@@ -93,7 +93,7 @@ def test_playlists_are_known_whatever_their_name(folder, text):
         probe(path)
 
 
-def test_decord_is_only_given_what_begins_as_its_format(folder):
+def test_decord_only_gets_its_formats(folder):
     path = folder / "odd.mp4"
     path.write_bytes((16).to_bytes(4, "big") + b"what" + bytes(8) + black_mp4())
     info = probe(path)

@@ -163,7 +163,7 @@ def test_damage_of_all_features_is_told_as_one(tmp_path: Path, cache_root: Path)
     assert all(entry is not None and len(entry.damaged_s) == 1 for entry in entries)
 
 
-def test_a_damaged_video_is_read_anew_without_a_frame_twice_or_missing(tmp_path: Path) -> None:
+def test_damaged_video_is_read_again(tmp_path: Path) -> None:
     path, damaged = damaged_in_the_middle(tmp_path)
     with DecodeProcess() as process:
         whole, frames = _frames(process, path), _frames(process, damaged)
@@ -227,7 +227,7 @@ def test_a_claim_of_endless_arrays_takes_no_memory(video: Path) -> None:
         [INFO, {"kind": "chunk", "start_clip": [0, 0]}],
     ],
 )
-def test_an_answer_that_makes_no_sense_is_the_video_s_fault(video: Path, headers: list[Any]) -> None:
+def test_invalid_answer_is_a_video_error(video: Path, headers: list[Any]) -> None:
     code = f"""
     import json
     for header in {headers!r}:
@@ -375,7 +375,7 @@ def test_a_video_that_crashes_decord_is_read_with_pyav(tmp_path: Path, cache_roo
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 3])
-def test_a_crash_in_the_middle_repeats_and_skips_nothing(video: Path, chunks: int) -> None:
+def test_crash_in_the_middle(video: Path, chunks: int) -> None:
     """Whichever chunk it comes after, and whatever of them is on its way."""
     worker = f"""
     import sys; sys.path[:] = {sys.path!r}

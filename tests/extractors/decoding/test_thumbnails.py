@@ -39,7 +39,7 @@ def test_instants_outside_of_the_video_mean_its_ends(tmp_path):
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_pictures_stand_upright_in_the_height_asked_for(rotation, tmp_path):
+def test_upright_pictures_of_given_height(rotation, tmp_path):
     path = render(tmp_path / "v.mp4", frames=2, rotation=rotation)
     (picture,) = read_thumbnails(path, [0.0], height=60)
     assert picture.shape == ((60, 45, 3) if rotation % 180 else (60, 80, 3))
@@ -48,7 +48,7 @@ def test_pictures_stand_upright_in_the_height_asked_for(rotation, tmp_path):
     assert stored[:5].mean() < stored[-5:].mean() - 100
 
 
-def test_what_breaks_off_gives_the_last_picture_there_is(tmp_path):
+def test_truncated_video_gives_its_last_picture(tmp_path):
     whole = render(tmp_path / "v.ts", frames=120)
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     first, last = indices(whole, (0.0, 99.0))

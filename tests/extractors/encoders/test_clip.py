@@ -77,7 +77,7 @@ def test_specs(weights: Path, text_encoder: ClipTextEncoder) -> None:
     assert video.spec.weights_id == text_encoder.spec.weights_id
 
 
-def test_image_features_are_open_clips_own_projected_and_not_normalised(weights: Path) -> None:
+def test_image_features_equal_open_clip(weights: Path) -> None:
     frames = random_frames(5)
     features = load_video_encoder(options(weights, precision="fp32")).encode(frames[:, None])
     expected = reference_image_features(frames)
@@ -96,7 +96,7 @@ def test_bf16_image_features_keep_their_direction(weights: Path) -> None:
     assert cosine.min() > 0.9998
 
 
-def test_a_row_does_not_depend_on_its_neighbours_or_on_where_batches_are_cut(weights: Path) -> None:
+def test_rows_do_not_depend_on_batches(weights: Path) -> None:
     encoder = load_video_encoder(options(weights, precision="fp32"))
     frames = random_frames(encoder.batch_size + 2)[:, None]
     together = encoder.encode(frames)
@@ -105,7 +105,7 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_where_batches_are_cut(wei
     assert np.linalg.norm(together[0] - together[7]) > 0.05 * np.linalg.norm(together[0])
 
 
-def test_frames_that_cannot_be_written_to_are_read_all_the_same(weights: Path) -> None:
+def test_read_only_frames(weights: Path) -> None:
     encoder = load_video_encoder(options(weights, precision="fp32"))
     frames = random_frames(1)[:, None]
     expected = encoder.encode(frames)
@@ -122,7 +122,7 @@ def test_input_of_another_shape_is_refused(weights: Path) -> None:
     assert encoder.encode(np.zeros((0, 1, 224, 224, 3), np.uint8)).shape == (0, 512)
 
 
-def test_token_states_and_pooled_rows_are_open_clips_own(text_encoder: ClipTextEncoder) -> None:
+def test_text_features_equal_open_clip(text_encoder: ClipTextEncoder) -> None:
     queries = ["a man opens the fridge", "dog", "pouring milk into a glass, slowly!"]
     ids, states, pooled = reference_text_features(queries)
     for row, features in enumerate(text_encoder.encode(queries)):
@@ -133,7 +133,7 @@ def test_token_states_and_pooled_rows_are_open_clips_own(text_encoder: ClipTextE
         np.testing.assert_allclose(features.pooled, pooled[row], rtol=1e-4, atol=2e-5)
 
 
-def test_a_long_query_is_cut_to_30_tokens_and_keeps_its_end(text_encoder: ClipTextEncoder) -> None:
+def test_long_query_is_truncated(text_encoder: ClipTextEncoder) -> None:
     words = ["red", "dog", "man", "car", "sun"] * 8  # one BPE token each
     long, cut = text_encoder.encode([" ".join(words), " ".join(words[:30])])
     assert long.tokens.shape == (32, 512)
@@ -168,11 +168,11 @@ def test_a_query_does_not_depend_on_its_neighbours(text_encoder: ClipTextEncoder
         np.testing.assert_allclose(together.tokens[0], text_encoder.encode([""])[0].tokens[0], atol=5e-5)
 
 
-def test_other_weights_are_told_from_those_of_the_published_features(text_encoder: ClipTextEncoder) -> None:
+def test_other_weights_are_recognised(text_encoder: ClipTextEncoder) -> None:
     assert not looks_like_openai_clip(text_encoder)
 
 
-def test_published_text_features_carry_the_number_they_are_told_by() -> None:
+def test_published_text_features() -> None:
     stored = np.load(shared("data/univtg_sample/tmp/txt.npz"))
     state = next(array for array in (stored[name] for name in stored.files) if array.shape == (12, 512))[0]
 
@@ -195,7 +195,7 @@ def test_every_form_gives_the_same_tensors(form: str, tmp_path: Path) -> None:
     assert all(torch.equal(state[name], value) for name, value in expected.items())
 
 
-def test_a_torchscript_archive_is_opened_only_if_its_hash_is_pinned(tmp_path: Path) -> None:
+def test_torchscript_needs_a_pinned_hash(tmp_path: Path) -> None:
     path = write_clip_torchscript(tmp_path / "ViT-B-32.pt")
     with pytest.raises(WeightsInvalid, match=r"ViT-B-32\.pt: a TorchScript archive that is not the one"):
         load_text_encoder(options(path)).encode(["a dog"])
@@ -205,9 +205,7 @@ def test_a_torchscript_archive_is_opened_only_if_its_hash_is_pinned(tmp_path: Pa
     assert torch.equal(state["ln_final.weight"], expected["ln_final.weight"].half())
 
 
-def test_half_precision_weights_are_computed_in_the_precision_asked_for(
-    weights: Path, tmp_path: Path
-) -> None:
+def test_half_precision_weights(weights: Path, tmp_path: Path) -> None:
     half = {name: value.half() for name, value in clip_model().state_dict().items()}
     torch.save(half, tmp_path / "half.pt")
     (features,) = load_text_encoder(options(tmp_path / "half.pt")).encode(["a dog"])
@@ -233,7 +231,7 @@ def test_a_safetensors_file_cut_off_is_named(weights: Path, tmp_path: Path) -> N
         load_text_encoder(options(path)).encode(["a dog"])
 
 
-def test_another_architecture_is_refused_by_tensor_and_shape(tmp_path: Path) -> None:
+def test_other_architecture_is_refused(tmp_path: Path) -> None:
     state = dict(clip_model().state_dict())
     state["visual.conv1.weight"] = torch.zeros(768, 3, 16, 16)  # ViT-B/16
     torch.save(state, tmp_path / "b16.pt")

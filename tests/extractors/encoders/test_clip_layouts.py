@@ -88,7 +88,7 @@ def test_features_are_equal_to_the_last_bit(form: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_identity_is_that_of_the_file_in_openais_layout(form: str, folder: Path) -> None:
+def test_identity_across_layouts(form: str, folder: Path) -> None:
     reference = folder / "open_clip_model.safetensors"
     assert clip_identity(folder / form) == clip_identity(reference) == file_identity(reference)
     for load in (load_video_encoder, load_text_encoder):
@@ -126,7 +126,7 @@ def test_identity_follows_the_tensors(folder: Path, tmp_path: Path) -> None:
     assert clip_identity(other) != clip_identity(folder / "model.safetensors")
 
 
-def test_identity_of_a_part_or_of_anything_else_is_that_of_the_file(tmp_path: Path) -> None:
+def test_identity_of_other_files(tmp_path: Path) -> None:
     state = clip_transformers_state()
     text = {name: value for name, value in state.items() if name.startswith("text_")}
     mixed = state | {"logit_scale": state["logit_scale"].half()}
@@ -167,7 +167,7 @@ def test_other_forms_of_saving_give_the_same_tensors(tmp_path: Path) -> None:
         assert all(torch.equal(found[key], value) for key, value in expected.items()), name
 
 
-def test_of_an_archive_only_the_wanted_tensors_are_read(folder: Path, tmp_path: Path) -> None:
+def test_only_wanted_tensors_are_read(folder: Path, tmp_path: Path) -> None:
     """Damage in one tower goes unnoticed by the other."""
     content = bytearray((folder / "pytorch_model.bin").read_bytes())
     patch = clip_model().state_dict()["visual.conv1.weight"].numpy().tobytes()
@@ -181,7 +181,7 @@ def test_of_an_archive_only_the_wanted_tensors_are_read(folder: Path, tmp_path: 
         encode_frames(path)
 
 
-def test_a_large_checkpoint_is_named_by_its_own_tensor_and_shape(tmp_path: Path) -> None:
+def test_wrong_tensor_of_a_large_checkpoint(tmp_path: Path) -> None:
     state = clip_transformers_state()
     state["vision_model.embeddings.patch_embedding.weight"] = torch.zeros(768, 3, 16, 16)  # ViT-B/16
     state["text_model.encoder.layers.0.self_attn.k_proj.weight"] = torch.zeros(768, 768)  # ViT-L/14

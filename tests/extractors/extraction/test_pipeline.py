@@ -116,9 +116,7 @@ class _Small(IndexEncoder):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 @pytest.mark.parametrize("chunk_s", [2.0, 5.0, 30.0])
-def test_rows_are_those_of_their_clips_however_they_are_batched(
-    rendered: Path, cache: FeatureCache, chunk_s: float, batch_size: int
-) -> None:
+def test_rows_match_their_clips(rendered: Path, cache: FeatureCache, chunk_s: float, batch_size: int) -> None:
     path = rendered / "long.mp4"
     centre = IndexEncoder(batch_size=batch_size)
     motion = IndexEncoder("motion", kind="slowfast", batch_size=batch_size)
@@ -249,7 +247,7 @@ def test_events_tell_the_story_in_order(videos: list[Path], cache: FeatureCache)
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
-def test_a_broken_file_is_reported_and_the_others_are_done(videos: list[Path], cache: FeatureCache) -> None:
+def test_broken_file_is_reported(videos: list[Path], cache: FeatureCache) -> None:
     videos[1].write_bytes(videos[1].read_bytes()[:700])
     missing = videos[0].with_name("gone.mp4")
     report = extract_features([*videos, missing], [IndexEncoder()], cache)
@@ -276,7 +274,7 @@ def test_encoders_must_have_names_of_their_own(videos: list[Path], cache: Featur
             extract_features(videos, encoders, cache)
 
 
-def test_a_file_that_changes_under_the_reader_is_not_stored(videos: list[Path], cache: FeatureCache) -> None:
+def test_changing_file_is_not_stored(videos: list[Path], cache: FeatureCache) -> None:
     class Meddler(IndexEncoder):
         def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
             with videos[0].open("ab") as file:
@@ -289,7 +287,7 @@ def test_a_file_that_changes_under_the_reader_is_not_stored(videos: list[Path], 
     assert not list(cache.root.rglob("*.npz"))
 
 
-def test_a_file_that_changes_between_its_samples_is_not_stored(
+def test_change_between_samples_is_not_stored(
     videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _sample_sparsely(monkeypatch)
@@ -350,7 +348,7 @@ def test_a_large_copy_is_read_and_not_decoded(
     assert not decoder.batches
 
 
-def test_a_file_that_goes_while_it_is_looked_up_is_reported(
+def test_vanishing_file_is_reported(
     videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extract_features(videos, [IndexEncoder()], cache)
@@ -400,7 +398,7 @@ def test_an_interrupt_drops_the_current_video_alone(videos: list[Path], cache: F
     assert (report.extracted, report.cached) == (3, 1)
 
 
-def test_a_fault_of_the_encoder_is_no_fault_of_the_video(videos: list[Path], cache: FeatureCache) -> None:
+def test_encoder_error_is_raised(videos: list[Path], cache: FeatureCache) -> None:
     with pytest.raises(RuntimeError, match="dead kernel"):
         extract_features(videos, [_Reluctant(RuntimeError("dead kernel"))], cache)
     assert not _litter(cache.root)
@@ -424,7 +422,7 @@ def test_batches_shrink_to_the_memory_there_is(rendered: Path, cache: FeatureCac
     assert encoder.refused == 2  # of 8 and of 4; what did not fit once is not tried again
 
 
-def test_no_memory_for_one_clip_fails_the_video_not_the_run(videos: list[Path], cache: FeatureCache) -> None:
+def test_out_of_memory_fails_one_video(videos: list[Path], cache: FeatureCache) -> None:
     encoder = _Reluctant(MemoryError(), at=2, batch_size=1)
     report = extract_features(videos, [encoder], cache, chunk_s=2.0)
     assert _statuses(report) == ["failed"] * 4
@@ -432,7 +430,7 @@ def test_no_memory_for_one_clip_fails_the_video_not_the_run(videos: list[Path], 
     assert not _litter(cache.root)
 
 
-def test_batches_are_filled_across_the_borders_of_videos(
+def test_batches_span_videos(
     videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -446,7 +444,7 @@ def test_batches_are_filled_across_the_borders_of_videos(
         np.testing.assert_array_equal(_features(cache, path, encoder), centre_indices(4))
 
 
-def test_batches_keep_to_one_video_unless_they_may_be_shared(
+def test_unshared_batches_hold_one_video(
     videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decode_ahead.DecodeAhead, "is_idle", False)
@@ -455,9 +453,7 @@ def test_batches_keep_to_one_video_unless_they_may_be_shared(
     assert encoder.batches == [3, 1] * 4
 
 
-def test_a_clip_that_fits_nowhere_fails_its_own_video_alone(
-    videos: list[Path], cache: FeatureCache, tmp_path: Path
-) -> None:
+def test_oversized_clip_fails_its_video(videos: list[Path], cache: FeatureCache, tmp_path: Path) -> None:
     long = make_video(tmp_path / "long.mp4", seconds=16.0, variant=1)
 
     class Narrow(IndexEncoder):
@@ -487,9 +483,7 @@ def test_values_that_are_not_finite_are_not_stored(videos: list[Path], cache: Fe
     assert not list(cache.root.rglob("*.npz"))
 
 
-def test_a_cache_that_cannot_be_written_stops_the_run_before_any_work(
-    videos: list[Path], tmp_path: Path
-) -> None:
+def test_read_only_cache_stops_the_run(videos: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     encoder = IndexEncoder()
     with pytest.raises(CacheError):
@@ -535,7 +529,7 @@ def test_few_chunks_are_in_memory_at_once(
     assert most <= 3
 
 
-def test_the_next_video_is_decoded_while_this_one_is_encoded(
+def test_next_video_is_decoded_ahead(
     videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
@@ -667,7 +661,7 @@ def test_a_video_that_is_claimed_elsewhere_comes_last(videos: list[Path], cache:
     assert (VideoWaiting, videos[0]) in order
 
 
-def test_waiting_for_another_process_can_be_interrupted(videos: list[Path], cache: FeatureCache) -> None:
+def test_interrupt_while_waiting(videos: list[Path], cache: FeatureCache) -> None:
     def listen(event: Event) -> None:
         if isinstance(event, VideoWaiting):
             raise KeyboardInterrupt

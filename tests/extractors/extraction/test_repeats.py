@@ -98,7 +98,7 @@ def test_slides_are_encoded_once_each(tmp_path):
     assert (sum(encoder.batches), len(features)) == (6, 8)
 
 
-def test_rows_of_the_lite_encoder_are_the_same_to_the_last_bit(tmp_path):
+def test_lite_rows_are_bit_identical(tmp_path):
     # 12 clips of 8 pictures: batches are full either way.
     path = slides(tmp_path / "v.mkv", [1, 2, 2, 7, 8, 8, 4, 3, 6, 6, 6, 9], seconds=1)
     encoder = LiteVideoEncoder(EncoderOptions(clip_length_s=1.0, device="cpu"))

@@ -56,7 +56,7 @@ def test_a_changed_byte_of_a_small_file_changes_it(
 
 
 @pytest.mark.parametrize("position", [0, BLOCK_BYTES - 1, -BLOCK_BYTES, -1])
-def test_a_changed_head_or_tail_of_a_large_file_changes_it(position: int, tmp_path: Path) -> None:
+def test_changed_head_or_tail(position: int, tmp_path: Path) -> None:
     content = bytearray(os.urandom(4 * BLOCKS * BLOCK_BYTES))
     name = write(tmp_path / "file", content)
     content[position] ^= 1
@@ -69,7 +69,7 @@ def test_a_longer_file_with_the_same_bytes_is_another(tmp_path: Path) -> None:
     assert write(tmp_path / "a", bytes(large)) != write(tmp_path / "b", bytes(large + 1))
 
 
-def test_a_changed_stretch_anywhere_in_a_large_file_changes_it(tmp_path: Path) -> None:
+def test_changed_span_anywhere(tmp_path: Path) -> None:
     size = 4 * BLOCKS * BLOCK_BYTES
     content = bytearray(size)
     name = write(tmp_path / "file", content)
@@ -145,7 +145,7 @@ def test_every_byte_of_a_video_counts(video: Path) -> None:
     assert after.content() != before.content()
 
 
-def test_a_stretch_longer_than_the_gap_between_samples_changes_the_address(video: Path) -> None:
+def test_long_change_alters_the_address(video: Path) -> None:
     before = VideoIdentity(video).address
     content = bytearray(video.read_bytes())
     for first in range(0, LARGE - 3 * SAMPLE_BYTES, LARGE // 9):
@@ -170,9 +170,7 @@ def test_a_video_that_has_not_changed_is_read_once(video: Path, records: Path, r
 
 
 @pytest.mark.parametrize("change", ["edit", "touch", "rename", "copy over it"])
-def test_a_video_whose_size_or_times_changed_is_read_again(
-    video: Path, records: Path, readings: list[str], change: str
-) -> None:
+def test_changed_size_or_times(video: Path, records: Path, readings: list[str], change: str) -> None:
     VideoIdentity(video, records).content()
     if change == "edit":
         edit(video)
@@ -188,7 +186,7 @@ def test_a_video_whose_size_or_times_changed_is_read_again(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no time of change that programs cannot set")
-def test_an_edit_is_seen_even_if_the_time_of_writing_is_set_back(video: Path, records: Path) -> None:
+def test_edit_with_old_mtime(video: Path, records: Path) -> None:
     status = video.stat()
     before = VideoIdentity(video, records).content()
     edit(video)
@@ -197,9 +195,7 @@ def test_an_edit_is_seen_even_if_the_time_of_writing_is_set_back(video: Path, re
     assert VideoIdentity(video, records).content() != before
 
 
-def test_a_video_written_to_a_moment_ago_is_not_remembered(
-    video: Path, tmp_path: Path, readings: list[str]
-) -> None:
+def test_recent_video_is_not_remembered(video: Path, tmp_path: Path, readings: list[str]) -> None:
     for _ in range(2):
         VideoIdentity(video, tmp_path / "records").content()
     assert len(readings) == 2
@@ -237,13 +233,13 @@ def test_a_record_of_nonsense_is_not_believed(video: Path, records: Path, field:
     assert (again.address, again.content()) == (whole.address, whole.content())
 
 
-def test_a_place_for_records_that_cannot_be_written_costs_only_time(video: Path, tmp_path: Path) -> None:
+def test_read_only_records(video: Path, tmp_path: Path) -> None:
     (tmp_path / "records").write_bytes(b"a file")
     assert VideoIdentity(video, tmp_path / "records").content() == VideoIdentity(video).content()
 
 
 @pytest.mark.parametrize("change", ["edit", "seen edit", "growth", "replacement"])
-def test_a_video_that_changes_while_it_is_used_is_noticed(video: Path, change: str) -> None:
+def test_change_during_use_is_noticed(video: Path, change: str) -> None:
     made, read = VideoIdentity(video), VideoIdentity(video)
     read.content()
     read.confirm()
@@ -267,7 +263,7 @@ def test_a_video_that_changes_while_it_is_used_is_noticed(video: Path, change: s
             made.content()
 
 
-def test_renaming_and_touching_permissions_is_no_change(video: Path) -> None:
+def test_rename_and_chmod_are_not_changes(video: Path) -> None:
     used = VideoIdentity(video)
     video.chmod(0o600)
     (video.parent / "hard.mp4").hardlink_to(video)

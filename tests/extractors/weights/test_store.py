@@ -157,12 +157,12 @@ def test_the_table_is_consistent() -> None:
     assert sum(item.kind == "model" for item in items) == 6
 
 
-def test_the_address_of_openais_file_carries_the_hash_it_is_pinned_to() -> None:
+def test_openai_address_holds_the_hash() -> None:
     item = store.artefact("clip-vit-b-32-openai")
     assert item.sha256 in item.urls[0]
 
 
-def test_the_name_of_torchvisions_file_carries_the_digits_it_is_pinned_to() -> None:
+def test_torchvision_name_holds_the_hash() -> None:
     item = store.artefact("vgg16")
     assert item.file == f"vgg16-{item.sha256}.pth"
     assert item.urls[0].endswith(f"/{item.file}")
@@ -223,7 +223,7 @@ def test_torch_home_is_honoured(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", None])
 @pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
-def test_the_hugging_face_cache_is_read_as_its_library_reads_it(
+def test_hugging_face_cache(
     variable: str | None, file: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = {
@@ -253,7 +253,7 @@ def test_the_hugging_face_cache_is_read_as_its_library_reads_it(
 # Pulling.
 
 
-def test_a_pulled_file_is_whole_and_progress_ends_at_its_size(item: Artefact, shop: Shop) -> None:
+def test_pull_is_complete(item: Artefact, shop: Shop) -> None:
     seen: list[tuple[int, int | None]] = []
     path = store.pull(item, progress=lambda done, total: seen.append((done, total)))
     assert path == store.stored_path(item)
@@ -274,13 +274,13 @@ def test_a_broken_transfer_goes_on_where_it_stopped(item: Artefact, shop: Shop) 
     assert 0 < starts[0] < starts[1] < starts[2]
 
 
-def test_a_transfer_left_by_a_killed_process_is_taken_up(item: Artefact, shop: Shop) -> None:
+def test_killed_download_resumes(item: Artefact, shop: Shop) -> None:
     part_of(item).write_bytes(CONTENT[:1_000_000])
     assert store.pull(item).read_bytes() == CONTENT
     assert shop.asked_from() == ["bytes=1000000-"]
 
 
-def test_a_transfer_that_only_lacks_its_name_is_not_repeated(item: Artefact, shop: Shop) -> None:
+def test_complete_part_is_only_renamed(item: Artefact, shop: Shop) -> None:
     part_of(item).write_bytes(CONTENT)
     assert store.pull(item).read_bytes() == CONTENT
     assert shop.asked_from() == [f"bytes={len(CONTENT)}-"]
@@ -292,7 +292,7 @@ def test_bytes_nobody_vouches_for_are_not_gone_on_from(item: Artefact, shop: Sho
     assert shop.asked_from() == [None]
 
 
-def test_a_file_that_changed_on_the_server_is_begun_anew(item: Artefact, shop: Shop) -> None:
+def test_changed_file_restarts(item: Artefact, shop: Shop) -> None:
     item = unpinned(item)
 
     def interrupt(done: int, _total: int | None) -> None:
@@ -307,21 +307,19 @@ def test_a_file_that_changed_on_the_server_is_begun_anew(item: Artefact, shop: S
     assert shop.asked_from()[1] is not None
 
 
-def test_an_unpinned_transfer_is_taken_up_while_the_server_has_the_same_file(
-    item: Artefact, shop: Shop
-) -> None:
+def test_unpinned_download_resumes(item: Artefact, shop: Shop) -> None:
     shop.cuts = 1
     assert store.pull(unpinned(item), backoff_s=0.01).read_bytes() == CONTENT
     assert [asked is None for asked in shop.asked_from()] == [True, False]
     assert shop.requests[1][1]["If-Range"] == shop.etag
 
 
-def test_a_part_longer_than_the_servers_file_is_begun_anew(item: Artefact, shop: Shop) -> None:
+def test_overlong_part_restarts(item: Artefact, shop: Shop) -> None:
     part_of(item).write_bytes(CONTENT + b"more")
     assert store.pull(item, backoff_s=0.01).read_bytes() == CONTENT
 
 
-def test_a_server_that_ignores_ranges_sends_it_all_again(item: Artefact, shop: Shop) -> None:
+def test_server_without_ranges(item: Artefact, shop: Shop) -> None:
     shop.ranges, shop.cuts = False, 2
     assert store.pull(item, backoff_s=0.01).read_bytes() == CONTENT
     assert len(shop.requests) == 3
@@ -365,9 +363,7 @@ def test_a_web_page_is_not_taken_for_weights(item: Artefact, shop: Shop) -> None
 
 
 @pytest.mark.parametrize("wrong", ["hash", "size", "approximate size"])
-def test_another_file_than_the_pinned_one_is_refused_and_not_kept(
-    wrong: str, item: Artefact, shop: Shop
-) -> None:
+def test_wrong_file_is_refused(wrong: str, item: Artefact, shop: Shop) -> None:
     if wrong == "hash":
         shop.content = bytes(len(CONTENT))
     elif wrong == "size":
@@ -380,7 +376,7 @@ def test_another_file_than_the_pinned_one_is_refused_and_not_kept(
     assert not part_of(item).exists()
 
 
-def test_a_hash_known_by_its_first_digits_is_compared_by_these(item: Artefact, shop: Shop) -> None:
+def test_hash_prefix(item: Artefact, shop: Shop) -> None:
     digits = item.sha256[:8]
     assert store.pull(replace(item, sha256=digits)).read_bytes() == CONTENT
     other = replace(item, name="other", sha256=f"{int(digits, 16) ^ 1:08x}")
@@ -412,7 +408,7 @@ def test_what_is_required_is_here_or_told_how_to_get(item: Artefact, shop: Shop,
     assert store.require(item) == path
 
 
-def test_a_page_for_people_is_named_with_the_command_to_follow() -> None:
+def test_manual_download_is_explained() -> None:
     item = store.artefact("flashvtg-tacos")
     with pytest.raises(WeightsMissing) as caught:
         store.pull(item)
@@ -420,7 +416,7 @@ def test_a_page_for_people_is_named_with_the_command_to_follow() -> None:
         assert part in str(caught.value)
 
 
-def test_processes_that_want_the_same_file_fetch_it_once(item: Artefact, shop: Shop) -> None:
+def test_concurrent_pulls_download_once(item: Artefact, shop: Shop) -> None:
     shop.delay_s = 0.5
     program = textwrap.dedent("""
         import sys
@@ -505,7 +501,7 @@ def test_a_path_given_comes_before_everything(item: Artefact, shop: Shop, home: 
         store.resolve(item, path=home / "gone.bin")
 
 
-def test_the_same_weights_in_another_form_save_a_download(home: Path) -> None:
+def test_equivalent_weights_save_a_download(home: Path) -> None:
     path = home / ".cache" / "clip" / "ViT-B-32.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
@@ -524,7 +520,7 @@ def test_each_form_on_the_hub_is_added_by_its_own_hash(item: Artefact, home: Pat
         store.add(item, home / "net.new")
 
 
-def test_weights_of_another_training_run_do_not_stand_in(home: Path) -> None:
+def test_other_training_run_is_not_equivalent(home: Path) -> None:
     path = home / "cache" / "torch" / "hub" / "checkpoints" / "SLOWFAST_8x8_R50.pyth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")

@@ -108,7 +108,7 @@ def test_weights_of_every_release_fit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RELEASES))
-def test_options_of_every_release_give_the_shipped_configuration(name: str) -> None:
+def test_options_of_every_release(name: str) -> None:
     ours = load_config(name)
     theirs = config_from_options(released_options(name), released_shapes(name))
     assert theirs.name == ours.name
@@ -152,9 +152,7 @@ def test_halvings_keep_the_order_of_their_two_rows() -> None:
         (["elsewhere/a", "elsewhere/b"], ("slowfast", "clip")),
     ],
 )
-def test_features_are_told_by_their_folders_or_else_by_their_length(
-    folders: list[str], names: tuple[str, ...]
-) -> None:
+def test_features_of_a_release(folders: list[str], names: tuple[str, ...]) -> None:
     options = {**released_options("qvhighlights-slowfast-clip"), "v_feat_dirs": folders}
     config = config_from_options(options, released_shapes("qvhighlights-slowfast-clip"))
     assert tuple(feature.name for feature in config.data.video_features) == names

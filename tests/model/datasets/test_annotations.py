@@ -106,7 +106,7 @@ class TestPublishedFiles:
             assert annotation.saliency is not None
             assert annotation.duration_s == 2 * len(annotation.saliency) == 2 * annotation.row["duration"]
 
-    def test_the_other_edition_of_tvsum_is_not_taken_for_this_one(self) -> None:
+    def test_other_edition_of_tvsum(self) -> None:
         with pytest.raises(AnnotationError, match="annotators score 1 to 5"):
             read_annotations(shared("data/annotations/tvsum/tvsum_val_sfc.jsonl"), "tvsum")
 

@@ -237,7 +237,7 @@ class TestHarm:
         with pytest.raises(FeatureFileError, match="claims an array of shape"):
             load(tmp_path)
 
-    def test_an_archive_whose_table_claims_the_terabytes_too(self, tmp_path: Path) -> None:
+    def test_table_claims_terabytes(self, tmp_path: Path) -> None:
         path, shape = tmp_path / "v.npz", (10**11, 4)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("features.npy", header(shape))
@@ -262,7 +262,7 @@ class TestHarm:
         finally:
             tracemalloc.stop()
 
-    def test_an_archive_whose_table_claims_a_little_too_much(self, tmp_path: Path) -> None:
+    def test_table_claims_a_little_too_much(self, tmp_path: Path) -> None:
         path = tmp_path / "v.npz"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("features.npy", header((30, 4)) + ROWS.tobytes())

@@ -50,7 +50,7 @@ class TestRows:
         np.testing.assert_allclose(rows, np.hstack([unit(SLOWFAST[:3]), unit(CLIP)]), rtol=1e-6)
 
     @pytest.mark.parametrize("kind", [np.float16, np.float64, np.int32])
-    def test_stored_types_are_normalised_in_single_precision(self, kind: type) -> None:
+    def test_normalisation_in_single_precision(self, kind: type) -> None:
         rows = clip_rows([SLOWFAST.astype(kind), CLIP.astype(kind)], QVHIGHLIGHTS.data)
         torch.testing.assert_close(rows, clip_rows([SLOWFAST, CLIP], QVHIGHLIGHTS.data), rtol=0, atol=0)
         # 300² does not fit into half precision.
@@ -76,7 +76,7 @@ class TestRows:
         data = dataclasses.replace(QVHIGHLIGHTS.data, max_clips=2)
         assert clip_rows([SLOWFAST, CLIP], data).shape == (2, 5)
 
-    def test_words_are_cut_and_normalised_where_the_configuration_says_so(self) -> None:
+    def test_words_are_cut_and_normalised(self) -> None:
         tokens = np.tile(TOKENS, (30, 1))
         np.testing.assert_allclose(token_rows(tokens, QVHIGHLIGHTS.data), unit(tokens[:40]), rtol=1e-6)
         np.testing.assert_allclose(token_rows(tokens, CHARADES.data), unit(tokens[:32]), rtol=1e-6)
@@ -128,9 +128,7 @@ class TestSamples:
         assert dataset[0, 1].video.abs().sum() == 0  # there was no room for it
 
     @pytest.mark.parametrize("config", [TVSUM, YOUTUBE], ids=lambda config: config.data.dataset)
-    def test_clips_behind_the_labels_are_cut_where_all_clips_are_labelled(
-        self, tmp_path: Path, config: Config
-    ) -> None:
+    def test_clips_after_the_labels_are_cut(self, tmp_path: Path, config: Config) -> None:
         folders = Folders(tmp_path, config)
         folders.put_video("v", SLOWFAST, CLIP)
         folders.put_text("1", TOKENS)
@@ -170,7 +168,7 @@ class TestSamples:
         assert sample.labels is not None
         assert sample.labels.saliency.tolist() == [0, 1, 0]
 
-    def test_a_split_without_ground_truth_is_predicted_but_not_learnt_from(self, folders: Folders) -> None:
+    def test_split_without_ground_truth(self, folders: Folders) -> None:
         hidden = annotation("qvhighlights", duration=6)
         with pytest.raises(AnnotationError, match="1 of 2 queries have no moment, the first of them qid 1"):
             folders.dataset([hidden, qvhighlights({1: (4, 4, 4)}, qid=2)])
@@ -216,7 +214,7 @@ class TestLabelsOverEpochs:
         assert drawn == again
         assert drawn != others
 
-    def test_neither_the_order_of_reading_nor_what_is_kept_matters(self, tmp_path: Path) -> None:
+    def test_samples_do_not_depend_on_order(self, tmp_path: Path) -> None:
         places = [(epoch, index) for epoch in range(5) for index in range(4)]
         first = self.dataset(tmp_path)
         expected = {place: self.pairs(first, *place) for place in places}
@@ -400,7 +398,7 @@ class TestEpochs:
         assert sorted(line.qid for batch in batches for line in batch.annotations) == list(range(7))
 
 
-def test_the_published_sample_in_the_released_configuration() -> None:
+def test_published_sample() -> None:
     """SlowFast has 76 rows here, CLIP 75; both are half precision."""
     config = load_config("qvhighlights-slowfast-clip")
     root = shared("data/qvhl_sample")

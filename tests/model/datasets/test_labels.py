@@ -74,7 +74,7 @@ class TestQVHighlights:
         assert positive == [{2}, {2, 3, 5}]
         assert negative == [{3}, {0, 1, 4, 6, 7}]
 
-    def test_a_relevant_clip_that_nobody_liked_is_not_outside(self) -> None:
+    def test_relevant_clip_with_zero_saliency(self) -> None:
         line = qvhighlights({0: (4, 4, 4), 1: (0, 0, 0)})
         assert drawn(lambda seed: label(line, QVHIGHLIGHTS, 3, seed))[1] == [{1}, {2}]
 

@@ -27,7 +27,7 @@ def texts(tmp_path: Path) -> FolderTexts:
 
 class TestFolders:
     @pytest.mark.parametrize(("qid", "stem"), [(7, "qid7"), (7, "7"), ("s17-d69_0", "s17-d69_0")])
-    def test_queries_go_by_their_qid_with_or_without_a_prefix(
+    def test_qid_with_or_without_prefix(
         self, tmp_path: Path, texts: FolderTexts, qid: int | str, stem: str
     ) -> None:
         np.savez(tmp_path / f"{stem}.npz", last_hidden_state=ROWS, pooler_output=ROWS[0])

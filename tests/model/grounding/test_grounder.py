@@ -39,7 +39,7 @@ def video(grounder):
     return grounder.encode(EXAMPLE)
 
 
-def test_a_video_is_encoded_once_and_read_back_the_same(grounder, video):
+def test_video_is_encoded_once(grounder, video):
     again = grounder.encode(EXAMPLE)
     assert video.duration_s == pytest.approx(50, abs=0.1)
     np.testing.assert_array_equal(again.features["lite"], video.features["lite"])
@@ -76,7 +76,7 @@ def test_a_denser_grid(cache):
     assert (answer.moments[0].start_s, answer.moments[0].end_s) == pytest.approx((6, 14), abs=0.5)
 
 
-def test_without_clip_weights_the_choice_falls_on_lite_and_is_explained(cache, monkeypatch, tmp_path):
+def test_lite_without_clip_weights(cache, monkeypatch, tmp_path):
     monkeypatch.setenv("VTG_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -119,7 +119,7 @@ def test_a_file_that_is_no_video_is_named(grounder, tmp_path):
         grounder.encode(path)
 
 
-def test_a_video_is_decoded_in_a_subprocess_and_a_cached_one_in_none(cache, tmp_path, monkeypatch):
+def test_subprocess_only_for_uncached_videos(cache, tmp_path, monkeypatch):
     started = []
     original = subprocess.Popen
     monkeypatch.setattr(
@@ -135,7 +135,7 @@ def test_a_video_is_decoded_in_a_subprocess_and_a_cached_one_in_none(cache, tmp_
     assert len(started) == 2
 
 
-def test_a_damaged_video_gives_the_features_that_extract_makes(tmp_path):
+def test_damaged_video_matches_extract(tmp_path):
     _, damaged = damaged_in_the_middle(tmp_path)
     answered = FeatureCache(tmp_path / "answered")
     (result,) = Grounder.load(features="lite", cache=answered, offline=True).ground(damaged, "a cat")
@@ -182,7 +182,7 @@ def test_what_cannot_be_kept_is_decoded_once(tmp_path, monkeypatch):
     assert len(opened) == len(errors) == 1
 
 
-def test_many_videos_come_in_order_with_what_is_wrong_with_some(cache, tmp_path):
+def test_many_videos_in_order(cache, tmp_path):
     """From one subprocess, while the next is decoded; what is cached comes in between."""
     paths = [render(tmp_path / f"{n}.mp4", frames=20 + 10 * n, fps=10, width=64, height=64) for n in range(3)]
     notes = tmp_path / "notes.mp4"

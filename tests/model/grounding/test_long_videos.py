@@ -54,7 +54,7 @@ def planted(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_accuracy_does_not_drop_at_the_borders_of_windows(model: TrainedModel, learnable: Path) -> None:
+def test_accuracy_at_window_borders(model: TrainedModel, learnable: Path) -> None:
     _, held_out = splits(small_config(LEARNABLE, "data.max_clips=50"), learnable)
     chosen = [
         annotation

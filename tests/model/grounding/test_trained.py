@@ -90,7 +90,7 @@ def cache(tmp_path_factory):
     return FeatureCache(tmp_path_factory.mktemp("cache"))
 
 
-def test_a_checkpoint_answers_from_the_video_to_the_moments(home, cache):
+def test_checkpoint_answers_from_video(home, cache):
     path = home / "mine.safetensors"
     save_checkpoint(small_checkpoint(), path)
     grounder = Grounder.load(str(path), cache=cache, offline=True)
@@ -136,7 +136,7 @@ def test_batches_give_what_each_pair_gives_alone(home, cache):
 
 
 @pytest.mark.parametrize("window_clips", [None, 16])
-def test_a_video_kept_for_the_next_query_is_not_taken_for_another(window_clips):
+def test_kept_video_is_not_confused(window_clips):
     checkpoint = small_checkpoint(small_config(window_clips=window_clips))
     random = np.random.default_rng(0)
     videos = [
@@ -178,7 +178,7 @@ def test_text_features_that_cannot_be_made_are_said_so(home, cache):
         Grounder.load(str(path), cache=cache, offline=True)
 
 
-def test_auto_takes_a_trained_model_whose_features_are_here(home, cache):
+def test_auto_takes_a_trained_model(home, cache):
     assert Grounder.load(cache=cache, offline=True).model.name == "zero-shot"
     save_checkpoint(small_checkpoint(), models_dir() / "flashvtg-mine.safetensors")
     assert Grounder.load(cache=cache, offline=True).model.name == "flashvtg-mine"
@@ -186,7 +186,7 @@ def test_auto_takes_a_trained_model_whose_features_are_here(home, cache):
     assert Grounder.load(features="lite", cache=cache, offline=True).model.name == "flashvtg-mine"
 
 
-def test_auto_passes_over_models_whose_features_cannot_be_had(home, cache):
+def test_auto_skips_models_without_features(home, cache):
     path = models_dir() / "flashvtg-clip.safetensors"
     save_checkpoint(small_checkpoint(small_config(video_features=[{"name": "clip", "dim": 384}])), path)
     (models_dir() / "flashvtg-broken.safetensors").write_bytes(b"damaged")
@@ -297,7 +297,7 @@ def _renamed(path, name):
 
 
 @pytest.mark.parametrize("name", ["x/../../../../pwned", "../../../pwned", "a\x1b[31mb\n", "x" * 300])
-def test_a_checkpoint_does_not_choose_where_it_is_written(home, name):
+def test_checkpoint_cannot_choose_its_path(home, name):
     path = home / "evil.safetensors"
     save_checkpoint(small_checkpoint(), path)
     _renamed(path, name)
@@ -309,7 +309,7 @@ def test_a_checkpoint_does_not_choose_where_it_is_written(home, name):
     assert sorted(home.rglob("*")) == before
 
 
-def test_a_model_lies_in_its_folder_whatever_checked_its_name(home, monkeypatch):
+def test_model_stays_in_its_folder(home, monkeypatch):
     monkeypatch.setattr("model.checkpoints.store.name_problem", lambda name: None)
     path = home / "mine.safetensors"
     save_checkpoint(small_checkpoint(), path)
@@ -319,7 +319,7 @@ def test_a_model_lies_in_its_folder_whatever_checked_its_name(home, monkeypatch)
     assert not models_dir().exists()
 
 
-def test_a_released_checkpoint_gives_the_answer_it_must(home):
+def test_released_checkpoint_answers(home):
     packed, options = shared("oracles/checkpoint/model_best.ckpt.gz"), shared("oracles/checkpoint/opt.json")
     folder = home / "release"
     folder.mkdir()

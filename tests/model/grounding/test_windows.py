@@ -24,9 +24,7 @@ def test_windows_cover_every_clip_and_overlap_by_half(count: int, length: int) -
 
 
 @given(count=st.integers(1, 600), length=st.integers(2, 80), data=st.data())
-def test_whatever_is_shorter_than_half_a_window_lies_whole_in_one(
-    count: int, length: int, data: st.DataObject
-) -> None:
+def test_short_spans_fit_one_window(count: int, length: int, data: st.DataObject) -> None:
     size = data.draw(st.integers(1, max(1, min(count, length // 2))))
     start = data.draw(st.integers(0, count - size))
     assert any(w.start <= start and start + size <= w.end for w in split_windows(count, length))

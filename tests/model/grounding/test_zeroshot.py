@@ -63,7 +63,7 @@ def grounded(
     return moments, saliency
 
 
-def test_curve_is_high_where_the_query_is_shown_and_low_elsewhere(space):
+def test_curve_follows_the_query(space):
     query, background, rng = space
     _, saliency = grounded(video_showing(query, 20, 30, 60, rng), query, background)
     assert saliency.shape == (60,)
@@ -79,7 +79,7 @@ def test_best_moment_is_where_the_query_is_shown(space):
     assert is_clear_match(score)
 
 
-def test_the_constants_are_seconds_whatever_the_clip_length(space):
+def test_constants_are_seconds(space):
     query, background, rng = space
     coarse = video_showing(query, 10, 20, 40, rng)
     fine = np.repeat(coarse, 4, axis=0)
@@ -111,7 +111,7 @@ def test_several_moments_are_all_found(space):
     assert (overlap.max(axis=0) > 0.8).all()
 
 
-def test_scenes_a_little_like_the_query_do_not_join_the_one_that_shows_it(space):
+def test_similar_scenes_are_not_joined(space):
     query, background, rng = space
     video = scenes(rng, 60)
     scene = unit(rng, 6)
@@ -147,7 +147,7 @@ def test_answers_do_not_depend_on_the_length_of_rows(space):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
-def test_rows_of_different_spaces_are_refused_with_both_lengths():
+def test_rows_of_different_spaces():
     background = make_background(np.eye(6))
     with pytest.raises(ValueError, match=r"video 4, background 6"):
         judge(np.ones((3, 4)), background, 1.0)
@@ -173,7 +173,7 @@ def test_a_curve_that_is_high_throughout_is_one_moment():
     st.sampled_from([0.5, 1.0, 2.0]),
     st.integers(1, 12),
 )
-def test_moments_are_ranked_disjoint_and_inside_the_video(saliency, clip_length_s, top_k):
+def test_moments_are_ranked_and_disjoint(saliency, clip_length_s, top_k):
     duration_s = len(saliency) * clip_length_s - clip_length_s / 3
     moments = find_moments(saliency, clip_length_s=clip_length_s, duration_s=duration_s, top_k=top_k)
     assert 1 <= len(moments) <= top_k
@@ -194,7 +194,7 @@ def test_background_phrases_are_many_and_distinct():
     assert all(phrase == phrase.strip() for phrase in phrases)
 
 
-def test_a_video_kept_for_the_next_query_is_not_taken_for_another(space):
+def test_kept_video_is_not_confused(space):
     query, background, rng = space
     asked = []
 

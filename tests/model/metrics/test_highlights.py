@@ -42,7 +42,7 @@ def test_qvhighlights_equals_exact_fractions(rows):
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=20))
-def test_a_ranking_depends_on_the_order_of_its_scores_alone(clips):
+def test_ranking_depends_on_order_only(clips):
     scores, positive = np.array(clips, dtype=float).T
     positive = positive[None, :, None].astype(bool)
     plain = ranking_precision(scores[None], positive)
@@ -56,12 +56,12 @@ def very_good(curve, labels):
     return highlight_detection(ragged([curve]), ragged([labels], 3))["VeryGood"]
 
 
-def test_nothing_positive_scores_zero_and_all_positive_one():
+def test_no_positive_and_all_positive():
     assert very_good([1, 0], [(0, 0, 0)] * 2).average_precision == 0
     assert very_good([0, 1], [(4, 4, 4)] * 2).average_precision == 1
 
 
-def test_one_annotator_makes_a_hit_and_a_third_of_the_precision():
+def test_one_of_three_annotators():
     scores = very_good([1, 0], [(4, 0, 3), (0, 0, 0)])
     assert scores.hit_at_1 == 1
     assert scores.average_precision == pytest.approx(1 / 3)
@@ -100,7 +100,7 @@ def test_youtube_highlights_equals_exact_fractions(rows):
     np.testing.assert_allclose(youtube_precision(ragged(curves), ragged(labels, 1)), expected, atol=1e-12)
 
 
-def test_tvsum_looks_at_five_clips_and_takes_the_lower_median():
+def test_tvsum_top_five_and_lower_median():
     # Labels 1 1 2 2: the lower median is 1, so both twos are positive.
     assert tvsum_precision(ragged([[4, 3, 2, 1]]), ragged([[[2], [1], [2], [1]]], 1)).tolist() == [
         pytest.approx((1 + (1 / 2 + 2 / 3) / 2) / 2)
@@ -109,7 +109,7 @@ def test_tvsum_looks_at_five_clips_and_takes_the_lower_median():
     assert tvsum_precision(ragged([list(range(11))[::-1]]), ragged([sixth], 1)).tolist() == [0]
 
 
-def test_borderline_clips_of_youtube_highlights_are_negative():
+def test_borderline_clips_are_negative():
     assert youtube_precision(ragged([[3, 2, 1]]), ragged([[[1], [0], [-1]]], 1)).tolist() == [1]
     assert youtube_precision(ragged([[3, 2]]), ragged([[[0], [-1]]], 1)).tolist() == [0]
 

@@ -71,13 +71,13 @@ def score_one(windows, moments, **options):
     return moment_retrieval(ragged([windows], 3), ragged([moments], 2), **options)["full"]
 
 
-def test_the_first_window_listed_counts_for_recall_and_the_best_scored_for_precision():
+def test_first_listed_and_best_scored():
     scores = score_one([(50, 60, 0.1), (0, 10, 0.9)], [(0, 10)])
     assert scores.recall_at_1.max() == 0
     assert scores.average_precision.min() == 1
 
 
-def test_the_eleventh_window_does_not_count_however_well_it_scores():
+def test_eleventh_prediction_does_not_count():
     misses = [(50, 60, 0.1)] * 10
     assert score_one([*misses, (0, 10, 0.9)], [(0, 10)]).average_precision.max() == 0
     assert score_one([*misses[1:], (0, 10, 0.9)], [(0, 10)]).average_precision.min() == 1
@@ -93,7 +93,7 @@ def test_a_moment_is_found_once():
     assert score_one([(0, 10, 1), (0, 10, 0.5)], [(0, 10), (30, 40)]).average_precision.tolist() == [0.5] * 10
 
 
-def test_of_equally_overlapped_moments_the_later_is_taken():
+def test_equal_overlap_takes_the_later_moment():
     # (0, 10) fits both halves by .5; the second window then finds only the first half free.
     halves = [(0, 5), (5, 10)]
     assert score_one([(0, 10, 1), (0, 5, 0.5)], halves).average_precision[0] == 1
@@ -131,7 +131,7 @@ def test_a_length_that_no_moment_has_scores_zero():
     assert not scores.recall_at_1.any()
 
 
-def test_rows_of_one_query_are_pooled_for_precision_and_the_last_counts_for_recall():
+def test_several_rows_of_one_query():
     truth = ragged([[(0, 10), (20, 30)]], 2)
     rows = ragged([[(0, 10, 0.5)], [(20, 26, 0.9)]], 3)
     scores = moment_retrieval(rows, truth, queries=np.array([0, 0]))["full"]

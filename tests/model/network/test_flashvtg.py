@@ -99,7 +99,7 @@ def test_levels_have_the_points_of_their_stride() -> None:
 
 
 @torch.no_grad()
-def test_one_video_meets_many_queries_and_one_query_many_videos() -> None:
+def test_broadcasting_of_videos_and_queries() -> None:
     model = build()
     video, video_mask, text, text_mask = batch_of([9, 6, 7], [4, 2, 3])
     for one_video, one_query in ((True, False), (False, True)):
@@ -159,7 +159,7 @@ def test_without_layering_there_is_one_level() -> None:
     assert output.logits.shape == (2, 9)
 
 
-def test_without_refinement_the_intra_score_is_the_confidence() -> None:
+def test_confidence_without_refinement() -> None:
     config = replace(SMALL, score_refinement=False)
     model = build(config)
     assert not any("inter" in name or "balance" in name for name, _ in model.named_parameters())

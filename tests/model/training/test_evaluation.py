@@ -120,7 +120,7 @@ class TestNetwork:
         assert together.metrics == pytest.approx(alone.metrics, abs=0.011)
 
     @pytest.mark.parametrize("training", [True, False])
-    def test_it_is_evaluated_without_dropout_and_left_as_it_was(self, tmp_path: Path, training: bool) -> None:
+    def test_evaluation_without_dropout(self, tmp_path: Path, training: bool) -> None:
         network, dataset = split(tmp_path, small_config("qvhighlights-slowfast-clip"))
         network.train(training)
         before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -192,14 +192,14 @@ class TestScores:
         assert found.suppressed[0]["pred_relevant_windows"] == []
         assert found.metrics["MR-full-mAP"] == found.suppressed_metrics["MR-full-R1@0.3"] == 0
 
-    def test_without_ground_truth_there_are_rows_and_no_scores(self) -> None:
+    def test_rows_without_ground_truth(self) -> None:
         hidden = annotation("qvhighlights", qid=2, duration=40)
         found = evaluate_predictions([self.FOUND], [hidden], QVHIGHLIGHTS)
         assert (found.metrics, found.suppressed_metrics) == ({}, {})
         assert found.suppressed[0]["pred_relevant_windows"] != found.decoded[0]["pred_relevant_windows"]
         assert evaluate_predictions([self.FOUND] * 2, [self.LINE, hidden], QVHIGHLIGHTS).metrics == {}
 
-    def test_where_not_all_have_saliency_moments_alone_are_scored(self) -> None:
+    def test_partial_saliency_scores_moments_only(self) -> None:
         bare = annotation("qvhighlights", qid=2, duration=40, relevant_windows=[[0, 10]])
         found = evaluate_predictions([self.FOUND] * 2, [self.LINE, bare], QVHIGHLIGHTS)
         assert set(found.metrics) == {key for key in found.metrics if key.startswith("MR-")}

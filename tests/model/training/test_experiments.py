@@ -37,7 +37,7 @@ def own(tmp_path: Path) -> OwnData:
     return OwnData(tmp_path)
 
 
-def test_a_run_is_scored_on_the_videos_that_it_held_out(own: OwnData) -> None:
+def test_run_is_scored_on_held_out_videos(own: OwnData) -> None:
     inputs = Inputs(train=own.write())
     learnt, scored = training_splits(CONFIG, inputs)
     again = evaluation_split(CONFIG, Inputs.from_json(json.loads(json.dumps(inputs.to_json()))))
@@ -60,7 +60,7 @@ def test_a_single_video_cannot_be_held_out(own: OwnData) -> None:
         training_splits(CONFIG, Inputs(train=own.write(own.rows[:1])))
 
 
-def test_another_file_is_scored_in_place_of_the_videos_held_out(own: OwnData) -> None:
+def test_other_file_replaces_held_out_videos(own: OwnData) -> None:
     other = own.write(own.rows[:2], "other.jsonl")
     annotations, origin = evaluation_annotations(CONFIG, Inputs(train=own.write(), evaluate=other))
     assert [a.vid for a in annotations] == ["v0", "v1"]
@@ -165,7 +165,7 @@ def test_published_annotations_fit_their_durations(dataset: str, name: str, conf
     require_fit(annotations, no_videos, load_config(config).data)
 
 
-def test_published_annotations_are_compared_with_the_duration_that_they_give() -> None:
+def test_published_durations_are_checked() -> None:
     config, no_videos = small_config("charades-sta-slowfast-clip"), FolderVideos([])
     require_fit([annotation("charades_sta", relevant_windows=[[2, 11]])], no_videos, config.data)
     with pytest.raises(AnnotationError, match=r"query 1: .* 'v' is 10\.0 s long"):
@@ -175,7 +175,7 @@ def test_published_annotations_are_compared_with_the_duration_that_they_give() -
 # Features that are missing, or of another make
 
 
-def test_features_of_another_width_are_refused_before_training(own: OwnData) -> None:
+def test_wrong_feature_width(own: OwnData) -> None:
     path = own.put("clip_features", "v7", np.ones((CLIPS, 768), np.float32))
     with pytest.raises(FeatureFileError) as error:
         training_splits(CONFIG, Inputs(train=own.write()))
@@ -183,7 +183,7 @@ def test_features_of_another_width_are_refused_before_training(own: OwnData) -> 
     assert "rows of 2; for rows of 768, set data.video_features and model.video_dim" in str(error.value)
 
 
-def test_tokens_of_another_width_are_refused_before_training(own: OwnData) -> None:
+def test_wrong_token_width(own: OwnData) -> None:
     path = own.put("clip_text_features", "qid7", np.ones((3, 768), np.float32), key="last_hidden_state")
     with pytest.raises(FeatureFileError) as error:
         training_splits(CONFIG, Inputs(train=own.write()))
@@ -191,7 +191,7 @@ def test_tokens_of_another_width_are_refused_before_training(own: OwnData) -> No
     assert "rows of 4; for rows of 768, set data.text_features and model.text_dim" in str(error.value)
 
 
-def test_features_that_vtg_makes_in_another_width_are_refused(tmp_path: Path) -> None:
+def test_wrong_width_of_extracted_features(tmp_path: Path) -> None:
     config = small_config("custom-lite")  # reads rows of 3 numbers
     (tmp_path / "v0.mp4").write_bytes(b"never decoded")
     rows = [{"vid": f"v{n}", "query": "a", "relevant_windows": [[0, 1]]} for n in range(12)]
@@ -233,7 +233,7 @@ def test_a_model_of_ones_own_data_asks_for_annotations() -> None:
         evaluation_split(CONFIG, Inputs())
 
 
-def test_a_split_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
+def test_unknown_split_names_the_known(tmp_path: Path) -> None:
     config = small_config("qvhighlights-slowfast-clip")
     with pytest.raises(
         UsageError, match=r"no such file of annotations.*splits of qvhighlights are train, .*val"

@@ -221,7 +221,7 @@ def test_a_finished_run_can_be_made_longer(unbroken: Run, tiny: Path, tmp_path: 
     assert Run(folder).config() == tiny_config()
 
 
-def test_a_run_that_did_not_get_far_keeps_what_it_is_trained_with(tiny: Path, tmp_path: Path) -> None:
+def test_early_interrupt_keeps_the_inputs(tiny: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.create(tiny_config(), Inputs(data=tiny).to_json())
     changed = tiny_config("training.epochs=1", "training.learning_rate=1e-3")
@@ -285,7 +285,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path, unbroken: Run)
     assert snapshot(unbroken.folder) == before
 
 
-def test_of_runs_that_begin_at_once_one_gets_the_folder(tmp_path: Path) -> None:
+def test_concurrent_runs_get_one_folder(tmp_path: Path) -> None:
     def begin(number: int) -> int | None:
         try:
             Run(tmp_path / "run").create(tiny_config(f"training.seed={number}"), {"number": number})
@@ -327,9 +327,7 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
         Run(tmp_path).inputs()
 
 
-def test_features_that_are_no_numbers_stop_a_run_which_can_be_gone_on_with(
-    unbroken: Run, tiny: Path, tmp_path: Path
-) -> None:
+def test_infinite_features_stop_the_run(unbroken: Run, tiny: Path, tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "unbroken"
     shutil.copytree(tiny, data)
     victim = sorted((data / "clip_features").glob("train*"))[0]
@@ -350,7 +348,7 @@ def test_features_that_are_no_numbers_stop_a_run_which_can_be_gone_on_with(
     assert weights(Run(folder)) == weights(unbroken)
 
 
-def test_a_loss_that_runs_away_stops_a_run_which_can_be_gone_on_with(
+def test_diverging_loss_stops_the_run(
     unbroken: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "unbroken"
@@ -380,7 +378,7 @@ def test_a_rate_that_is_too_high_is_said(negatives: str, tiny: Path, tmp_path: P
     assert Run(tmp_path / "run").read_state() is None
 
 
-def test_selecting_by_a_metric_that_is_not_there_is_said(tiny: Path, tmp_path: Path) -> None:
+def test_missing_selection_metric(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(VtgError, match=r"selection_metrics: this split gives no MR-full-mBP; it gives MR-"):
         run_training(tiny_config('training.selection_metrics=["MR-full-mBP"]'), tiny, tmp_path / "run")
     assert not Run(tmp_path / "run").last.exists()  # it is seen before the first epoch
@@ -449,7 +447,7 @@ def test_a_switch_changes_what_is_learnt(change: str, unbroken: Run, tiny: Path,
     assert rows[1]["losses"] != unbroken.log()[1]["losses"]
 
 
-def test_half_precision_trains_full_weights_and_scores_as_evaluation_does(tiny: Path, tmp_path: Path) -> None:
+def test_half_precision_training(tiny: Path, tmp_path: Path) -> None:
     config = tiny_config("training.epochs=2", "training.precision=bf16")
     run_training(config, tiny, tmp_path / "run")
     model = load_checkpoint(Run(tmp_path / "run").last)

@@ -48,7 +48,7 @@ def touch(path: Path) -> Path:
 # The table.
 
 
-def test_it_holds_every_dataset_that_a_configuration_can_name() -> None:
+def test_every_dataset_is_known() -> None:
     names = set(get_args(get_type_hints(DataConfig)["dataset"])) - {"custom"}
     assert {info.name for info in datasets()} == names
 
@@ -76,14 +76,14 @@ def test_it_is_consistent() -> None:
         assert len(set(folders)) == len(folders), info.name
 
 
-def test_no_link_is_said_to_download_that_asks_a_person_questions() -> None:
+def test_manual_links_are_not_downloads() -> None:
     urls = [archive.url for info in datasets() for archive in info.archives if archive.url]
     urls += [url for info in datasets() for item in info.annotations for url in item.urls]
     assert urls
     assert not [url for url in urls if "drive.google" in url or "dropbox" in url]
 
 
-def test_published_configurations_find_their_files_in_it() -> None:
+def test_configurations_find_their_files() -> None:
     for info in datasets():
         for name in info.configs:
             data = load_config(name).data
@@ -98,7 +98,7 @@ def test_published_configurations_find_their_files_in_it() -> None:
 
 
 @pytest.mark.parametrize("info", datasets(), ids=lambda info: info.name)
-def test_rows_sizes_and_hashes_are_those_of_the_published_files(info: catalogue.DatasetInfo) -> None:
+def test_rows_sizes_and_hashes(info: catalogue.DatasetInfo) -> None:
     folder = shared(f"data/annotations/{info.name}")
     compared = 0
     for item in info.annotations:
@@ -142,7 +142,7 @@ def test_hugging_face_links_follow_the_environment(monkeypatch: pytest.MonkeyPat
 # Where things lie.
 
 
-def test_data_lies_in_vtgs_folder_unless_told_otherwise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert dataset_folder(QVHL) == home / "vtg" / "datasets" / "qvhighlights"
     monkeypatch.setenv("VTG_DATA", str(home / "elsewhere"))
     assert dataset_folder(QVHL) == home / "elsewhere" / "qvhighlights"
@@ -151,14 +151,14 @@ def test_data_lies_in_vtgs_folder_unless_told_otherwise(home: Path, monkeypatch:
 @pytest.mark.parametrize(
     "thing", ["highlight_val_release.jsonl", "slowfast_features/a.npz", "qvhighlight_6b/a.pt"]
 )
-def test_a_root_that_holds_the_data_itself_is_the_folder(home: Path, thing: str) -> None:
+def test_root_is_the_folder(home: Path, thing: str) -> None:
     touch(home / thing)
     (home / "qvhighlight").mkdir()
     assert dataset_folder(QVHL, home) == home
 
 
 @pytest.mark.parametrize("name", ["qvhighlights", "qvhighlight"])
-def test_a_root_above_is_searched_for_own_and_published_names(home: Path, name: str) -> None:
+def test_root_is_the_parent(home: Path, name: str) -> None:
     (home / name).mkdir()
     assert dataset_folder(QVHL, home) == home / name
 
@@ -204,7 +204,7 @@ def test_features_are_found_under_published_names(
     assert find_features(info, stream, home) == home / place / published
 
 
-def test_a_stream_the_catalogue_does_not_know_has_a_folder_by_its_name(home: Path) -> None:
+def test_folder_of_an_unknown_stream(home: Path) -> None:
     (home / "lite_features").mkdir()
     assert find_features(QVHL, "lite", home) == home / "lite_features"
 
@@ -212,7 +212,7 @@ def test_a_stream_the_catalogue_does_not_know_has_a_folder_by_its_name(home: Pat
 # What a configuration needs.
 
 
-def test_requirements_are_the_annotations_and_every_stream(home: Path, config: Config) -> None:
+def test_requirements(home: Path, config: Config) -> None:
     wanted = requirements(config, home)
     assert [item.what for item in wanted] == [
         "train annotations",
@@ -227,7 +227,7 @@ def test_requirements_are_the_annotations_and_every_stream(home: Path, config: C
     assert not is_complete(wanted)
 
 
-def test_queries_that_vtg_encodes_are_optional_others_are_not(home: Path, config: Config) -> None:
+def test_optional_query_features(home: Path, config: Config) -> None:
     assert [item.optional for item in requirements(config, home)] == [False] * 4 + [True]
     internvideo2 = requirements(load_config("qvhighlights-internvideo2"), home)
     assert not any(item.optional for item in internvideo2)
@@ -243,7 +243,7 @@ def test_nothing_is_said_when_all_is_there(home: Path, config: Config) -> None:
 
 
 @pytest.mark.parametrize("name", available_configs())
-def test_what_is_missing_fits_one_screen_and_says_what_to_do(home: Path, name: str) -> None:
+def test_missing_files_fit_a_screen(home: Path, name: str) -> None:
     message = missing_data_message(load_config(name), home / "data")
     assert 3 < len(message.splitlines()) < 24
     assert str(home / "data") in message
@@ -252,7 +252,7 @@ def test_what_is_missing_fits_one_screen_and_says_what_to_do(home: Path, name: s
         assert "vtg datasets check" in message
 
 
-def test_what_only_a_person_can_download_comes_with_page_and_command(home: Path, config: Config) -> None:
+def test_manual_download_names_page_and_command(home: Path, config: Config) -> None:
     message = missing_data_message(config, dataset_folder(QVHL))
     assert "https://drive.google.com/file/d/1Hiln02F1NEpoW8-iPZurRyi-47-W2_B9/view" in message
     assert "vtg datasets add qvhighlights moment_detr_features.tar.gz" in message

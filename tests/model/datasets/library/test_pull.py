@@ -108,7 +108,7 @@ def test_a_transfer_goes_on_in_another_process(shop: Shop, folder: Path) -> None
 
 
 @pytest.mark.parametrize("content", [ROWS[:-1], b"x" + ROWS[1:], b""], ids=["short", "altered", "empty"])
-def test_another_file_is_not_taken_for_the_published_one(shop: Shop, folder: Path, content: bytes) -> None:
+def test_wrong_annotations_are_refused(shop: Shop, folder: Path, content: bytes) -> None:
     item = published(shop, content)
     with pytest.raises(DatasetError, match=r"train\.jsonl could not be downloaded"):
         pull_annotations(TACOS, item, folder, retries=0)
@@ -270,7 +270,7 @@ def test_feature_folders_are_found_at_any_depth(tmp_path: Path, folder: Path, ki
     assert packed.exists()
 
 
-def test_of_two_published_folders_the_one_that_is_read_is_kept(tmp_path: Path, folder: Path) -> None:
+def test_only_the_read_folder_is_kept(tmp_path: Path, folder: Path) -> None:
     files = {"vgg_features/rgb_features/a.npy": b"rgb", "vgg_features/opt_features/a.npy": b"flow"}
     add_archive(CHARADES, written(tmp_path / "c.zip", zipped(files)), folder)
     assert visible(folder) == ["vgg_features", "vgg_features/a.npy"]
@@ -297,14 +297,14 @@ def test_an_unknown_folder_needs_to_be_told_what_it_is(tmp_path: Path, folder: P
     assert visible(folder) == ["clip_features", "clip_features/a.npz"]
 
 
-def test_a_published_archive_of_one_stream_is_known_by_its_name(tmp_path: Path, folder: Path) -> None:
+def test_archive_known_by_name(tmp_path: Path, folder: Path) -> None:
     info = dataset_info("charades")
     name = "charade_sta_internvideo2_videoclip_6b_w1s.tar.gz"
     packed = written(tmp_path / name, tar({"w1s/a.pt": b"rows"}))
     assert add_archive(info, packed, folder) == (folder / "internvideo2_features",)
 
 
-def test_a_published_archive_is_compared_with_its_publication(tmp_path: Path, folder: Path) -> None:
+def test_archive_hash_is_checked(tmp_path: Path, folder: Path) -> None:
     name = "qvhighlight_internvideo2_videoclip_6b_w2s.tar.gz"
     packed = written(tmp_path / name, tar({"x/a.pt": b"rows"}))
     with pytest.raises(DatasetError, match="1459896320"):
@@ -374,9 +374,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("name", EVIL)
-def test_an_archive_that_reaches_outside_is_refused_as_a_whole(
-    tmp_path: Path, folder: Path, name: str
-) -> None:
+def test_archive_reaching_outside_is_refused(tmp_path: Path, folder: Path, name: str) -> None:
     packed = written(tmp_path / "evil", EVIL[name])
     with pytest.raises(DatasetError, match="refused"):
         add_archive(TACOS, packed, folder)
@@ -384,7 +382,7 @@ def test_an_archive_that_reaches_outside_is_refused_as_a_whole(
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, folder: Path, kind: str) -> None:
+def test_huge_archive_is_refused(tmp_path: Path, folder: Path, kind: str) -> None:
     packed = written(tmp_path / "bomb", PACKERS[kind]({"clip_features/a.npz": bytes(1_000_000)}))
     with pytest.raises(DatasetError, match=r"unpacks to more than 0\.0005 GB"):
         add_archive(TACOS, packed, folder, limit_bytes=500_000)

@@ -14,7 +14,7 @@ from model.network.flashvtg import FlashVTG
 
 @pytest.mark.parametrize("name", ["qvhighlights-slowfast-clip", "charades-sta-slowfast-clip"])
 @torch.inference_mode()
-def test_a_packed_network_gives_what_the_plain_one_gives(name: str) -> None:
+def test_packed_network_equals_plain(name: str) -> None:
     config = load_config(name).model
     torch.manual_seed(0)
     plain = FlashVTG(config).eval()
