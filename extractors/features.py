@@ -59,7 +59,7 @@ class TextFeatures:
     """One encoded query.
 
     Attributes:
-        tokens: (T, D) float32, a row a token, as FlashVTG reads it.
+        tokens: (T, D) float32, one row per token, as FlashVTG reads it.
         pooled: (E,) float32, one vector for the whole query, in the space of the matching video encoder.
     """
 

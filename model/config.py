@@ -258,7 +258,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: samples a step.
+        batch_size: samples per step.
         drop_last: leave out the last, smaller batch.
         length_groups: batches that are cut at a time from a shuffled stretch sorted by length: the more, the less is
             padded; 1 shuffles plainly, as the released code does.

@@ -69,7 +69,7 @@ def decode(
     Args:
         output: of a batch.
         config: what to keep and how to suppress.
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
         durations_s: of each video, or of the one video; None: as many clips as are valid.
 
     Returns:

@@ -96,7 +96,7 @@ def _discard_output() -> None:
 
 
 def _settle_errors() -> None:
-    """Write what waits for standard error; where nobody reads it, Python would end with a code of its own."""
+    """Write what waits for standard error; if nobody reads it, Python would end with another exit code."""
     try:
         if sys.stderr is not None:
             sys.stderr.flush()
@@ -115,7 +115,7 @@ class _Interrupts:
 
     Attributes:
         came: whether there was one.
-        code: the exit code that says so: 130 for Ctrl-C, 143 for SIGTERM.
+        code: its exit code: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     def __init__(self) -> None:

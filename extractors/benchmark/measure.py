@@ -48,7 +48,7 @@ class EncoderCost:
         name: its feature.
         clips: number of clips.
         loading: reading its weights and encoding a first batch.
-        encoding: all clips, in batches of its own size.
+        encoding: all clips, in the encoder's batches.
     """
 
     name: str

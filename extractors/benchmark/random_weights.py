@@ -28,7 +28,7 @@ def write_random_weights(feature: str, folder: Path, *, seed: int = 0) -> Path:
         The file.
 
     Raises:
-        UsageError: if the feature has no weights of its own.
+        UsageError: if the feature has no weights.
     """
     import torch
 

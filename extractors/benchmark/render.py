@@ -22,7 +22,7 @@ def render_video(
         path: where to; the suffix chooses the container.
         seconds: length.
         width, height: pixels, both even.
-        fps: frames a second.
+        fps: frames per second.
         seed: another one gives other scenes.
     """
     import av

@@ -55,7 +55,7 @@ class CachedFeatures:
 
     Attributes:
         spec: what a row is.
-        features: (N, dim) float32, a row a clip. The values are those of the half precision on disk, so that
+        features: (N, dim) float32, one row per clip. The values are those of the half precision on disk, so that
             the first query of a video and every later one see the same numbers.
         info: the video they were made from, at the path it was asked for by.
         damaged_s: start and end in seconds of segments that are damaged, in order; features of what is seen there may
@@ -147,7 +147,7 @@ class FeatureCache:
         Args:
             path: the video file.
             spec: what the features are.
-            features: (N, dim), a row a clip.
+            features: (N, dim), one row per clip.
             info: the video.
             damaged_s: its damaged segments, start and end in seconds.
             identity: `identify(path)` of before it was decoded.

@@ -69,7 +69,7 @@ class ParallelNetwork:
     Args:
         compute: (B, *clip_shape) bytes in, (B, dim) float32 out; may run in several threads at once after its first
             batch, over which it may set itself up.
-        batch_size: most clips a batch.
+        batch_size: maximum clips per batch.
     """
 
     def __init__(

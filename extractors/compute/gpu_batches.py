@@ -30,7 +30,7 @@ class OverlappedNetwork:
         device: where it runs.
         clip_shape: of one clip.
         dim: length of a row.
-        batch_size: most clips a batch.
+        batch_size: maximum clips per batch.
         slots: batches on their way at a time.
         round_up: run batches that are not full in the next power of two clips, so that kernels, which cuDNN chooses by
             trial, are chosen for few shapes; by default on CUDA. The rows of clips that are not there are thrown away.

@@ -20,7 +20,7 @@ Activation = Literal["none", "relu", "relu6"]
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether convolutions on a device and in a number format run in oneDNN kernels with an order of their own."""
+    """Whether convolutions on a device and in a number format run in oneDNN kernels with a separate weight layout."""
     return (
         device.type == "cpu"
         and dtype in (torch.float32, torch.bfloat16)
@@ -93,7 +93,7 @@ class PackedConvolution(nn.Module):
 
 
 def can_pack_linear(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether linear maps on a device and in a number format can run in oneDNN kernels with an order of their own."""
+    """Whether oneDNN can run linear maps on a device and in a number format with a separate weight layout."""
     return (
         device.type == "cpu"
         and dtype == torch.float32

@@ -56,7 +56,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class ClipChunk:
-    """A stretch of whole clips, of every sampling, with the frames they need.
+    """Some consecutive clips, for every sampling, with the frames they need.
 
     Attributes:
         start_clip: for each sampling, the number of the first clip of this chunk.
@@ -86,7 +86,7 @@ class ClipReader:
         path: the video file.
         samplings: which frames are wanted; a chunk serves them all.
         decoder: `auto` takes decord where it is exact and PyAV elsewhere; a name forces that decoder.
-        chunk_s: seconds of video a chunk spans; a chunk holds at least one clip of some sampling.
+        chunk_s: seconds of video per chunk; a chunk holds at least one clip of some sampling.
         first_chunk_s: what the first chunk spans, where there should soon be something to encode; each of the next ones
             spans twice as much as the one before, up to `chunk_s`.
         size: side of the square frames: short side resized to it, then centre crop.

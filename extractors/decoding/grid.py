@@ -22,7 +22,7 @@ SLOWFAST_FRAMES = 32
 """Frames of a clip that SlowFast 8x8 reads."""
 
 _SLOWFAST_FPS = 30  # the published script resampled every video to this rate first
-_SLOWFAST_SPAN = 64  # frames that its 32 are spread over, in a source of 30 frames a second
+_SLOWFAST_SPAN = 64  # frames that its 32 are spread over, in a source of 30 frames per second
 _TIE = 1e-6  # 13.00 s at 0.5 fps is a tie that decimal rounding must not decide
 
 
@@ -33,7 +33,7 @@ class Sampling:
     Attributes:
         kind: `center_frame`, one frame at the middle of each clip (CLIP and other image encoders);
             `slowfast`, the 32 frames of each clip that SlowFast 8x8 reads.
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
     """
 
     kind: SamplingKind
@@ -101,7 +101,7 @@ def frame_indices(times_s: NDArray[np.float64], timestamps_s: NDArray[np.float64
 
 
 def _slowfast_offsets(clip_length_s: float, fps: float) -> NDArray[np.float64]:
-    """(32,) frames of a clip at 30 frames a second.
+    """(32,) frames of a clip at 30 frames per second.
 
     The published script spreads 32 frames over 64 of a 30 fps source, scaled by the source's whole frame rate, and cuts
     at the end of the clip: sources of 23 to 30 fps look at up to the whole clip, faster ones at ever less of it. That

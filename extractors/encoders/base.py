@@ -45,7 +45,7 @@ class VideoEncoder(Protocol):
         """Encode clips.
 
         Args:
-            clips: (B, F, 224, 224, 3) RGB, F frames a clip as `sampling` asks.
+            clips: (B, F, 224, 224, 3) RGB, F frames per clip as `sampling` asks.
 
         Returns:
             (B, dim) features, not normalised.
@@ -71,7 +71,7 @@ class EncoderOptions:
     """How an encoder is to be built.
 
     Attributes:
-        clip_length_s: seconds a clip, the inverse of the sampling rate in FPS.
+        clip_length_s: seconds per clip, the inverse of the sampling rate in FPS.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         weights: paths that replace the named artefacts, by feature name.

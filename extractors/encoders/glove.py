@@ -64,7 +64,7 @@ class GloveTextEncoder:
     """Looks up the words of queries; a `TextEncoder`.
 
     Args:
-        weights: word vectors as GloVe publishes them: a line a word, the word and then its numbers with single spaces
+        weights: word vectors as GloVe publishes them: one line per word, the word and its numbers with single spaces
             between. The file may be packed with gzip or zip; a zip archive may hold several if one is of length 300.
     """
 
@@ -97,7 +97,7 @@ class GloveTextEncoder:
                 in the published use.
 
         Returns:
-            One result a query, in order: `tokens` (T, dim), a row a word, zeros for an unknown one, and `pooled`
+            One result per query, in order: `tokens` (T, dim), one row per word, zeros for an unknown one, and `pooled`
             (dim,), the mean over the words that are known, zeros if none is.
 
         Raises:
@@ -289,7 +289,7 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The text of a file that is packed or not, told apart by content."""
+    """The text of a file, packed or not, recognised by its content."""
     with path.open("rb") as file:
         head = file.read(len(_ZIP_MAGIC))
         file.seek(0)

@@ -33,7 +33,7 @@ class TorchVideoEncoder(ABC):
         options: device and precision; the clip length is that of the spec.
         spec: what its rows are.
         sampling: which frames of the video it wants.
-        frames: F, frames a clip.
+        frames: F, frames per clip.
         batch_sizes: clips a forward pass takes, by kind of device.
     """
 
@@ -158,7 +158,7 @@ class TorchVideoEncoder(ABC):
 def choosing_kernels(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """A network whose convolutions cuDNN times at the first batch of each size, to take the fastest kernels after that.
 
-    Products of fp32 are not cut to TF32, which keeps three digits: who asks for fp32 asks for the digits.
+    Products of fp32 are not cut to TF32, which keeps three digits: fp32 means all digits.
     """
     import torch
 

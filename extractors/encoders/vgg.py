@@ -3,7 +3,7 @@
 A row is what torchvision's `vgg16` gives after the second ReLU of its classifier (fc7, 4,096 numbers), without dropout
 and the last linear layer. An encoder is cheap to make: its network is built when the first clip has to be encoded.
 
-The published features for Charades-STA (`rgb_features`, six rows a second) name VGG and its fully connected layer, no
+The published features for Charades-STA (`rgb_features`, six rows per second) name VGG and its fully connected layer, no
 weights and no preprocessing, so equality with them cannot be verified. The authors of Charades offer fc7 features of
 the RGB stream of a two-stream network; if `rgb_features` are these, their weights saw videos, the weights named here
 ImageNet alone. Weights of the same network with another last layer are read all the same.

@@ -42,7 +42,7 @@ class Found:
 class Opening:
     """Features of a video are missing, and it is claimed; `Opened` follows, or `Failed`.
 
-    Repeated several times a second until then, without encoders.
+    Repeated several times per second until then, without encoders.
 
     Attributes:
         index: its place in the list of videos.
@@ -124,7 +124,7 @@ class DecodeAhead:
         encoders: whose features are wanted.
         cache: where they are looked up, and claims are made.
         overwrite: decode even what the cache has.
-        chunk_s: seconds of video a chunk spans.
+        chunk_s: seconds of video per chunk.
         decoder: as for `ClipReader`.
         stall_s: decode in a subprocess, and give up a video over which it makes no progress for so many seconds; None
             decodes in this process.

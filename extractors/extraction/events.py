@@ -17,7 +17,7 @@ Status = Literal["extracted", "cached", "failed"]
 class VideoOpening:
     """Features of a video are missing, and it is being opened, which takes long for a large file.
 
-    Repeated several times a second for as long as that lasts, so that the listener can end it.
+    Repeated several times per second for as long as that lasts, so that the listener can end it.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class VideoProgress:
 class VideoWaiting:
     """All that is left is being extracted by other processes; this is one such video.
 
-    It is said several times a second for as long as that lasts, so that who listens can end it.
+    Repeated several times per second for as long as that lasts, so that the listener can end it.
     """
 
     path: Path
@@ -92,7 +92,7 @@ class ExtractionReport:
     """What became of many videos.
 
     Attributes:
-        results: one a video, in the order they were given.
+        results: one per video, in the order they were given.
         seconds: wall time of it all.
     """
 

@@ -74,14 +74,14 @@ def extract_on_devices(
 ) -> ExtractionReport:
     """Make the missing features of videos on several devices at once.
 
-    Every device is served by a process of its own, which decodes and encodes as `extract_features` does. A device
+    Every device has a separate worker process, which decodes and encodes like `extract_features`. A device
     named twice has two; on a GPU that pays where one process cannot decode as fast as it encodes. Processes on `cpu`
     share its cores evenly. Weights must be on this machine. A script must call this below
     `if __name__ == "__main__":`, as new processes import it.
 
     Args:
         paths: the videos.
-        devices: names as `resolve_device` takes them, one a process.
+        devices: names as `resolve_device` takes them, one per process.
         features: how the encoders are built, by feature name; the device is set here.
         cache: where features are kept; processes that are none of these may share it, too.
         overwrite: extract even what is cached.
@@ -123,7 +123,7 @@ def _ignore(event: Event | WorkerLost) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """What every process is told."""
+    """What every worker receives."""
 
     features: Mapping[str, EncoderOptions]
     load: LoadEncoder
@@ -225,7 +225,7 @@ class _Fleet:
         return tuple(self._results[index] for index in range(len(self._paths)))
 
     def _start(self, devices: Sequence[str]) -> list[str]:
-        """Start a process a device, but no more than there are videos; returns the devices without."""
+        """Start one worker per device, but no more than there are videos; returns the devices without."""
         from extractors.compute.device import usable_cores
 
         devices, spare = devices[: len(self._left)], devices[len(self._left) :]

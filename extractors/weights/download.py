@@ -103,7 +103,7 @@ def _transfer(url: str, part: Path, *, progress: Progress | None, can_verify: bo
         if tag:
             headers["If-Range"] = tag
     try:
-        # An opener of its own: the shared one keeps the proxies of its first use.
+        # A new opener: the shared one keeps the proxies of its first use.
         response = build_opener().open(Request(url, headers=headers), timeout=timeout_s)
     except HTTPError as error:
         with error:

@@ -185,7 +185,7 @@ def pull(
 ) -> Path:
     """Download an artefact into the store; one that is there already is left alone.
 
-    The transfer goes on where an earlier one stopped, and the file takes its name only when its size and hash
+    An interrupted download resumes, and the file gets its name only when its size and hash
     hold. Processes that want the same file wait for the one that began.
 
     Args:

@@ -34,7 +34,7 @@ class FeatureFileError(VtgError):
 
 
 class FeatureFolder:
-    """The rows of one stream, a file a video (or a query).
+    """The rows of one stream, one file per video (or query).
 
     Args:
         folder: where the files lie.

@@ -42,7 +42,7 @@ class FeaturePlan:
     notes: tuple[str, ...] = ()
 
     def video_encoders(self) -> list[VideoEncoder]:
-        """An encoder a feature, in order.
+        """One encoder per feature, in order.
 
         Raises:
             UsageError: if a name is unknown.
@@ -70,7 +70,7 @@ def plan_features(
 
     Args:
         features: names with commas between, for instance `clip,slowfast`; or `auto`: those `wanted` if all of
-            them can be had, else `lite`, which needs no download.
+            them are available, else `lite`, which needs no download.
         wanted: names that are of use only together.
         fps: clips per second, 0.5 to 2; None for each feature's own rate.
         options: what the encoders share; the clip length is set here.
@@ -94,7 +94,7 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
 
     Args:
         model: a name, a path, the folder of a run, `zero-shot`, or `auto`: the first trained model here whose features
-            can all be had (models of QVHighlights before others), unless other features or another rate are asked for.
+            are all available (models of QVHighlights before others), unless other features or another rate are given.
         features, fps: as for `plan_features`.
         options: weights given by path, and the offline switch.
 

@@ -24,7 +24,7 @@ class EncodedVideo:
     Attributes:
         path: the file.
         duration_s: its length in seconds.
-        features: by name, (N, dim) float32, a row a clip.
+        features: by name, (N, dim) float32, one row per clip.
         damaged_s: start and end in seconds of damaged segments, in order; the rows there may be wrong.
     """
 
@@ -58,6 +58,6 @@ class GroundingModel(Protocol):
         """Ground queries in videos, pair by pair; one video or one query stands for all.
 
         Returns:
-            an answer a pair, in order.
+            one answer per pair, in order.
         """
         ...

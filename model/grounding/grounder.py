@@ -76,7 +76,7 @@ class Grounder:
 
         Args:
             model: a trained model by name (`flashvtg-qvhl`), by path or by the folder of its run; `zero-shot`; or
-                `auto`: the best trained model here whose features can be had, else zero-shot.
+                `auto`: the best installed model whose features are available, else zero-shot.
             features: `auto`, or names with commas between, for instance `clip,slowfast`.
             fps: clips per second, 0.5 to 2; None for the rate of the model or of the features.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -223,7 +223,7 @@ class Grounder:
         Args:
             video: what `encode` returned, or a path to encode first.
             queries: a sentence, or any number of them.
-            top_k: moments a query at most.
+            top_k: maximum moments per query.
             threshold: moments that score less are left out.
 
         Returns:

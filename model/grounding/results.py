@@ -40,8 +40,8 @@ class Saliency:
     """How well each clip of a video matches a query.
 
     Attributes:
-        clip_length_s: seconds a clip; clip k covers [k, k + 1) times this.
-        scores: a number a clip; zero-shot scores lie in [0, 1], trained models give unbounded logits.
+        clip_length_s: seconds per clip; clip k covers [k, k + 1) times this.
+        scores: one number per clip; zero-shot scores lie in [0, 1], trained models give unbounded logits.
     """
 
     clip_length_s: float
@@ -114,7 +114,7 @@ def make_result(
 
     Args:
         moments: (K, 3) start in seconds, end in seconds, score; best first.
-        saliency: (N,) a score a clip.
+        saliency: (N,) one score per clip.
     """
     return GroundingResult(
         video=str(video),

@@ -101,10 +101,10 @@ class TrainedModel:
         Args:
             videos: as many as there are queries, or one.
             queries: as many as there are videos, or one.
-            top_k: moments a pair at most.
+            top_k: maximum moments per pair.
 
         Returns:
-            an answer a pair, in order.
+            one answer per pair, in order.
         """
         count = max(len(videos), len(queries))
         answers: list[Answer] = []

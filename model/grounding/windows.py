@@ -88,7 +88,7 @@ def merge_moments(moments: Sequence[Array], windows: Sequence[Window], *, clip_l
     Args:
         moments: (N_w, 3) start, end in seconds from the start of the window, score; of each window, best first.
         windows: where they lie.
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
 
     Returns:
         (N, 3) in seconds of the video, best first; overlaps are not suppressed.

@@ -49,7 +49,7 @@ def tvsum_precision(saliency: Ragged, labels: Ragged) -> Array:
 
     Args:
         saliency: rows of (L',) scores; what goes beyond the labels is cut, clips without a score rank last.
-        labels: rows of (L, A), a row a video, L at least 1.
+        labels: rows of (L, A), one row per video, L at least 1.
 
     Returns:
         (V,).
@@ -66,7 +66,7 @@ def youtube_precision(saliency: Ragged, labels: Ragged) -> Array:
 
     Args:
         saliency: rows of (L',) scores; what goes beyond the labels is cut, clips without a score are left out.
-        labels: rows of (L, A), a row a video; above 0 for a highlight, 0 or -1 otherwise.
+        labels: rows of (L, A), one row per video; above 0 for a highlight, 0 or -1 otherwise.
 
     Returns:
         (V,) mean over annotators, of whom the release has one.

@@ -36,9 +36,9 @@ def highlight_detection(saliency: Ragged, truth: Ragged) -> dict[str, HighlightS
     """Score saliency curves against the labels of annotators.
 
     Args:
-        saliency: rows of (L',) scores, a score a clip. For precision, a row that is longer than the truth is
+        saliency: rows of (L',) scores, one score per clip. For precision, a row that is longer than the truth is
             cut and a shorter one goes on with zeros; a top clip beyond the truth is a miss.
-        truth: rows of (L, A) labels, a row a query, L at least 1.
+        truth: rows of (L, A) labels, one row per query, L at least 1.
 
     Returns:
         Scores under each name of `LEVELS`.

@@ -61,7 +61,7 @@ def moment_retrieval(
         predictions: rows of (K, 3) start and end in seconds, score, as listed: the first is the one that
             recall and IoU are about; the first ten, by descending score, that precision is about. An empty
             row finds nothing.
-        truth: rows of (M, 2) start and end in seconds, M at least 1, a row a query.
+        truth: rows of (M, 2) start and end in seconds, M at least 1, one row per query.
         queries: (R,) which row of `truth` each row of `predictions` answers; None: one each, in order. The
             rows of a query are pooled for precision, ten windows from each; the last is the one whose first
             window counts.
@@ -177,7 +177,7 @@ def temporal_iou(a: Array, b: Array, undefined: float = 0.0) -> Array:
 
 
 def _ranked_windows(predictions: Ragged, queries: NDArray[np.intp], count: int) -> Ragged:
-    """The first ten windows of every row, best first; equals as listed: rows of (K, 2), a row a query."""
+    """The first ten windows of every row, best first; equals as listed: rows of (K, 2), one row per query."""
     cut = predictions.where(predictions.position < MAX_WINDOWS)
     query = queries[cut.row]
     order = np.lexsort((-cut.values[:, 2], query))

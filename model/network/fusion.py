@@ -122,7 +122,7 @@ class FeatureFusion(nn.Module):
         return self.encoder(clips, video.positions, video.mask), engagement
 
     def pool_query(self, query: Query) -> Tensor:
-        """One vector a query, (B, D): the words, weighed by a learned softmax."""
+        """One vector per query, (B, D): the words, weighed by a learned softmax."""
         scores = self.query_pooling(query.words)[..., 0]  # (B, T)
         scores = scores.masked_fill(~query.mask, torch.finfo(scores.dtype).min)
         pooled: Tensor = scores.softmax(dim=-1)[:, None] @ query.words  # (B, 1, D)

@@ -19,7 +19,7 @@ class Pyramid:
         features: (B, P, D), zero outside the mask.
         mask: (B, P) true where the point covers valid clips alone.
         lengths: points of each level, adding up to P.
-        strides: clips a point of each level stands for.
+        strides: clips per point of each level.
     """
 
     features: Tensor

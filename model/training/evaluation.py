@@ -34,7 +34,7 @@ class Evaluation:
     """What a model says of a split, and what it scores.
 
     Attributes:
-        decoded: a row a query in the benchmarks' form (`qid`, `query`, `vid`, `pred_relevant_windows`,
+        decoded: one row per query in the benchmarks' form (`qid`, `query`, `vid`, `pred_relevant_windows`,
             `pred_saliency_scores`), as decoded; no windows where the dataset has no moments.
         suppressed: the same after non-maximum suppression.
         metrics: published key to score of `decoded`; empty if the split's annotations are not public.
@@ -71,7 +71,7 @@ def evaluate_model(
 def evaluate_predictions(
     predictions: Sequence[Prediction], annotations: Sequence[Annotation], config: Config
 ) -> Evaluation:
-    """Score predictions, one an annotation, decoded without suppression."""
+    """Score predictions, one per annotation, decoded without suppression."""
     decoded = [_row(*pair, config) for pair in zip(predictions, annotations, strict=True)]
     suppressed = decoded
     if config.data.annotates_moments and config.decoding.nms != "none":

@@ -72,7 +72,7 @@ def train(
 
 
 def continue_run(run: Run, config: Config) -> None:
-    """Keep the configuration that a run goes on with; only how long to train may have changed.
+    """Store the configuration of a resumed run; only how long to train may have changed.
 
     Raises:
         RunError: if anything else has.
@@ -284,7 +284,7 @@ class _Trainer:
 
 
 class _Record:
-    """What a run has on disk: checkpoints, the log, the state that training goes on from."""
+    """What a run has on disk: checkpoints, the log, the state that training resumes from."""
 
     def __init__(
         self,

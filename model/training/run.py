@@ -76,7 +76,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """What training goes on from: how far it was, the weights, and the optimizer's moments by parameter name."""
+    """What training resumes from: its progress, the weights, and the optimizer's moments by parameter name."""
 
     progress: Progress
     weights: Mapping[str, Tensor]

@@ -178,7 +178,7 @@ def _print(document: dict[str, Any]) -> None:
         console.print()
         _print_grounding(document["grounding"])
     console.print()
-    console.print(f"most memory held: {document['peak_memory_mb']:.0f} MB")
+    console.print(f"peak memory: {document['peak_memory_mb']:.0f} MB")
 
 
 def _print_extraction(document: dict[str, Any]) -> None:
@@ -193,7 +193,7 @@ def _print_extraction(document: dict[str, Any]) -> None:
         per_clip, loading = f"{encoder['ms_per_clip']:.1f}", f"{encoder['loading_s']:.1f}"
         rows.append(row(encoder["name"], encoder, per_clip, loading, encoder["weights"]))
     rows.append(row("all, file to cache", document["extraction"]))
-    headings = ("", "wall s", "CPU s", "× real time", "ms a clip", "loading s", "weights")
+    headings = ("", "wall s", "CPU s", "× real time", "ms per clip", "loading s", "weights")
     print_table(headings, rows, right=range(1, 6))
 
 
@@ -205,5 +205,5 @@ def _print_grounding(rows: list[dict[str, Any]]) -> None:
         name = row["model"] if row["model"] == "zero-shot" else f"{row['model']}, random weights"
         times = (row[key] for key in ("first_ms", "query_ms", "repeated_query_ms", "batched_query_ms"))
         table.append((name, *(f"{value:.1f}" for value in times), str(row["clips"])))
-    headings = ("ms a query, 150 s of video", "first", "new", "asked before", "64 together", "clips")
+    headings = ("ms per query, 150 s of video", "first", "new", "repeated", "64 at once", "clips")
     print_table(headings, table, right=range(1, 6))

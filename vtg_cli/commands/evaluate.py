@@ -332,7 +332,7 @@ def _print_evaluations(
     if evaluation.suppressed is not evaluation.decoded:
         columns["after NMS"] = evaluation.suppressed_metrics
     chosen = columns.get("after NMS", evaluation.metrics) if nms else evaluation.metrics
-    if any(evaluations):  # a model a domain
+    if any(evaluations):  # one model per domain
         chosen = mean_metrics({domain: entry.metrics for domain, (_, entry) in evaluations.items()})
         columns = {"measured": chosen}
     if json:

@@ -202,7 +202,7 @@ class FolderWatch:
 
 @dataclass
 class _Interrupt:
-    """How the watch is told to end.
+    """How the watch is ended.
 
     Attributes:
         came: whether it was.

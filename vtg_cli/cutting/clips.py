@@ -72,7 +72,7 @@ def cut_clips(
     copy: bool = False,
     spared: Sequence[Path] = (),
 ) -> list[Path]:
-    """Cut every moment of results for one video into a file of its own: VIDEO_QUERY_RANK.mp4.
+    """Cut every moment of results for one video into a separate file: VIDEO_QUERY_RANK.mp4.
 
     Args:
         folder: where to; made if missing.

@@ -44,7 +44,7 @@ class Look:
 
     Attributes:
         width, height: even numbers of pixels.
-        fps: frames a second, about; each frame has its own time.
+        fps: frames per second, about; each frame has its own time.
         bits: of a pixel's colour that are worth keeping, 8 or 10.
         full_range: whether colours take up all of those bits, as photographs' do.
         rotation: degrees counter-clockwise a player must turn the picture.
@@ -280,7 +280,7 @@ class Sound:
 
     Args:
         output: PyAV's container that is written.
-        rate: samples a second; 48,000 in place of those that AAC lacks.
+        rate: samples per second; 48,000 in place of those that AAC lacks.
         channels: of the sound; stereo is made of numbers that have no usual layout.
         language: of what is spoken, if it is known.
     """

@@ -8,7 +8,7 @@ from model.grounding.results import Moment, Saliency
 from vtg_cli.terminal.timecode import timecode
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Blue, vermilion, green, purple, orange, sky: told apart with every kind of colour vision.
+"""Blue, vermilion, green, purple, orange, sky: distinguishable with every kind of colour vision.
 
 Source: Okabe and Ito, Color Universal Design, 2008; without yellow and black, which vanish on white and on black.
 """

@@ -127,7 +127,7 @@ def _fonts_for(text: str) -> tuple[list[str], str]:
     logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # it tells of caches that it builds
     from matplotlib import font_manager
 
-    # Characters that change others, or show nothing, need no shape of their own.
+    # Characters that change others, or show nothing, need no glyph.
     missing = {letter for letter in text if unicodedata.category(letter) not in ("Zs", "Cf", "Mn", "Cc")}
     missing -= _letters(font_manager.findfont(_FONT))
     fonts = [_FONT]
@@ -193,7 +193,7 @@ def _draw(
     gaps_in = [_GAP_IN + _ROW_IN * max(of_query, default=0) for of_query in rows_of]
     height_in = _HEAD_IN + sum(gaps_in) + len(results) * _PANEL_IN + _AXIS_IN + strip_in + _FOOT_IN
 
-    # An object of its own, not pyplot: nothing opens a window or stays in memory.
+    # A separate object, not pyplot: nothing opens a window or stays in memory.
     figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
     first = results[0]
     place = (_LEFT_IN / _WIDTH_IN, 1 - 0.3 / height_in)
@@ -231,7 +231,7 @@ def _rows(result: GroundingResult) -> list[int]:
 
 
 def _panel(axes: Any, result: GroundingResult, number: int, rows_of: Sequence[int], *, is_last: bool) -> None:
-    """One query: its curve, a step a clip, and its moments behind it with their ranks above."""
+    """One query: its curve, one step per clip, and its moments behind it with their ranks above."""
     colour = COLOURS[(number - 1) % len(COLOURS)]
     scores, length_s = result.saliency.scores, result.saliency.clip_length_s
     low, high = score_range(scores)

@@ -60,7 +60,7 @@ def require_videos(videos: Sequence[Path], arguments: Sequence[str]) -> None:
 
 
 def read_queries(source: str) -> list[str]:
-    """Read queries, one a line; blank lines are skipped.
+    """Read queries, one per line; blank lines are skipped.
 
     Args:
         source: a file of UTF-8 text, or `-` for standard input.

@@ -1,4 +1,4 @@
-"""Work on files that may be hostile, in a process of its own: what crashes or hangs there is reported here.
+"""Work on files that may be hostile, in a subprocess: a crash or hang there is reported here.
 
 The child is started with the first piece of work and serves one after another, as
 `extractors.decoding.subprocess_reader` does for decoding. A request is a line of JSON; an answer is a line of JSON, and
@@ -52,7 +52,7 @@ class Apart:
             task: its name; the arguments are plain JSON.
 
         Raises:
-            WorkFailed: if the task says so, crashes, or takes too long.
+            WorkFailed: if the task fails, crashes, or takes too long.
         """
         return self._submit(task, arguments).result()
 

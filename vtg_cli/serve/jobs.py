@@ -49,7 +49,7 @@ class Job:
         id: what requests call it by.
         video: where to look.
         queries: what for, in order.
-        top_k: moments a query at most.
+        top_k: maximum moments per query.
         threshold: moments that score less are left out.
         created_at: ISO 8601, UTC.
         state: where it stands.
@@ -58,7 +58,7 @@ class Job:
         error: why it failed.
         notes: what the user should know about these answers, a sentence each.
         model_notes: what holds for every answer of the model, a sentence each.
-        results: one a query, once it is done; they call the video by its name.
+        results: one per query, once it is done; they call the video by its name.
     """
 
     id: str

@@ -63,7 +63,7 @@ def run(settings: Settings, choice: ModelChoice) -> None:
     """Serve until Ctrl-C.
 
     Raises:
-        UsageError: if a path does not exist, the library cannot be used, or the port cannot be had.
+        UsageError: if a path does not exist, the library cannot be used, or the port is taken.
     """
     token = choose_token(settings.token, settings.token_file, settings.host)
     folder = default_library() if settings.library is None else settings.library

@@ -17,7 +17,7 @@ def timecode(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A stretch of time in two units at most: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    """A length of time in at most two units: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:
@@ -37,7 +37,7 @@ def subtitle_time(seconds: float, *, separator: str = ".") -> str:
 
 
 def counted_rate(rate: Fraction) -> int:
-    """Frames that a timecode counts to a second: 30 for 29.97 frames a second."""
+    """Frames that a timecode counts to a second: 30 for 29.97 frames per second."""
     return math.ceil(rate)
 
 
@@ -49,8 +49,8 @@ def smpte(frame: int, rate: Fraction, *, drop_frame: bool) -> str:
 
     Args:
         frame: frames after 00:00:00:00; a day later counting starts again.
-        rate: frames a second.
-        drop_frame: only for 29.97 and 59.94 frames a second.
+        rate: frames per second.
+        drop_frame: only for 29.97 and 59.94 frames per second.
 
     Raises:
         ValueError: if frames are to be dropped at another rate.
@@ -77,7 +77,7 @@ def smpte_frame(text: str, rate: Fraction) -> tuple[int, bool]:
 
     Args:
         text: `HH:MM:SS:FF`; a semicolon or a full stop before the frames says drop-frame.
-        rate: frames a second.
+        rate: frames per second.
 
     Returns:
         frames after 00:00:00:00, and whether it is drop-frame.

@@ -27,7 +27,7 @@ class TrainingProgress(Display):
         self._best: tuple[int, float] | None = None
 
     def begin(self, label: str) -> None:
-        """A model of its own begins: a domain, or the only one."""
+        """The training of a model begins: of a domain, or of the only one."""
         self._stop()
         self._task, self._best, self._label = None, None, f"{printable(label)} " if label else ""
 

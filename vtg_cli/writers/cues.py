@@ -10,7 +10,7 @@ from vtg_cli.terminal.console import one_line
 
 
 class Cue(NamedTuple):
-    """A line of text on show for a stretch of time, in seconds."""
+    """A line of text on screen for some time, in seconds."""
 
     start_s: float
     end_s: float
@@ -18,7 +18,7 @@ class Cue(NamedTuple):
 
 
 def cues(results: Iterable[GroundingResult]) -> list[Cue]:
-    """A cue a moment: the query and its score. Players pass over cues without length, so none has less than 1 ms."""
+    """One cue per moment: the query and its score. Players skip cues without length, so none has less than 1 ms."""
     return sorted(
         Cue(
             moment.start_s,

@@ -20,7 +20,7 @@ _FASTEST = 60  # timecode has two digits for frames, and no program counts an ED
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:
-    """Write an event a moment, in the order of the answers.
+    """Write one event per moment, in the order of the answers.
 
     Raises:
         VideoError: if a video cannot be read.

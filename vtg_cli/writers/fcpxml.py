@@ -46,7 +46,7 @@ def write(results: Sequence[GroundingResult], file: TextIO) -> None:
         own = [select for select in chosen if select.footage is video]
         _add_browser_clip(event, video, assets[video], own)
     if footage:
-        # A sequence has the rate of its first video, and counts every other one's length in frames of its own.
+        # A sequence has the rate of its first video, and counts the length of every other one in its own frames.
         _add_project(event, footage[0], chosen, formats, assets)
     ET.indent(root)
     file.write('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n')

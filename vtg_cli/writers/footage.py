@@ -43,13 +43,13 @@ class Footage:
 
     Attributes:
         path: the file, absolute.
-        rate: frames a second; of a variable rate, the nearest that editing programs have.
+        rate: frames per second; of a variable rate, the nearest that editing programs have.
         frame_count: frames at that rate.
         width, height: pixels of a frame as displayed.
         start_frame: timecode of its first frame, in frames; 0 if the file has none.
         drop_frame: whether its timecode is counted in drop-frame.
         audio_channels: channels of its sound; 0 if there is none.
-        audio_rate: samples a second; 0 if there is no sound.
+        audio_rate: samples per second; 0 if there is no sound.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Footage:
         return one_line(self.path.name)
 
     def frame_at(self, seconds: float) -> int:
-        """The frame on show at a time, counted from the start of the file; its end is a frame of its own."""
+        """The frame on show at a time, counted from the start of the file; its end counts as one more frame."""
         return min(max(math.floor((seconds + _TIE_S) * self.rate), 0), self.frame_count)
 
 

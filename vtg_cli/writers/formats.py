@@ -1,4 +1,4 @@
-"""One writer a format, each a module with `write(results, file)`; here is which one writes a file, and writing it."""
+"""One writer per format, each a module with `write(results, file)`; this module chooses the writer of a file."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from vtg_cli.writers.footage import Footage, Select, selects
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:
-    """Write a timeline with a clip a moment, in the order of the answers, each in frames of its own video.
+    """Write a timeline with one clip per moment, in the order of the answers, each in frames of its video.
 
     Raises:
         VideoError: if a video cannot be read.

@@ -15,7 +15,7 @@ from vtg_cli.writers.cues import cues
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
-    """Write a cue a moment, in order of time."""
+    """Write one cue per moment, in order of time."""
     file.write("WEBVTT\n")
     for cue in cues(results):
         text = escape(cue.text, quote=False)

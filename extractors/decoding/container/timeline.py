@@ -30,7 +30,7 @@ _INDEXED = frozenset({"mov", "matroska", "avi"})
 # Formats that carry the clock of a broadcast, which goes on as it likes where recordings were cut or joined.
 _BROADCAST = frozenset({"mpegts", "mpeg"})
 _JUMP_BACK_S = 1.0
-_JUMP_AHEAD = 1000  # times the usual step: 40 s at 25 frames a second
+_JUMP_AHEAD = 1000  # times the usual step: 40 s at 25 frames per second
 _IDR = 5
 _NOT_WHOLE = "it is damaged or mostly empty"
 
@@ -38,7 +38,7 @@ _NOT_WHOLE = "it is damaged or mostly empty"
 _LONG_S = 24 * 3600.0
 _LONGEST_FRAME_S = 600.0
 
-# A day of 60 frames a second has 5.2 million. Samples are those of all tracks.
+# A day of 60 frames per second has 5.2 million. Samples are those of all tracks.
 _MOST_FRAMES = 6_000_000
 _MOST_SAMPLES = 20_000_000
 _TOO_MANY_FRAMES = f"has more than {_MOST_FRAMES:,} frames; cut it into parts"
@@ -56,7 +56,7 @@ class Timeline:
         width, height: pixels of a stored frame, before rotation.
         codec: as FFmpeg names it.
         key_frames: (K,) indices of the frames that decoding can start from.
-        trustworthy: whether the file gives each frame a timestamp of its own, on one clock; if not, they are made from
+        trustworthy: whether the file gives each frame a separate timestamp, on one clock; if not, they are made from
             the rate.
         seek_fault: why decoding from a key frame may give other frames than expected; empty if it does not.
         has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).

@@ -113,7 +113,7 @@ class ClipTextEncoder:
             queries: sentences; of each the first 30 BPE tokens count, as in the published features.
 
         Returns:
-            One result a query, in order: `tokens` (T, 512) with start and end of text, T at most 32, and
+            One result per query, in order: `tokens` (T, 512) with start and end of text, T at most 32, and
             `pooled` (512,) in the space of the image features.
 
         Raises:

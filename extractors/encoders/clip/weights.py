@@ -31,7 +31,7 @@ NETWORK = "CLIP ViT-B/32"
 def read_state(
     path: Path, expected: Mapping[str, Tensor], *, trusted_sha256: Collection[str] | None = None
 ) -> dict[str, Tensor]:
-    """Read CLIP's tensors from a file of any published form, told apart by content.
+    """Read CLIP's tensors from a file in any published form, recognised by its content.
 
     Accepted are safetensors, a state dict saved by torch (plain, or under `state_dict`), and the TorchScript
     archive OpenAI released. The last holds a program, so it is opened only if its hash is a pinned one. Names are

@@ -60,7 +60,7 @@ class _Layer:
 
 
 def read_slowfast(path: Path) -> tuple[WeightsForm, dict[str, Tensor]]:
-    """Read a weights file of any of the three forms, told apart by content.
+    """Read a weights file in any of the three forms, recognised by its content.
 
     Args:
         path: a Caffe2 pickle or PySlowFast checkpoint of the PySlowFast zoo, or PyTorchVideo's checkpoint.

@@ -59,7 +59,7 @@ def pull_annotations(
 ) -> Path:
     """Download a file of annotations into the dataset's folder; one that is there is left alone.
 
-    The transfer goes on where an earlier one stopped, and the file takes its name only when it is what was published.
+    An interrupted download resumes, and the file gets its name only if it is the published one.
 
     Args:
         info: the dataset.
@@ -315,7 +315,7 @@ def _unpack(
     limit_bytes: int,
     progress: Progress | None,
 ) -> tuple[Path, ...]:
-    """Read a whole archive into a folder of its own, then let the streams take their places."""
+    """Read a whole archive into a separate folder, then move the streams into place."""
     staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
     try:
         staged = _Staged(info, staging, stream, limit_bytes, progress)

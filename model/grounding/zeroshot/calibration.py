@@ -54,7 +54,7 @@ class Calibration:
 
 @cache
 def calibration(feature: str) -> Calibration:
-    """The calibration of a feature; that of `clip` for features that have none of their own."""
+    """The calibration of a feature; that of `clip` for features without one."""
     tables = packaged_table(__package__, "calibration.toml")
     return Calibration(**tables.get(feature, tables[_DEFAULT]))
 

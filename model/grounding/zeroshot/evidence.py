@@ -84,7 +84,7 @@ def judge(video: Array, background: Background, clip_length_s: float) -> Judged:
     Args:
         video: (N, E), a row for each clip, N > 0.
         background: in the same space.
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
 
     Raises:
         ValueError: if the lengths of the rows disagree.

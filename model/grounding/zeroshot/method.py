@@ -36,7 +36,7 @@ class ZeroShot:
 
     Args:
         feature: name of that feature.
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
         embed_phrases: gives the (M, E) pooled rows of M phrases.
     """
 
@@ -141,7 +141,7 @@ def look(
         direction: (E,) of the query, from the background that judged the video.
         log_share: (N,) of the classes that the query means in each clip.
         calibration: of the feature; a clip that is clear by itself belongs to its moment.
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
         top_k: how many spans at most.
     """
     raw = video.deviations(direction)
@@ -165,7 +165,7 @@ def find_moments(
 
     Args:
         saliency: (N,) in [0, 1].
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
         duration_s: length of the video in seconds; moments end there at the latest.
         top_k: how many to return at most.
 

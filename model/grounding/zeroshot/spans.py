@@ -66,7 +66,7 @@ def find_spans(
     Args:
         evidence: (N,) a curve whose noise is of the order of 1.
         odds: (N,) how well each clip matches; spans are found from its peaks down.
-        clip_length_s: seconds a clip.
+        clip_length_s: seconds per clip.
         top_k: how many to return at most.
         clear: (N,) or a number, evidence that speaks for a clip by itself; a curve that lies above it throughout is
             one span.

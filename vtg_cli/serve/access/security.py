@@ -150,7 +150,7 @@ class Gate:
     def _counted(self, scope: Scope, receive: Receive) -> Receive:
         """`receive` that remembers the end of the body, and refuses one that is too large or too slow.
 
-        Uploads have limits of their own.
+        Uploads have separate limits.
         """
         most, left_s = (math.inf, None) if self._is_upload(scope) else (MOST_JSON_BYTES, _BODY_S)
         count = 0

@@ -76,7 +76,7 @@ class JobRequest(BaseModel):
 
 
 class MomentBody(BaseModel):
-    """A stretch of the video, in seconds from its start."""
+    """A span of the video, in seconds from its start."""
 
     start_s: float
     end_s: float
@@ -84,7 +84,7 @@ class MomentBody(BaseModel):
 
 
 class SaliencyBody(BaseModel):
-    """A score a clip, each of so many seconds."""
+    """One score per clip, each of so many seconds."""
 
     clip_length_s: float
     scores: list[float]

@@ -32,7 +32,7 @@ export function since(date) {
   return ago.format(Math.ceil(seconds / 86400), "day");
 }
 
-// Marks that tell searches apart: a letter, and a colour with a dash of its own.
+// Marks that distinguish searches: a letter, and a colour with a dash pattern.
 const COLOURS = 6, DASHES = 6;
 
 export const letter = (number) => String.fromCharCode(65 + (number % 26));

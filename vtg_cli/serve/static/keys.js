@@ -5,7 +5,7 @@ export function listenToKeys(video, actions) {
   document.addEventListener("keydown", (event) => {
     const target = event.target;
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    // What is typed into is left alone; the player and buttons have keys of their own.
+    // Text fields are left alone; the player and buttons handle their keys.
     if (target.closest("input, textarea, select")) return;
     if (target === video && event.key.startsWith("Arrow")) return;
     if (event.key === " " && target.closest("button, a, summary, video")) return;
