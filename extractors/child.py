@@ -45,7 +45,7 @@ def begin(*, dies_with_thread: bool) -> BinaryIO:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a child process, whatever it is at, and close its pipes."""
+    """Kill a subprocess in any state and close its pipes."""
     process.kill()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:

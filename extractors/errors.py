@@ -14,7 +14,7 @@ class VtgError(Exception):
 
 
 class UsageError(VtgError):
-    """The call itself is wrong: an unknown name, a value out of range, options that exclude each other."""
+    """The call is wrong: an unknown name, a value out of range, options that exclude each other."""
 
 
 class VideoError(VtgError):
@@ -35,11 +35,11 @@ class VideoError(VtgError):
 
 
 class WeightsMissing(VtgError):
-    """Weights are neither on this machine nor can they be fetched; the message says how to get them."""
+    """Weights are not on this machine and cannot be downloaded; the message explains how to get them."""
 
 
 class WeightsInvalid(VtgError):
-    """A weights file is damaged, of another architecture, or not what its name says."""
+    """A weights file is damaged, has another architecture, or does not match its name."""
 
 
 class FeatureMismatch(VtgError):
@@ -51,4 +51,4 @@ class CacheError(VtgError):
 
 
 class NameTaken(CacheError):
-    """A file that is to be written for one video is there already, for another one of the same name."""
+    """An output file exists already and belongs to another video of the same name."""

@@ -34,7 +34,7 @@ _NAME_BYTES = 100  # with a date, a prefix and an ending it still fits a file sy
 
 
 class ConfigError(UsageError):
-    """A configuration does not hold together; the message starts with the field."""
+    """A configuration is invalid; the message starts with the field."""
 
 
 def name_problem(name: str) -> str | None:
@@ -68,7 +68,7 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is learnt from.
+    """The training data.
 
     Attributes:
         dataset: which annotations, and with them which metrics and label rules; `custom` for one's own.
@@ -476,7 +476,7 @@ def _require(holds: bool, name: str, message: str) -> None:
 def _require_all(
     config: object, names: Iterable[str], holds: Callable[[float], bool], requirement: str
 ) -> None:
-    """Refuse a field whose value does not hold; None, where it is allowed, leaves the field out."""
+    """Refuse an invalid value; None, where allowed, leaves the field out."""
     for name in names:
         value = getattr(config, name)
         _require(value is None or holds(value), name, f"{requirement}, is {value}")

@@ -14,7 +14,7 @@ from model.network.flashvtg import FlashVTG, FlashVTGOutput
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one video and one query.
+    """The model's prediction for one video and one query.
 
     Attributes:
         moments: (N, 3) start in seconds, end in seconds, score; best first. Suppressed ones have the score 0

@@ -52,7 +52,7 @@ def read_json_lines(path: str | Path, error: type[VtgError]) -> Iterator[tuple[s
 
 
 def shown(value: object) -> str:
-    """A value for a message, cut if it is long."""
+    """A value for a message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
 

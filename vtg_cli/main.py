@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command, and say in one line what went wrong; returns the exit code."""
+    """Run the command, and print errors in one line; returns the exit code."""
     from vtg_cli.packages import require_own_packages
 
     try:
@@ -91,7 +91,7 @@ def _interrupted() -> int:
 
 
 def _discard_output() -> None:
-    """Let what is still to be written go nowhere, or Python complains about it when it ends."""
+    """Discard what is still to be written, or Python reports it at exit."""
     _discard(sys.stdout)
 
 
@@ -130,7 +130,7 @@ class _Interrupts:
             signal.signal(signal.SIGTERM, self._handle)
 
     def end(self, code: int) -> None:
-        """Let none disturb the end of the process, when all is done."""
+        """Ignore further interrupts while the process ends."""
         self._exit_code = code
         for number in (signal.SIGINT, signal.SIGTERM):
             if not self.came and signal.getsignal(number) == self._handle:

@@ -19,7 +19,7 @@ _TEMPORARY_WORDS = frozenset({"part", "partial", "temp", "tmp"})
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells whether a file goes on changing.
+    """The facts that show whether a file is still changing.
 
     Attributes:
         size: bytes.
@@ -32,7 +32,7 @@ class FileState:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A video that is taken to be whole.
+    """A video that counts as complete.
 
     Attributes:
         path: the file.
@@ -58,7 +58,7 @@ class _Sighting:
 
 
 class Arrivals:
-    """Decides which files are ready: those that have stayed as they are for a while, each once in each state.
+    """Decides which files are ready: those unchanged for a while, each once per state.
 
     A file that changes after it was handed out is handed out again once it has settled: a copy that paused for
     longer is not lost. An empty file is the place of one that is still to come.
@@ -163,7 +163,7 @@ def videos_in(folder: Path) -> dict[Path, FileState]:
 
 
 def file_state(path: Path) -> FileState | None:
-    """How a file is now; None if it is gone, or no regular file."""
+    """The state of a file; None if it is gone or not a regular file."""
     try:
         status = path.stat()
     except OSError:
@@ -178,7 +178,7 @@ def is_temporary(name: str) -> bool:
 
 
 class Bell:
-    """Rings when something happens in one of the folders, and often enough where it cannot be told."""
+    """Signals changes in one of the folders, and polls where the system does not report them."""
 
     def __init__(self, *folders: Path) -> None:
         import watchfiles

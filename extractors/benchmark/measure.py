@@ -75,7 +75,7 @@ class ExtractionCost:
 
 
 def timed(work: Callable[[], _WORK]) -> tuple[Cost, _WORK]:
-    """Do something in this process and say what it took."""
+    """Run something in this process and measure it."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return Cost(time.perf_counter() - wall, time.process_time() - cpu), result

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Claim:
-    """The right to extract one video, held by one process at most, until `release` or the process's end.
+    """The right to extract one video, held by at most one process until `release` or its end.
 
     Where the cache cannot be written there is no lock, and nobody to be kept out.
     """
@@ -22,7 +22,7 @@ class Claim:
         self._path = path
 
     def release(self) -> None:
-        """Give the right back; does nothing the second time."""
+        """Release the right; the second call does nothing."""
         if self._lock is not None and self._lock.is_locked:
             # Unlinked while held: a process that opened it meanwhile finds it gone once it has the lock.
             with suppress(OSError):

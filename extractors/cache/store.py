@@ -69,7 +69,7 @@ class CachedFeatures:
 
 
 def default_root() -> Path:
-    """Where features are kept: `$VTG_CACHE`, else `$VTG_HOME/features`, else the user's cache folder."""
+    """Where features are stored: `$VTG_CACHE`, else `$VTG_HOME/features`, else the user's cache folder."""
     if root := os.environ.get("VTG_CACHE"):
         return Path(root).expanduser()
     return vtg_home() / "features"
@@ -98,7 +98,7 @@ class FeatureCache:
     def load_video(
         self, path: str | Path, spec: FeatureSpec, *, identity: VideoIdentity | None = None
     ) -> CachedFeatures | None:
-        """Look up the features of a video. Where there are some, the video may have to be read whole.
+        """Look up the features of a video. If there are some, the whole video may have to be read.
 
         Args:
             path: the video file.
@@ -142,7 +142,7 @@ class FeatureCache:
         damaged_s: Sequence[Segment] = (),
         identity: VideoIdentity | None = None,
     ) -> CachedFeatures:
-        """Keep the features of a video, in place of any that are there.
+        """Store the features of a video, replacing any that are there.
 
         Args:
             path: the video file.
@@ -180,7 +180,7 @@ class FeatureCache:
         return CachedFeatures(spec, arrays["features"], info, tuple(damaged_s))
 
     def load_text(self, query: str, spec: FeatureSpec) -> TextFeatures | None:
-        """Look up an encoded query; None if there is none that can be trusted.
+        """Look up an encoded query; None if there is no intact one.
 
         Raises:
             CacheError: if the cache cannot be read.
@@ -201,7 +201,7 @@ class FeatureCache:
         return TextFeatures(tokens, pooled)
 
     def store_text(self, query: str, spec: FeatureSpec, text: TextFeatures) -> TextFeatures:
-        """Keep an encoded query.
+        """Store an encoded query.
 
         Returns:
             The query's features as they will be read back, in the values of half precision.
@@ -277,7 +277,7 @@ class FeatureCache:
         return CacheInfo(self.root, tuple(usages))
 
     def clear(self, spec: FeatureSpec | str | None = None, *, older_than_s: float = 0.0) -> Cleared:
-        """Remove entries; nothing but entries, and folders that are left with none.
+        """Remove entries, and folders left without entries; nothing else.
 
         Args:
             spec: only those of this recipe, named by its folder as in `info` if it is a string; or of all
@@ -360,7 +360,7 @@ class FeatureCache:
                     claim.release()
 
     def _pass_over(self, error: CacheError) -> None:
-        """Raise an error of writing, or tell of it once, as this cache was made to."""
+        """Raise a write error, or report it once, depending on how this cache was made."""
         if self._on_write_error is None:
             raise error
         if not self._told:
@@ -479,7 +479,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
 
 
 def _is_current(entry: Path) -> bool:
-    """Whether an entry is of this version; whether it is sound, only reading it whole finds out."""
+    """Whether an entry has this version. Only a full read shows whether it is intact."""
     record = read_record(entry)
     return record is not None and ("query" in record or "content" in record)
 

@@ -36,7 +36,7 @@ class Lanes:
         self._under_way = 0
 
     def start(self, work: Callable[[], NDArray[np.float32]]) -> Future[NDArray[np.float32]]:
-        """Have some work done as soon as a lane is free."""
+        """Run some work as soon as a lane is free."""
         with self._lock:
             self._under_way += 1
         try:
@@ -64,7 +64,7 @@ class Lanes:
 
 
 class ParallelNetwork:
-    """A network on a CPU that takes the next batch while it is at work on the ones before.
+    """A network on a CPU that accepts the next batch while it computes earlier ones.
 
     Args:
         compute: (B, *clip_shape) bytes in, (B, dim) float32 out; may run in several threads at once after its first
@@ -80,7 +80,7 @@ class ParallelNetwork:
         self._is_set_up = False
 
     def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
-        """Begin to compute a batch.
+        """Start computing a batch.
 
         Args:
             parts: arrays of clips, (n, *clip_shape), `batch_size` in all at most; may be reused at once.

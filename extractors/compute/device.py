@@ -15,7 +15,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def check_device(name: str) -> None:
-    """Raise UsageError if a device's name is unknown; whether this machine has it is not looked at."""
+    """Raise UsageError if a device's name is unknown. This does not check whether the machine has it."""
     kind, _, index = name.partition(":")
     if kind not in {"auto", "cpu", "cuda", "mps"} or (
         ":" in name and (kind != "cuda" or not (index.isascii() and index.isdecimal()))
@@ -24,7 +24,7 @@ def check_device(name: str) -> None:
 
 
 def check_precision(name: str) -> None:
-    """Raise UsageError if a precision's name is unknown; whether a device computes in it is not looked at."""
+    """Raise UsageError if a precision's name is unknown. This does not check whether a device supports it."""
     if name not in PRECISIONS:
         raise UsageError(f"unknown precision '{name}'; known are {', '.join(PRECISIONS)}")
 

@@ -58,7 +58,7 @@ class OverlappedNetwork:
         self._queues.finish()  # the network and the slots were made in a queue that is none of these
 
     def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
-        """Begin to compute a batch.
+        """Start computing a batch.
 
         Args:
             parts: arrays of clips, (n, *clip_shape), `batch_size` in all at most; may be reused at once.
@@ -89,7 +89,7 @@ class OverlappedNetwork:
         return slot.give(count)
 
     def _start(self, slot: _Slot, count: int) -> None:
-        """Tell the device to copy a slot's clips, compute, and copy the rows back."""
+        """Queue the copy of a slot's clips, the computation, and the copy of the rows back."""
         queues = self._queues
         run = min(_power_of_two(count), self._batch_size) if self._round_up else count
         with queues.copying():
@@ -104,7 +104,7 @@ class OverlappedNetwork:
 
 
 class _Slot:
-    """Memory that one batch at a time travels through."""
+    """Memory for one batch at a time on its way to the device and back."""
 
     def __init__(
         self, device: torch.device, clips: tuple[int, ...], rows: tuple[int, ...], queues: _Queues
@@ -150,7 +150,7 @@ class _SlotRows:
 
 
 class _Queues(Protocol):
-    """Where a device takes its orders: one queue to copy, one to compute, and marks for one to wait for the other."""
+    """The queues of a device: one to copy, one to compute, and events for one to wait for the other."""
 
     overlap: bool
 
@@ -196,7 +196,7 @@ class _CudaQueues:
 
 
 class _NoQueues:
-    """A device that is given one thing at a time, each done when the call returns."""
+    """A device that does one thing at a time, done when the call returns."""
 
     overlap = False
 
@@ -218,7 +218,7 @@ class _NoQueues:
 
 
 class _Past:
-    """An event that has been."""
+    """An event that has already happened."""
 
     def query(self) -> bool:
         return True

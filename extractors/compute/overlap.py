@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class PendingRows(Protocol):
-    """Rows of a batch that may still be on their way."""
+    """Rows of a batch that may not be ready yet."""
 
     @property
     def is_ready(self) -> bool:
@@ -46,8 +46,8 @@ class LoadableEncoder(Protocol):
 
 @runtime_checkable
 class OverlappingEncoder(Protocol):
-    """A `VideoEncoder` that takes its next batch while it is at work on the one before."""
+    """A `VideoEncoder` that accepts its next batch while it computes the previous one."""
 
     def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
-        """Begin to encode a batch, given as arrays of clips to be put together, of `batch_size` clips at most."""
+        """Start encoding a batch, given as arrays of clips to be joined, of at most `batch_size` clips."""
         ...

@@ -28,7 +28,7 @@ _MOST_CLIPS = 1_000_000  # eleven days and a half of clips of a second
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file holds, as measured from its packets rather than from what its header claims.
+    """What a video file holds, measured from its packets instead of read from its header.
 
     Attributes:
         path: the file.
@@ -71,7 +71,7 @@ class ClipChunk:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Say what a video file holds; raises VideoError as `ClipReader` does."""
+    """Measure what a video file holds; raises VideoError like `ClipReader`."""
     with ClipReader(path, ()) as reader:
         return reader.info
 
@@ -195,7 +195,7 @@ class ClipReader:
 
     @property
     def damaged_s(self) -> tuple[tuple[float, float], ...]:
-        """Segments that turned out to be damaged, as far as was read: start and end in seconds, in order.
+        """Damaged segments in the part read so far: start and end in seconds, in order.
 
         Their frames are what the decoder made of them. Heard of only where a process does nothing but decode.
         """

@@ -46,7 +46,7 @@ class Source:
 def read_with_decord(
     source: Source, reader: Any, wanted: NDArray[np.int64], *, alone: bool = False
 ) -> Iterator[Picture]:
-    """Decode a video once, front to back, with decord, and where it is damaged or decord gives up, with PyAV.
+    """Decode a video once, front to back, with decord; damaged parts, and those where decord fails, with PyAV.
 
     Decord decodes ahead without bound for as long as it is left alone: so it is given a segment at a time.
 
@@ -83,7 +83,7 @@ def read_with_decord(
 
 
 def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: int = 0) -> Iterator[Picture]:
-    """Decode a video once, front to back, with PyAV, and where it is damaged once more.
+    """Decode a video once, front to back, with PyAV, and damaged parts again.
 
     Args:
         source: the video.

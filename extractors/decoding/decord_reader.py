@@ -24,7 +24,7 @@ _TIMESTAMP_TOLERANCE_S = 2e-3
 
 
 def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
-    """Why decord would read a video wrongly or badly; empty if nothing speaks against it."""
+    """Why decord would read a video wrongly or badly; empty if it would not."""
     if timeline.stream_count > 1:
         return "it has several video streams, and decord cannot be told which of them to read"
     if timeline.codec == "av1":
@@ -51,7 +51,7 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
 
 
 def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threads: int = 0) -> Any:
-    """Open a video, and check that decord counts its frames as its packets do.
+    """Open a video, and check that decord's frame count equals the number of packets.
 
     Decord guesses the format of a file by itself and knows playlists, which make it open other files. So it is only
     given what begins as the format that it was read as before.
@@ -90,7 +90,7 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
 def read_segment(
     path: Path, reader: Any, segment: NDArray[np.int64], geometry: Geometry
 ) -> list[NDArray[np.uint8]]:
-    """Decode the frames of a segment, and have decord stop before they are handed out.
+    """Decode the frames of a segment, and stop decord before they are returned.
 
     Args:
         path: the video.

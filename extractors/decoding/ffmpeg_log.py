@@ -26,7 +26,7 @@ _NO_DECODERS = frozenset((
 
 @dataclass
 class _Kept:
-    """Complaints so far.
+    """Reports so far.
 
     They go through a pipe that nobody waits for: what finds it full is lost. A log on disk would grow without end, as
     FFmpeg may complain of every byte of a file before it gives the first packet.
@@ -64,7 +64,7 @@ _kept: _Kept | None = None
 
 
 def keep() -> None:
-    """Take standard error for complaints, from now on and for good; where that cannot be done, nothing is heard."""
+    """Redirect standard error to collect reports, permanently; if that is impossible, none are collected."""
     global _kept  # noqa: PLW0603 - as there is one standard error
     try:
         read_end, write_end = os.pipe()
@@ -118,13 +118,13 @@ class Listener:
 
 
 def complain() -> None:
-    """Note what a decoder reported by its return value: not every one of them logs it as well."""
+    """Record damage that a decoder reported by its return value, because not all of them log it."""
     if _kept is not None:
         _kept.decoders += 1
 
 
 def set_level_of_av() -> None:
-    """Have PyAV's FFmpeg say of errors what is kept, and nothing otherwise."""
+    """Set the log of PyAV's FFmpeg to the errors that are collected."""
     import av.logging
 
     if _kept is None:
@@ -137,7 +137,7 @@ def set_level_of_av() -> None:
 
 
 def set_level_of_decord() -> None:
-    """Have decord's FFmpeg say of errors what is kept, and nothing otherwise."""
+    """Set the log of decord's FFmpeg to the errors that are collected."""
     import decord
 
     decord.logging.set_level(decord.logging.FATAL if _kept is None else decord.logging.ERROR)

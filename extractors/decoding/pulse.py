@@ -12,7 +12,7 @@ _next_s = 0.0
 
 
 def on_beat(tell: Callable[[], None]) -> None:
-    """Have a function called about once a second while this process makes progress; for a process that only decodes."""
+    """Call a function about once a second while this process makes progress; for a process that only decodes."""
     global _tell  # noqa: PLW0603 - as there is one parent
     _tell = tell
 

@@ -17,7 +17,7 @@ from extractors.errors import VideoError
 
 
 def first_frame_quarter_turns(path: Path) -> int:
-    """Quarter turns counter-clockwise that bring the video's frames upright, as its first frame says.
+    """Quarter turns counter-clockwise that bring the video's frames upright, from the metadata of its first frame.
 
     Raises:
         VideoError: if no frame can be decoded.

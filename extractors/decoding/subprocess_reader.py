@@ -37,7 +37,7 @@ _MAX_ARRAY_BYTES = 1 << 32
 
 
 class DecoderCrash(VideoError):
-    """The subprocess ended, or sent something else than a message.
+    """The subprocess ended, or sent something other than a message.
 
     Attributes:
         how: signal or exit code.
@@ -93,7 +93,7 @@ class DecodeProcess:
         return IsolatedReader(self, Path(path), samplings, (chunk_s, first_chunk_s), decoder)
 
     def stop(self) -> None:
-        """End the subprocess, whatever it is doing."""
+        """End the subprocess in any state."""
         process, self._process = self._process, None
         if process is not None:
             child.end(process)
@@ -112,7 +112,7 @@ class DecodeProcess:
         chunks_s: tuple[float, float | None],
         decoder: Decoder,
     ) -> None:
-        """Ask the subprocess, started if need be, to decode a video.
+        """Ask the subprocess to decode a video; starts it if necessary.
 
         Raises:
             VideoError: after `abort`.
@@ -259,7 +259,7 @@ class IsolatedReader:
 
     @contextmanager
     def _understanding(self) -> Iterator[None]:
-        """Take a message that makes no sense as what it is: written by a process that a file has taken over."""
+        """Treat an invalid message as the work of a file that has taken the process over."""
         try:
             yield
         except (LookupError, TypeError, ValueError) as error:

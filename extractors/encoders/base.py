@@ -29,7 +29,7 @@ class VideoEncoder(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Clips a call of `encode` is best given on the encoder's device."""
+        """The best number of clips per call of `encode` on the encoder's device."""
         ...
 
     @property

@@ -54,7 +54,7 @@ class Encoding:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing more will come: it failed, or all that was decoded is encoded."""
+        """Whether nothing more will come: the video failed, or everything decoded is encoded."""
         return self.error is not None or (self.ended and self.waiting == 0)
 
     @property
@@ -66,7 +66,7 @@ class Encoding:
     def add(
         self, encoder: VideoEncoder, frames: NDArray[np.uint8], clips: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Take note of the next clips for an encoder; returns those that it has to encode, as `Runs.add`."""
+        """Record the next clips for an encoder; returns those that it has to encode, like `Runs.add`."""
         return self._rows[encoder.spec.name].add_clips(frames, clips)
 
     def take(self, encoder: VideoEncoder, rows: NDArray[np.float32]) -> None:
@@ -163,7 +163,7 @@ class _Rows:
 
 
 class Batches:
-    """The clips that wait for each encoder: of one video, or where an encoder allows it of as many as fill a batch."""
+    """The clips that wait for each encoder: of one video, or of several if the encoder allows it."""
 
     def __init__(self, encoders: Sequence[VideoEncoder]) -> None:
         self._queues = {encoder.spec.name: _Queue(encoder) for encoder in encoders}
@@ -191,7 +191,7 @@ class Batches:
                 yield
 
     def flush(self) -> Iterator[None]:
-        """Encode what waits, in batches that are not full, and wait for all rows; yields after each."""
+        """Encode the waiting clips in partial batches and wait for all rows; yields after each."""
         for waiting in self._queues.values():
             if waiting.flush():
                 yield
@@ -271,7 +271,7 @@ class _Queue:
         return True
 
     def collect(self, *, leave: int) -> bool:
-        """Hand out the rows that are there, and wait until only `leave` batches are not; returns whether any came."""
+        """Return finished rows, and wait until at most `leave` batches are unfinished; returns whether any came."""
         came = False
         while self._sent and (len(self._sent) > leave or self._sent[0].rows.is_ready):
             sent = self._sent.popleft()
@@ -300,7 +300,7 @@ class _Queue:
         self._parts = [part for part in self._parts if part.video is not video]
 
     def _send(self, parts: Sequence[_Part]) -> PendingRows:
-        """Begin to encode a batch, or encode it where the encoder knows no beginning."""
+        """Start encoding a batch, or encode it at once if the encoder cannot start one."""
         if isinstance(self._encoder, OverlappingEncoder):
             try:
                 return self._encoder.submit([part.clips for part in parts])
@@ -312,7 +312,7 @@ class _Queue:
         return ReadyRows(self._encode(clips, parts))
 
     def _encode(self, clips: NDArray[np.uint8], parts: Sequence[_Part]) -> NDArray[np.float32]:
-        """Encode a batch, in ever smaller ones while memory does not suffice."""
+        """Encode a batch, in smaller and smaller parts while memory runs out."""
         owners = [part.video for part in parts for _ in part.clips]
         rows = np.zeros((len(clips), self._encoder.spec.dim), np.float32)
         start = 0

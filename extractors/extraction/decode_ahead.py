@@ -105,7 +105,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Only videos that other processes are extracting are left; this is one of them. Said for as long as that lasts."""
+    """Only videos that other processes are extracting are left; this is one of them. Repeated while that lasts."""
 
     index: int
 
@@ -196,11 +196,11 @@ class DecodeAhead:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the next message is yet to come."""
+        """Whether the next message has not come yet."""
         return self._queue.empty()
 
     def settle(self, index: int) -> None:
-        """Say that a video is done with, well or badly: its claim is given back, no more of it is decoded."""
+        """Mark a video as done, successfully or not: release its claim and stop decoding it."""
         self._settled.add(index)
         if claimed := self._claims.pop(index, None):
             address, claim = claimed

@@ -106,7 +106,7 @@ class ExtractionReport:
 
     @property
     def cached(self) -> int:
-        """Number of videos that had nothing missing."""
+        """Number of videos that were already cached."""
         return self._count("cached")
 
     @property

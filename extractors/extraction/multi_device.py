@@ -42,7 +42,7 @@ _END_S = 10.0  # more than a batch takes, after which a process can give back wh
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """A process ended before its time; the others go on.
+    """A worker died; the others continue.
 
     Attributes:
         device: the one it worked on.
@@ -166,7 +166,7 @@ class _Done:
 
 @dataclass(eq=False)
 class _Worker:
-    """A process as it is seen from here.
+    """A worker process, seen from its parent.
 
     Attributes:
         handed: the videos it was given, as places in the list, in order.
@@ -185,7 +185,7 @@ class _Worker:
 
 
 class _Fleet:
-    """Hands videos out, and gathers what becomes of them."""
+    """Hands videos out and collects the results."""
 
     def __init__(self, paths: Sequence[Path], job: _Job, emit: Callable[[Event | WorkerLost], None]) -> None:
         self._paths = paths
@@ -315,7 +315,7 @@ class _Fleet:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach, not even while they load: this one ends them in order."""
+    """Start processes that Ctrl-C does not reach, even while they load; this process ends them in order."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

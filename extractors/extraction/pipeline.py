@@ -114,7 +114,7 @@ def encode_video(
     decoder: Decoder = "auto",
     stall_s: float | None = STALL_S,
 ) -> Mapping[str, CachedFeatures]:
-    """Features of one video, from the cache where they are there, made and stored where not.
+    """Features of one video, from the cache, or made and stored.
 
     Args:
         path: the video; the rest is as for `extract_features`.
@@ -156,7 +156,7 @@ def encode_videos(
     decoder: Decoder = "auto",
     stall_s: float | None = STALL_S,
 ) -> Generator[Mapping[str, CachedFeatures] | VideoError, None, None]:
-    """Features of many videos, one after the other, with the next being decoded meanwhile.
+    """Features of many videos, one after another, while the next one is decoded.
 
     Args:
         paths: the videos; the rest is as for `extract_features`.
@@ -226,7 +226,7 @@ def make_outcomes(
     stall_s: float | None,
     stop: threading.Event | None = None,
 ) -> Generator[Outcome, None, None]:
-    """What becomes of each video, as it comes out; closing the generator ends the decoding thread.
+    """The result of each video as it finishes; closing the generator ends the decoding thread.
 
     The events before a video's last go to `emit`. Paths are read one by one as the decoder is ready for them. Once
     `stop` is set, the videos that are open are dropped and no more come out. Arguments and errors are otherwise those
@@ -275,7 +275,7 @@ class _Work:
         self._start_s = time.perf_counter()
 
     def handle(self, message: Message) -> Iterator[Outcome]:
-        """Do what a message asks for; yields the videos that are thereby done with."""
+        """Handle a message; yields the videos that it finishes."""
         index, path = message.index, self._paths[message.index]
         if index in self._settled:
             return  # encoding it failed, and the decoding thread was ahead
@@ -311,7 +311,7 @@ class _Work:
             yield from self._completed()
 
     def _advance(self, batches: Iterator[None]) -> Iterator[Outcome]:
-        """Encode batches, and say how far each brought the open videos."""
+        """Encode batches, and report the progress of the open videos."""
         before = {index: video.done_s for index, video in self._open.items()}
         for _ in batches:
             for index, video in list(self._open.items()):

@@ -158,7 +158,7 @@ def _remove_if_abandoned(temporary: Path) -> bool:
 
 
 def _lock(file: BinaryIO) -> bool | None:
-    """Lock a file for as long as it is open; False if somebody else holds it, None where there are no locks."""
+    """Lock a file while it is open; False if another process holds it, None if there are no locks."""
     try:
         import fcntl
 

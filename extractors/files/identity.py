@@ -118,7 +118,7 @@ class FileState:
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def is_as_long_and_old_as(self, other: FileState) -> bool:
-        """Whether nothing was written between the two states, as far as they tell."""
+        """Whether nothing was written between the two states, as far as they show."""
         return (self.size, self.modified_ns) == (other.size, other.modified_ns)
 
 
@@ -170,7 +170,7 @@ class VideoIdentity:
             threading.Thread(target=self._read_ahead, name="vtg-identity", daemon=True).start()
 
     def give_up(self) -> None:
-        """End what `read_ahead` started: nobody will ask for `content`."""
+        """End what `read_ahead` started: `content` will not be needed."""
         self._given_up = True
 
     def confirm(self) -> None:

@@ -28,7 +28,7 @@ def read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[np.gene
 
 
 def require_backed(shape: Sequence[int], item_bytes: int, available: int) -> None:
-    """Refuse an array that is larger than the bytes there are for it, before room is made for it.
+    """Refuse an array that is larger than its bytes in the file, before memory is allocated for it.
 
     Args:
         shape: of the array, as claimed.

@@ -26,7 +26,7 @@ class DownloadError(Exception):
 
 
 class _TransientError(Exception):
-    """A transfer that is worth another try."""
+    """A download that is worth another try."""
 
 
 def fetch(
@@ -39,7 +39,7 @@ def fetch(
     backoff_s: float = 1.0,
     timeout_s: float = 20.0,
 ) -> None:
-    """Bring what lies at `url` into the file `part`, going on from what is there already.
+    """Download `url` into the file `part`, resuming after what it already holds.
 
     Bytes of an earlier attempt are kept only if the server confirms that its file is still the one they came
     from (its validator lies beside, in `part` + `.tag`), or if the caller can tell a mixture of two files by

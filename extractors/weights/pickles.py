@@ -56,7 +56,7 @@ class Listed:
 
 
 def require_modest(path: Path) -> None:
-    """Refuse a file of pickles that would take far more memory than it is long.
+    """Refuse a file of pickles that would take far more memory than its size.
 
     Args:
         path: a pickle, several in a row as torch wrote them once, or a zip archive of them.
@@ -100,7 +100,7 @@ def require_modest_archive(archive: zipfile.ZipFile) -> None:
 
 
 def _scan(file: BinaryIO, pickles: int, size: int) -> None:
-    """Look through pickles for claims that are not backed by their length.
+    """Search pickles for claims that exceed their length.
 
     What is not a pickle, or ends early, is left to the reader, which comes no further either.
     """

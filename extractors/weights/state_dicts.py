@@ -95,7 +95,7 @@ def named_tensors(path: Path, content: Any, *, nested_in: tuple[str, ...]) -> di
 def require_shapes(
     path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, architecture: str
 ) -> None:
-    """Make sure that each expected tensor is there, of the shape the network has.
+    """Check that each expected tensor exists with the network's shape.
 
     Raises:
         WeightsInvalid: if not; the message names the file, the architecture and the first disagreement.

@@ -227,7 +227,7 @@ def pull(
 
 
 def add(name: str | Artefact, file: str | Path) -> Path:
-    """Copy a file that a person brought into the store, under an artefact's name.
+    """Copy a user's file into the store, under an artefact's name.
 
     Args:
         name: an artefact or its name.

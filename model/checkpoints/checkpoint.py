@@ -30,7 +30,7 @@ _HEADER = "vtg"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model and all that must be known to use it.
+    """A trained model and everything needed to use it.
 
     Attributes:
         config: the experiment.
@@ -234,7 +234,7 @@ def _read_metrics(value: Any) -> dict[str, float]:
 
 
 def _require_size(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Refuse a description of a network far larger than its weights, before that network is laid out."""
+    """Refuse a description of a network far larger than its weights, before the network is built."""
     deep = sum(
         (
             config.input_layers,

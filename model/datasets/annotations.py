@@ -191,7 +191,7 @@ def _windows(rows: object, *, required: bool) -> tuple[tuple[float, float], ...]
 
 
 def _number(value: object) -> float:
-    """The value as a number, also of one written as text; NaN if it is none."""
+    """The value as a number, also if it is written as text; NaN if it is not one."""
     if isinstance(value, str):
         try:
             return float(value)

@@ -42,7 +42,7 @@ DAMAGED = (
 
 
 class Refused(Exception):
-    """An archive that is not to be trusted."""
+    """An untrusted archive."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _TOLERANCE = 0.05  # … or by this share of it
 
 
 def require_fit(annotations: Sequence[Annotation], videos: VideoSource, data: DataConfig) -> None:
-    """Refuse annotations that cannot be about their videos.
+    """Refuse annotations that do not fit their videos.
 
     A window may end up to a clip after its video, as rounded times do. One's own annotations are compared with the
     videos, whose features are all opened; published ones with the duration that they give.
@@ -74,7 +74,7 @@ def _extent(videos: VideoSource, vid: str, data: DataConfig) -> _Extent:
 
 
 def _misfit(annotation: Annotation, extent: _Extent, clip_s: float) -> str:
-    """What does not fit; empty if all does."""
+    """What does not fit; empty if everything fits."""
     vid, duration_s, length_s = annotation.vid, annotation.duration_s, extent.length_s
     if duration_differs(duration_s, length_s, clip_s):
         clips = f" ({extent.rows} clips, of data.clip_length_s = {clip_s:g} s)"

@@ -134,7 +134,7 @@ class GroundingDataset(Dataset[Sample]):
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Every sample once an epoch, in batches that follow from the seed and the epoch.
+    """Every sample once per epoch, in batches that depend on the seed and the epoch.
 
     Args:
         durations_s: of the samples' videos, as a measure of their lengths.

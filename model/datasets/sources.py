@@ -151,6 +151,6 @@ class EncodedTexts:
         return self._tokens[annotation.query]
 
     def missing(self, annotations: Sequence[Annotation]) -> list[str]:
-        """Nothing is missing: what was asked for was made."""
+        """Nothing is missing: all requested tokens were made."""
         del annotations
         return []

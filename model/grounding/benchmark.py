@@ -110,7 +110,7 @@ def benchmark_machine(
 
 
 def queries() -> Iterator[str]:
-    """Sentences of about eight words, each another, without end."""
+    """An endless series of different sentences of about eight words."""
     for number in itertools.count():
         for what, where, does, who in itertools.product(_WHAT, _WHERE, _DOES, _WHO):
             yield f"{who} {does} {what} {where}" + (f" again, time {number}" if number else "")
@@ -161,7 +161,7 @@ def benchmark_trained(
 
 
 def random_checkpoint(config_name: str = RANDOM_MODEL, *, seed: int = 0) -> Checkpoint:
-    """A FlashVTG of a released configuration that has learnt nothing."""
+    """An untrained FlashVTG with a released configuration."""
     import torch
 
     from model.network.flashvtg import FlashVTG

@@ -52,7 +52,7 @@ class FeaturePlan:
 
 
 def feature_names(features: str) -> tuple[str, ...]:
-    """Read names with commas between.
+    """Read names separated by commas.
 
     Raises:
         UsageError: if a name is given twice.

@@ -35,7 +35,7 @@ class EncodedVideo:
 
 
 class GroundingModel(Protocol):
-    """What turns encoded videos and queries into moments."""
+    """A model that turns encoded videos and queries into moments."""
 
     @property
     def name(self) -> str:

@@ -319,7 +319,7 @@ def _aligned_feature(names: Sequence[str]) -> str:
 
 
 def check_queries(queries: Sequence[str]) -> None:
-    """Raise UsageError if there is no query, or one is empty or no text."""
+    """Raise UsageError if there is no query, or if one is empty or not text."""
     if not queries or not all(query.strip() for query in queries):
         raise UsageError("a query is empty; say in words what to look for")
     for query in queries:

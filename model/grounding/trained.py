@@ -234,7 +234,7 @@ def _shown(moments: NDArray[Any]) -> NDArray[Any]:
 
 
 def _window_clips(checkpoint: Checkpoint) -> int | None:
-    """Clips of the longest videos that the model learnt from; None if that is not known."""
+    """Clips of the longest training videos; None if unknown."""
     data = checkpoint.config.data
     longest = data.window_clips or data.max_clips or checkpoint.provenance.get("longest_clips")
     return None if longest is None else max(int(longest), 2)

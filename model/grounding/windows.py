@@ -133,7 +133,7 @@ def _in_video(
 
 
 def _join(lefts: Sequence[_Cut], rights: Sequence[_Cut]) -> tuple[list[_Cut], list[_Cut]]:
-    """Put parts together, the best with the best; returns what came of the left ones, and the right ones left over."""
+    """Join parts, the best with the best; returns the joined left ones, and the right ones left over."""
     rest = sorted(rights, key=lambda cut: -cut.score)
     joined = []
     for left in sorted(lefts, key=lambda cut: -cut.score):

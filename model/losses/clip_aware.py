@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def clip_aware_loss(logits: Tensor, saliency: Tensor, mask: Tensor) -> Tensor:
-    """Squared distance of confidences from saliency labels, each stretched to [0, 1].
+    """Squared distance of confidences from saliency labels, each rescaled to [0, 1].
 
     The least and the largest value are those of the whole batch, as in the released code; the paper can be
     read as saying those of each sample. Padding takes no part.

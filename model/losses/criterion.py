@@ -19,7 +19,7 @@ from model.network.flashvtg import FlashVTGOutput
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch should have said.
+    """The targets of a batch.
 
     Attributes:
         saliency: (B, L) float labels in 0 … 12, 0 where padded.
@@ -42,7 +42,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms before they are weighed, and their weighed sum; scalars.
+    """The terms before weighting, and their weighted sum; scalars.
 
     Attributes:
         total: what is minimised.

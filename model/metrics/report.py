@@ -43,7 +43,7 @@ class Report:
 
 
 def evaluate(predictions: Sequence[Row], annotations: Sequence[Row]) -> Report:
-    """Score moments and highlights; what is scored is what the first prediction holds.
+    """Score moments and highlights, depending on the fields of the first prediction.
 
     Highlights are passed over where no annotation has `saliency_scores` and `duration`.
 

@@ -35,7 +35,7 @@ class NegativeOutput:
 
 @dataclass(frozen=True)
 class FlashVTGOutput:
-    """What the network says of a batch.
+    """The network's output for a batch.
 
     Attributes:
         saliency: (B, L) logits of how salient each clip is.

@@ -31,7 +31,7 @@ _MOMENTS_ALONE = ("charades_sta", "tacos")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model says of a split, and what it scores.
+    """A model's predictions for a split, and their scores.
 
     Attributes:
         decoded: one row per query in the benchmarks' form (`qid`, `query`, `vid`, `pred_relevant_windows`,
@@ -107,7 +107,7 @@ def score_rows(rows: Sequence[Row], annotations: Sequence[Annotation], config: C
 
 
 def require_selection(annotations: Sequence[Annotation], config: Config) -> None:
-    """Raise VtgError if a split does not give the metrics that choose a checkpoint: known before anything is learnt."""
+    """Raise VtgError if a split lacks the metrics that choose a checkpoint, before training starts."""
     nothing = Prediction(torch.zeros(0, 3), torch.zeros(1), torch.zeros(1))
     rows = [_row(nothing, annotation, config) for annotation in annotations]
     selection_score(score_rows(rows, annotations, config), config)

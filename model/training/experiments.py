@@ -59,7 +59,7 @@ class DataMissing(VtgError):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where the data of an experiment lies.
+    """The paths of an experiment's data.
 
     Attributes:
         data: folder of the dataset, or one above it; None for the usual place.
@@ -154,7 +154,7 @@ def config_for(dataset: str, overrides: Sequence[str] = ()) -> Config:
 def own_config(
     folder: Path, videos: Path | None, overrides: Sequence[str], options: EncoderOptions
 ) -> tuple[Config, str]:
-    """The default configuration of one's own annotations.
+    """The default configuration for your own annotations.
 
     Args:
         folder: where features may lie.
@@ -183,7 +183,7 @@ def training_splits(
     options: EncoderOptions | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> tuple[Split, Split]:
-    """What a configuration learns from, and what it is scored on.
+    """What a configuration is trained on, and what it is scored on.
 
     Args:
         config: the experiment.
@@ -275,7 +275,7 @@ def run_experiment(
     on_begin: Callable[[str], None] | None = None,
     on_event: Callable[[TrainingEvent], None] | None = None,
 ) -> dict[str, TrainingResult]:
-    """Train a model, or one for each domain, or go on with what was begun.
+    """Train a model, or one per domain, or resume.
 
     Args:
         config: the experiment.

@@ -49,7 +49,7 @@ def train(
     device: str = "auto",
     on_event: Callable[[Event], None] | None = None,
 ) -> TrainingResult:
-    """Train FlashVTG, or go on with a run.
+    """Train FlashVTG, or resume a run.
 
     Args:
         config: the experiment.
@@ -314,7 +314,7 @@ class _Record:
         optimizer: torch.optim.Optimizer,
         progress: Progress,
     ) -> None:
-        """Keep an epoch, the state to go on from last."""
+        """Store an epoch; the state to resume from is written last."""
         video_features, text_features = self._specs
         weights = {name: value.detach() for name, value in network.state_dict().items()}
         provenance = self._provenance | {"epoch": str(event.epoch)}
@@ -355,7 +355,7 @@ def _restore(network: FlashVTG, optimizer: torch.optim.Optimizer, state: ResumeS
 
 
 def _measurable(output: FlashVTGOutput) -> FlashVTGOutput:
-    """Attention that is no number any more is made one.
+    """Attention that is NaN is replaced by numbers.
 
     Its cross-entropy refuses it, on a GPU by ending the process; the other terms are no numbers either, and tell.
     """

@@ -136,7 +136,7 @@ class Run:
             raise RunError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
 
     def require_new(self) -> None:
-        """Raise UsageError if the folder holds something: no run is ever written over."""
+        """Raise UsageError if the folder is not empty: no run is ever overwritten."""
         try:
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
                 raise self._in_use()
@@ -151,7 +151,7 @@ class Run:
             self._write(_CONFIG, tomli_w.dumps(config.to_dict()).encode())
 
     def config(self, overrides: Sequence[str] = ()) -> Config:
-        """The configuration it was begun with, changed as asked.
+        """The configuration it was started with, with the given overrides.
 
         Raises:
             RunError: if this is no run's folder.
@@ -200,7 +200,7 @@ class Run:
         self._write("best_metrics.json", _json(dict(metrics)))
 
     def write_last(self, checkpoint: Checkpoint, state: ResumeState) -> None:
-        """Keep the newest checkpoint and, after it, what to go on from."""
+        """Store the newest checkpoint and, after it, the state to resume from."""
         save_checkpoint(checkpoint, self.last)
         tensors = {f"weights/{name}": value for name, value in state.weights.items()}
         for kind, moments in state.moments.items():
@@ -210,7 +210,7 @@ class Run:
         self._write("resume.safetensors", serialize(plain, metadata={_HEADER: header}))
 
     def read_state(self) -> ResumeState | None:
-        """What to go on from; None if no epoch was finished.
+        """The state to resume from; None if no epoch was finished.
 
         Raises:
             RunError: if the file is damaged.

@@ -276,7 +276,7 @@ def _row(info: DatasetInfo, data: Path | None) -> dict[str, Any]:
 
 
 def _fetched(label: str, fetch: Callable[..., Path | tuple[Path, ...]]) -> bool:
-    """Fetch something and say where it is, or why it is not."""
+    """Download something and print where it is, or why it failed."""
     from extractors.errors import VtgError
     from vtg_cli.terminal.progress import DownloadProgress
 

@@ -33,7 +33,7 @@ _STYLES = {"ok": "green", "missing": "yellow", "wrong": "red", "info": "dim"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Attributes:
         topic: what it belongs to: `system`, `package`, `features`, `weights` or `cache`.

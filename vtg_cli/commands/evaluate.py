@@ -193,7 +193,7 @@ def evaluate(
 
 
 def _inputs(checkpoint: str, given: Inputs, dataset: str | None, *, own: bool) -> Inputs:
-    """What was given on the command line, and for the rest what the checkpoint's run was begun with."""
+    """The inputs from the command line, and otherwise those of the checkpoint's run."""
     from dataclasses import replace
 
     from model.training.experiments import Inputs
@@ -245,7 +245,7 @@ def _score_files(predictions: Path, annotations: Path | None, json: bool, *, ski
 
 
 def _score_of_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Score predictions that lie in a run's folder as the run did, by the annotations that it knows."""
+    """Score predictions in a run's folder like the run did, with its annotations."""
     from dataclasses import replace
 
     from extractors.errors import UsageError
@@ -275,7 +275,7 @@ def _score_of_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _read(file: Path, dataset: str | None, *, own: bool) -> Checkpoint:
-    """Read a checkpoint, to be scored on another dataset or on a file of one's own if that is asked for."""
+    """Read a checkpoint, to be scored on another dataset or on your own file if given."""
     from dataclasses import replace
 
     from model.checkpoints.store import read_model

@@ -56,7 +56,7 @@ class ReportFile:
                 self._file.close()
 
     def __call__(self, event: Event) -> None:
-        """Note a video that is done with; other events are passed over."""
+        """Record a finished video; other events are ignored."""
         from extractors.extraction.events import VideoFinished
 
         if self._file is None or not isinstance(event, VideoFinished):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check_watch(folder: Path, videos: Sequence[Path], delivery: Delivery) -> None:
-    """Refuse a watch that could not answer, before anything is looked for.
+    """Refuse an invalid watch before any work begins.
 
     Args:
         videos: those that were named beside it.
@@ -108,7 +108,7 @@ class FolderWatch:
         self._stems: dict[Path, Stems] = {}
 
     def run(self, grounder: Grounder, relay: Relay) -> bool:
-        """Answer until Ctrl-C, SIGTERM, or nobody is left to read.
+        """Answer until Ctrl-C, SIGTERM, or until standard output is closed.
 
         Args:
             grounder: answers.

@@ -25,7 +25,7 @@ PLACEHOLDER = "{video}"
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is to become of answers.
+    """The requested outputs.
 
     Attributes:
         outputs: files, or `-` for standard output, and the formats they are written in.
@@ -49,21 +49,21 @@ class Delivery:
 
     @property
     def shows_tables(self) -> bool:
-        """Whether people get tables: whenever standard output has nothing else to hold."""
+        """Whether tables are printed: if nothing else goes to standard output."""
         from vtg_cli.writers.formats import STDOUT
 
         return all(name != STDOUT for name, _ in self.outputs)
 
     @property
     def keeps_something(self) -> bool:
-        """Whether anything is written but what goes to standard output."""
+        """Whether anything is written besides standard output."""
         from vtg_cli.writers.formats import STDOUT
 
         files = any(name != STDOUT for name, _ in self.outputs)
         return files or any((self.clips, self.supercut, self.plot, self.html))
 
     def check(self, videos: Sequence[Path]) -> None:
-        """Refuse what could not be written of these videos, before anything is looked for.
+        """Refuse outputs that cannot be written for these videos, before any work begins.
 
         Raises:
             UsageError: if an ending says no format, options exclude each other, a file can hold one video only and
@@ -90,7 +90,7 @@ class Delivery:
                 )
 
     def deliver(self, results: Sequence[GroundingResult]) -> bool:
-        """Write what was asked for of answers, and say so on standard error; tables are not shown here.
+        """Write the requested outputs and report them on standard error; tables are printed elsewhere.
 
         What cannot be written is reported, and the rest is written.
 
@@ -166,7 +166,7 @@ class Delivery:
             note(f"{target}: {reason}; if it does not play, the page shows stills of its moments")
 
     def _check_room(self) -> None:
-        """Refuse files that hold one video only, and have no placeholder for its name."""
+        """Refuse files that hold one video and have no placeholder for its name."""
         for name, form in self.outputs:
             if form.holds_one_video and PLACEHOLDER not in name:
                 file = (

@@ -246,7 +246,7 @@ def _choose(
 
 
 def _own_annotations(dataset: str) -> Path | None:
-    """The file of one's own that --dataset names; None if it is the name of a published dataset."""
+    """The user's file that --dataset names; None if it names a published dataset."""
     from extractors.errors import UsageError
     from model.datasets.library.catalogue import dataset_info
 

@@ -24,7 +24,7 @@ _COPY_SUFFIX = ".mkv"  # holds whatever a source may
 
 
 def check_request(clips: Path | None, supercut: Path | None, *, padding_s: float, copy: bool) -> None:
-    """Refuse what could not be cut, before anything is looked for.
+    """Refuse cuts that cannot be made, before any work begins.
 
     Raises:
         UsageError: if options exclude each other or a target cannot be written.
@@ -44,7 +44,7 @@ def check_request(clips: Path | None, supercut: Path | None, *, padding_s: float
 
 
 class Stems:
-    """What the names of files begin with that are written for a video, the same for no two videos of a folder.
+    """The first part of the names of a video's files, unique among the videos of a folder.
 
     It is the video's own name, with its ending where another one has the same, and cut off where it is very long.
     """
@@ -152,7 +152,7 @@ def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s:
 
 
 def _query_names(results: Sequence[GroundingResult]) -> list[str]:
-    """What the names of clips say of each query, the same for no two."""
+    """The part of a cut's name that stands for its query, unique among queries."""
     names: list[str] = []
     for number, result in enumerate(results, start=1):
         words = "".join(c if c.isalnum() else " " for c in result.query.lower()).split()
@@ -162,7 +162,7 @@ def _query_names(results: Sequence[GroundingResult]) -> list[str]:
 
 
 def _cut_off(name: str, most_bytes: int) -> str:
-    """As many of the first characters of a name as fit into a number of bytes on disk."""
+    """The longest beginning of a name that fits into a number of bytes on disk."""
     while len(os.fsencode(name)) > most_bytes:
         name = name[:-1]
     return name

@@ -103,7 +103,7 @@ class VideoCutter:
 
     @property
     def loss(self) -> str:
-        """What a cut that is encoded loses of the picture here, in words; empty if it is nothing to speak of."""
+        """What an encoded cut loses of the picture here, in words; empty if nothing important."""
         if self._look.bits > 8 and not keeps_deep_colour():
             return f"{self._path}: has colours of more than 8 bits; cuts have 8, as this PyAV has no HEVC encoder"
         return ""
@@ -533,7 +533,7 @@ def _packets(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
 
 def _close(output: Any) -> None:
-    """Close a file that is given up; that it is not whole is no news."""
+    """Close an abandoned file; that it is incomplete is expected."""
     import av
 
     with suppress(av.error.FFmpegError, OSError, ValueError):

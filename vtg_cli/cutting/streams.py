@@ -219,7 +219,7 @@ class Picture:
 
 
 class Fitted:
-    """Pictures of one video for a file of another look: upright, whole, with black beside them.
+    """Pictures of one video fitted into another frame format: upright, uncropped, with black borders.
 
     Args:
         picture: of the file.

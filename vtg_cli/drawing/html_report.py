@@ -56,7 +56,7 @@ _IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 
 def check_report(report: Path, video: Path, *, embed: bool) -> None:
-    """Refuse a report that could not be written, before anything is looked for.
+    """Refuse a report that cannot be written, before any work begins.
 
     Raises:
         UsageError: if the ending of the file is not HTML's, it is the video itself, or the video cannot be embedded, as

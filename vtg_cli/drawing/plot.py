@@ -54,7 +54,7 @@ _FONTS = (
 
 
 def check_plot(path: Path) -> None:
-    """Refuse a picture that could not be written, before anything is looked for.
+    """Refuse a picture that cannot be written, before any work begins.
 
     Raises:
         UsageError: if the ending of the file says no format.

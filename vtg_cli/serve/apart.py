@@ -46,7 +46,7 @@ class Apart:
         self._stopped = False
 
     def call(self, task: str, **arguments: Any) -> bytes:
-        """Have a task done; not from the event loop.
+        """Run a task; not from the event loop.
 
         Args:
             task: its name; the arguments are plain JSON.
@@ -61,7 +61,7 @@ class Apart:
         return await asyncio.wrap_future(self._submit(task, arguments))
 
     def stop(self) -> None:
-        """End the child, whatever it is at, and take no more work."""
+        """End the subprocess in any state and accept no more work."""
         if self._stopped:
             return
         self._stopped = True

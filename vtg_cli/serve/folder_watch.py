@@ -47,7 +47,7 @@ class FolderWatch:
                 self._offer(arrival.path)
 
     def _look(self) -> dict[Path, FileState]:
-        """What is there; what is not there any more is forgotten, and is new if it comes back."""
+        """The files that are there; removed ones are forgotten, and count as new if they come back."""
         files, notes = self._folders.look()
         for sentence in notes:
             note(sentence)

@@ -21,7 +21,7 @@ _EXTRACTION = 0.9  # of a job's time, where features have to be made
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What answers, as the command's options say it; `Grounder.load` explains them."""
+    """The model and features from the command's options; `Grounder.load` explains them."""
 
     model: str = "auto"
     features: str = "auto"

@@ -38,7 +38,7 @@ class NoSuchJob(VtgError):
 
 
 class Cancelled(Exception):
-    """The job's owner does not want it any more; raised by `Report`, and let through by the work."""
+    """The job was cancelled; raised by `Report`, and passed on by the work."""
 
 
 @dataclass(frozen=True)

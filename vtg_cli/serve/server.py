@@ -37,7 +37,7 @@ _LAST_BATCH_S = 2.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How to serve, as the command's options say it.
+    """The server's settings, from the command's options.
 
     Attributes:
         paths: folders and videos to offer.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Verbosity:
-    """How much is said on standard error: `quiet` leaves errors only, `verbose` adds what each step does."""
+    """How much goes to standard error: `quiet` leaves only errors, `verbose` adds what each step does."""
 
     quiet: bool = False
     verbose: bool = False
@@ -28,7 +28,7 @@ verbosity = Verbosity()
 
 @dataclass
 class Reader:
-    """Who reads standard output: `left` once it is a pipe that nobody reads any more."""
+    """The state of standard output: `left` once it is a pipe without a reader."""
 
     left: bool = False
 
@@ -55,7 +55,7 @@ def out() -> Console:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Writes to standard output: a reader who leaves early is no fault, and the command goes on.
+    """Writes to standard output: a closed pipe is not an error, and the command continues.
 
     Raises:
         VtgError: if it is closed, or cannot be written for another reason, such as a full disk.
@@ -88,18 +88,18 @@ def err() -> Console:
 
 
 def error_line(message: str) -> None:
-    """Say what went wrong; names of files are printed as they are, control characters made visible."""
+    """Print an error; file names are printed unchanged, with control characters made visible."""
     _say(f"vtg: {printable(message)}")
 
 
 def note(message: str) -> None:
-    """Say something the user should know, unless `--quiet`."""
+    """Print a note for the user, unless `--quiet`."""
     if not verbosity.quiet:
         _say(f"note: {printable(message)}")
 
 
 def detail(message: str) -> None:
-    """Say what a step does, if `--verbose`."""
+    """Print what a step does, if `--verbose`."""
     if verbosity.verbose and not verbosity.quiet:
         _say(printable(message))
 

@@ -27,7 +27,7 @@ def explain_missing_data() -> Iterator[None]:
 
 
 def note_left_out(names: Iterable[str]) -> None:
-    """Say which videos and queries were left out for missing features, the first few by name."""
+    """Print which videos and queries were left out for missing features, the first few by name."""
     left_out = sorted(set(names))
     if left_out:
         note(f"left out, without features: {', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_scores(columns: Mapping[str, Mapping[str, float]], paper: PublishedRow | None = None) -> None:
-    """Print scores, a line a metric.
+    """Print scores, one line per metric.
 
     Args:
         columns: heading to percents by metric; the first gives the lines.

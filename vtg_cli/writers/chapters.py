@@ -18,7 +18,7 @@ _OPENING = "Intro"
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:
-    """Write a line a chapter; a moment gives way to a better one that starts less than ten seconds from it."""
+    """Write one line per chapter; a moment that starts less than ten seconds from a better one is left out."""
     duration_s = int(max((result.duration_s for result in results), default=0))
     ranked = sorted(
         (-moment.score, int(moment.start_s), one_line(result.query))

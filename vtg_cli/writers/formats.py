@@ -91,7 +91,7 @@ def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]
 
 
 def write_output(results: Sequence[GroundingResult], output: str, form: Format) -> None:
-    """Write results to a file, which appears whole or not at all, or to standard output.
+    """Write results to a file, atomically, or to standard output.
 
     Raises:
         VtgError: if the file cannot be written, or the format cannot hold these results.

@@ -11,7 +11,7 @@ from vtg_cli.writers.cues import cues
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
-    """Write a numbered subtitle a moment, in order of time."""
+    """Write one numbered subtitle per moment, in order of time."""
     for number, cue in enumerate(cues(results), start=1):
         start, end = (subtitle_time(seconds, separator=",") for seconds in (cue.start_s, cue.end_s))
         file.write(f"{number}\n{start} --> {end}\n{cue.text}\n\n")

@@ -33,7 +33,7 @@ class _Box:
 
 @dataclass
 class _Track:
-    """What the tables of a track say."""
+    """What the tables of a track claim."""
 
     samples: int = 0
     is_sound: bool = False
@@ -41,7 +41,7 @@ class _Track:
 
     @property
     def entries(self) -> int:
-        """Samples that FFmpeg makes room for one by one; it takes plain PCM a thousand or more at a time."""
+        """Samples that FFmpeg allocates one by one; it reads plain PCM a thousand or more at a time."""
         return 0 if self.is_sound and self.has_even_samples else self.samples
 
 

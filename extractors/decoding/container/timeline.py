@@ -84,12 +84,12 @@ class Timeline:
 
     @property
     def is_seekable(self) -> bool:
-        """Whether decoding can start from any key frame, and gives the frames from there on."""
+        """Whether decoding can start at any key frame and give the frames from there on."""
         return self.trustworthy and not self.has_hidden_frames and not self.seek_fault
 
     @property
     def longest_group_s(self) -> float:
-        """Seconds between the two neighbouring key frames that lie furthest apart."""
+        """The longest time between two neighbouring key frames, in seconds."""
         starts_s = self.timestamps_s[self.key_frames] if len(self.key_frames) else self.timestamps_s[:1]
         return float(np.diff(np.append(starts_s, self.timestamps_s[-1])).max())
 
@@ -138,7 +138,7 @@ def open_container(path: Path, *, patience_s: float | None = None) -> Iterator[t
 
 
 def main_video_stream(container: Any) -> Any | None:
-    """The video stream of a file that features, thumbnails, clips and facts are taken from; None if it has none.
+    """The video stream used for features, thumbnails, cuts and facts; None if the file has none.
 
     As players do, this takes the stream that is marked as the default, otherwise the first. Still pictures (cover art,
     chapter thumbnails) come after moving ones, streams without a known size or decoder after those that can be read,
@@ -227,7 +227,7 @@ def read_timeline(path: Path) -> Timeline:
 
 @dataclass
 class _Packets:
-    """What the packets of a video stream say, in the order of decoding.
+    """The facts in the packets of a video stream, in decoding order.
 
     Attributes:
         pts: when each frame is shown, in ticks of the stream; only of packets that say so.
@@ -252,7 +252,7 @@ class _Packets:
 
 
 def _read_packets(path: Path, container: Any, stream: Any) -> _Packets:
-    """Go through a file once; where it breaks off, what came before counts."""
+    """Read a file once; if it is truncated, the part before counts."""
     import av
 
     # Of MP4 this is the length of its tables; other formats may claim what they like, and are counted.
@@ -323,7 +323,7 @@ def _check_samples(path: Path) -> None:
 
 
 def _seek_fault(formats: frozenset[str], packets: _Packets) -> str:
-    """What speaks against seeking."""
+    """What prevents seeking."""
     if not formats & _INDEXED:
         return "its format has no index to seek by"
     if packets.keys != packets.fresh:
@@ -374,7 +374,7 @@ def _is_sound(shown_s: NDArray[np.float64]) -> bool:
 
 
 def _clock_jumps(steps_s: NDArray[np.float64], formats: frozenset[str]) -> bool:
-    """Whether the clock is set back or ahead within the file, so that its times are those of several recordings.
+    """Whether the clock jumps back or ahead within the file, because it joins several recordings.
 
     Args:
         steps_s: (M - 1,) seconds from each frame to the next, in the order of decoding.

@@ -124,7 +124,7 @@ def fold_norms(network: nn.Module) -> None:
 
 
 def _work_in_place(network: nn.Module) -> None:
-    """Spare the copies that only training needs: what a convolution or a sum gives is read by what follows alone."""
+    """Skip the copies that only training needs: only the next operation reads the result of a convolution or a sum."""
     for module in network.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = True

@@ -24,7 +24,7 @@ _TEXT_SUFFIX = "_text"
 
 
 class DatasetError(VtgError):
-    """A dataset's files are missing, damaged, or cannot be fetched; the message says how to bring them."""
+    """A dataset's files are missing, damaged, or cannot be downloaded; the message explains how to get them."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def requirements(config: Config, folder: Path) -> tuple[Requirement, ...]:
 
 
 def is_complete(wanted: Iterable[Requirement]) -> bool:
-    """Whether all that vtg cannot do without is there."""
+    """Whether everything required is there."""
     return all(item.present or item.optional for item in wanted)
 
 
@@ -409,7 +409,7 @@ def _how_to_get_stream(info: DatasetInfo, config: Config, stream: str, folder: P
 
 
 def by_hand(info: DatasetInfo, archive: FeatureArchive, folder: Path) -> str:
-    """What a person does to bring an archive, as a sentence."""
+    """How a person adds an archive, as a sentence."""
     add = f"{_command(info, 'add', None, folder)} {shlex.quote(archive.name)}"
     pages = " or ".join((archive.page, *archive.also))
     return f"download {archive.name} ({archive.size_text}) from {pages}, then `{add}`"

@@ -136,7 +136,7 @@ def add_file(
     stream: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Path, ...]:
-    """Take over what a person brought: an archive of features, or a published file of annotations.
+    """Add a downloaded file: an archive of features, or a published annotations file.
 
     Args:
         info: the dataset.
@@ -223,7 +223,7 @@ class _Wanted:
 
 @contextmanager
 def _owned(folder: Path) -> Iterator[None]:
-    """Hold a dataset's folder against other processes that would write into it."""
+    """Lock a dataset's folder against other processes that would write into it."""
     from filelock import FileLock
 
     try:
@@ -414,7 +414,7 @@ class _Staged:
 
 
 def _settle(info: DatasetInfo, stream: str, staged: Path, folder: Path) -> Path:
-    """Let a staged folder take its place, file by file where there is one already."""
+    """Move a staged folder into place, file by file if the folder exists."""
     target = find_features(info, stream, folder) or folder / own_feature_folder(stream)
     if target.exists():
         for path in staged.iterdir():

@@ -35,7 +35,7 @@ _DETERMINERS = _words("a an the some two three his her their its my your")
 
 
 def blind_spot(query: str) -> BlindSpot | None:
-    """The first thing in an English query that `lite` is blind to; None if it asks for objects and scenes alone.
+    """The first thing in an English query that `lite` cannot see; None if it asks only for objects and scenes.
 
     "A frying pan" and "a swimming pool" are objects, "a dog swimming" is an action: a word in -ing between an article
     and another word is part of a name.

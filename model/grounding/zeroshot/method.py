@@ -183,7 +183,7 @@ def find_moments(
 
 
 def is_clear_match(best_score: float) -> bool:
-    """Whether the best moment's score says that the video shows what the query asks for at all."""
+    """Whether the best moment's score means that the video shows what the query asks for."""
     return best_score >= CLEAR
 
 

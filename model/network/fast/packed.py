@@ -11,7 +11,7 @@ from model.network.layers import FeedForward
 
 
 def pack(network: nn.Module) -> None:
-    """Make a network ready to answer many times, in its place; it can neither be trained nor saved any more.
+    """Pack a network in place for repeated inference; it can no longer be trained or saved.
 
     Args:
         network: on the device where it runs, in evaluation mode.

@@ -71,7 +71,7 @@ def choose_token(token: str | None, token_file: Path | None, host: str) -> str |
 
 
 class Entrance:
-    """Lets in who knows the token.
+    """Lets visitors with the token in.
 
     It comes in the page's address, from a form that browsers get instead of the page, or in a header. The first two set
     a cookie. Browsers send cookies to every port of a host, so its name holds the port. Its value is derived from the
@@ -88,7 +88,7 @@ class Entrance:
         self._pass = hmac.new(token.encode(), self.cookie.encode(), hashlib.sha256).hexdigest()
 
     async def admit(self, scope: Scope, receive: Receive) -> Response | None:
-        """What a visitor gets who is not let in, or only now; None for everybody else."""
+        """The response to a visitor who is refused, or let in just now; None for everybody else."""
         request = Request(scope, receive)
         is_page = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
         is_form = (

@@ -74,7 +74,7 @@ def is_foreign(headers: Mapping[str, str], *, is_page: bool) -> bool:
 
 
 class Gate:
-    """ASGI middleware that lets in whom it should, and keeps errors from telling more than a sentence.
+    """ASGI middleware that checks access and reduces errors to one sentence.
 
     Args:
         app: what is behind it.

@@ -130,7 +130,7 @@ class Library:
         upload_folder.remove_temporaries(self.folder)
 
     def close(self) -> None:
-        """Take nothing more in, and let another server have the folder."""
+        """Accept nothing more, and release the folder for another server."""
         self.intake.shutdown(cancel_futures=True)
         self._hold.release()
 
@@ -195,7 +195,7 @@ class Library:
         return video
 
     def drop_served(self, path: Path) -> None:
-        """Offer a file of the user's no longer, if it was offered."""
+        """Stop offering a user's file, if it was offered."""
         with self._lock:
             if self._drop_served(path):
                 self._revision += 1
