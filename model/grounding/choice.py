@@ -20,8 +20,8 @@ from extractors.errors import UsageError
 from model.grounding.zeroshot import method
 
 LITE_NOTE = (
-    "the 'lite' features are used: they know scenes and objects, but no actions, attributes or people. "
-    "For the strong ones: vtg weights pull clip-vit-b-32"
+    "using the 'lite' features, which show scenes and objects, but no actions, attributes or people. "
+    "To get the stronger ones: vtg weights pull clip-vit-b-32"
 )
 
 _UNREACHABLE_FOR_S = 600.0
