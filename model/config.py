@@ -77,7 +77,7 @@ class DataConfig:
         text_features: the token rows of a query.
         max_clips: rows after this many are cut off; None keeps all.
         max_words: tokens after this many are cut off; None keeps all.
-        window_clips: clips of the longest videos that are learnt from; longer ones are grounded in overlapping windows
+        window_clips: clips of the longest training videos; longer ones are grounded in overlapping windows
             of this length. None takes max_clips, or what the training split had.
         train_annotations: file of the training split.
         eval_annotations: file of the split that chooses the checkpoint.

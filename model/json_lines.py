@@ -13,7 +13,7 @@ _MOST_DIGITS = 4000  # of a whole number; Python itself refuses more than 4300, 
 
 
 def read_json_lines(path: str | Path, error: type[VtgError]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read a file's objects; empty lines are passed over, and so is the mark that some editors put at the start.
+    """Read a file's objects; empty lines are skipped, and so is a byte order mark.
 
     Args:
         path: the file, UTF-8.
@@ -23,7 +23,7 @@ def read_json_lines(path: str | Path, error: type[VtgError]) -> Iterator[tuple[s
         where an object stands, such as `mine.jsonl, line 3`, and the object.
 
     Raises:
-        error: if the file cannot be read, or a line is no JSON object; the message names the file and the line.
+        error: if the file cannot be read, or a line is not a JSON object; the message names the file and the line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -26,7 +26,7 @@ def main() -> None:
         if not interrupts.came:
             raise
         code = _interrupted()
-    if interrupts.came and code:  # whatever it was taken for on its way
+    if interrupts.came and code:  # whatever it was turned into on the way
         if code != _INTERRUPTED:
             _interrupted()
         code = interrupts.code

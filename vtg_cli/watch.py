@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_RESCAN_S = 5.0  # between looks at a folder of which nothing is heard
+_RESCAN_S = 5.0  # between looks at a folder without change reports
 _SHORTEST_WAIT_S = 0.5  # between looks while files are being written
 _TEMPORARY_WORDS = frozenset({"part", "partial", "temp", "tmp"})
 
@@ -44,7 +44,7 @@ class Arrival:
 
     @property
     def has_changed(self) -> bool:
-        """Whether the file is another by now, or gone: what was read from it is of no use, and no fault of it."""
+        """Whether the file has changed or gone: then what was read from it is useless, and that is not an error."""
         return file_state(self.path) != self.state
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Claim:
     """The right to extract one video, held by at most one process until `release` or its end.
 
-    Where the cache cannot be written there is no lock, and nobody to be kept out.
+    If the cache cannot be written, there is no lock and no competing writer.
     """
 
     def __init__(self, lock: BaseFileLock | None, path: Path) -> None:

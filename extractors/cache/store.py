@@ -433,7 +433,7 @@ def _query_identity(query: str) -> str:
 def _read_bytes(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
-            # What is larger is no entry, and there may be no memory for it.
+            # A larger file is not an entry, and there may be no memory for it.
             return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST_ENTRY else b""
     except FileNotFoundError:
         return None

@@ -20,7 +20,7 @@ from extractors.errors import VideoError
 Decoder = Literal["auto", "decord", "pyav"]
 
 CHUNK_S = 10.0
-"""Seconds of video that are held at a time unless told otherwise; less saves little memory more, and no time."""
+"""Default seconds of video held at a time; less saves little memory and no time."""
 
 
 _MOST_CLIPS = 1_000_000  # eleven days and a half of clips of a second
@@ -227,7 +227,7 @@ class ClipReader:
     def _borders(self) -> Iterator[tuple[int, ...]]:
         """For each chunk its first clips, one for each sampling, and at last the numbers of clips.
 
-        A chunk goes on for as long as no frame is needed that is not in it: so there are no more chunks than frames.
+        A chunk continues until a frame is needed that is not in it, so there are no more chunks than frames.
         """
         if not self._clips:
             return

@@ -28,7 +28,7 @@ def from_json(value: Any) -> tuple[Segment, ...]:
     """Read segments from plain JSON.
 
     Raises:
-        ValueError, TypeError: if it is no list of pairs of finite numbers.
+        ValueError, TypeError: if it is not a list of pairs of finite numbers.
     """
     segments = tuple((float(start_s), float(end_s)) for start_s, end_s in value)
     if not all(math.isfinite(time_s) for segment in segments for time_s in segment):

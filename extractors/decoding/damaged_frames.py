@@ -74,7 +74,7 @@ def read_with_decord(
         if pictures is None or (listener.has_heard and not alone):
             listener = Listener()
             stand_ins = list(_read(source, segment, 1))
-            # Decord decodes ahead: what it complained of may lie behind this segment.
+            # Decord decodes ahead: the damage it reported may be after this segment.
             if pictures is None or listener.has_heard:
                 pictures = stand_ins
             if listener.has_heard:

@@ -26,7 +26,7 @@ _TIMESTAMP_TOLERANCE_S = 2e-3
 def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
     """Why decord would read a video wrongly or badly; empty if it would not."""
     if timeline.stream_count > 1:
-        return "it has several video streams, and decord cannot be told which of them to read"
+        return "it has several video streams, and decord cannot choose between them"
     if timeline.codec == "av1":
         return "decord cannot decode AV1"
     if timeline.codec in ("vp8", "mjpeg"):

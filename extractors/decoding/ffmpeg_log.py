@@ -17,7 +17,7 @@ _READ_BYTES = 1 << 16
 _MOST_READ_BYTES = 4 << 20  # at a time, of what may be written as fast as it is read
 _LINE_BYTES = 1 << 12  # of a line, to know who speaks
 
-# Files are taken apart on one thread, alike every time; of damage inside a frame the decoders complain.
+# Demuxers are single-threaded and deterministic; only decoders report damaged frames.
 _NO_DECODERS = frozenset((
     "AVFormatContext", "AVIOContext", "asf", "avi", "file", "flv", "ivf", "matroska", "mov", "mpeg", "mpegts", "mxf",
     "nut", "ogg", "rm", "swscaler", "wtv",
@@ -29,7 +29,7 @@ class _Kept:
     """Reports so far.
 
     They go through a pipe that nobody waits for: what finds it full is lost. A log on disk would grow without end, as
-    FFmpeg may complain of every byte of a file before it gives the first packet.
+    FFmpeg may report every byte of a file before it gives the first packet.
 
     Attributes:
         pipe: where they are read from.
@@ -95,10 +95,10 @@ def _enlarge(pipe: int) -> int:
 
 
 class Listener:
-    """Hears whether decoders complain, from when it is made.
+    """Notices reports of decoders, from its creation on.
 
     Args:
-        containers: whether complaints of those who take the file apart count, too.
+        containers: whether reports of demuxers count, too.
     """
 
     def __init__(self, *, containers: bool = False) -> None:

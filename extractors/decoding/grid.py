@@ -84,7 +84,7 @@ def sample_times(sampling: Sampling, *, end_s: float, fps: float) -> NDArray[np.
 
 
 def frame_indices(times_s: NDArray[np.float64], timestamps_s: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The frame on show just before each instant.
+    """The frame on screen just before each instant.
 
     Args:
         times_s: instants in seconds, of any shape.

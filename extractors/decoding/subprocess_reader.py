@@ -242,7 +242,7 @@ class IsolatedReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._ended:  # it would go on decoding what nobody wants
+        if not self._ended:  # it would continue decoding frames that are not needed
             self._process.stop()
 
     def _open(self) -> dict[str, Any]:

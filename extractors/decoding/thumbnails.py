@@ -18,7 +18,7 @@ _TIE_S = 0.00051  # as when cutting: what is less than that off a frame means th
 def read_thumbnails(
     path: str | Path, instants_s: Sequence[float], *, height: int = 90
 ) -> tuple[NDArray[np.uint8], ...]:
-    """The pictures on show at some instants, upright and with square pixels, in one pass through the file.
+    """The pictures on screen at some instants, upright and with square pixels, in one pass through the file.
 
     A frame that cannot be decoded is stood in for by a neighbour.
 
@@ -68,7 +68,7 @@ def _frames(container: Any, stream: Any, timeline: Timeline, rising: NDArray[np.
             before, (at, frame) = frame, step
         if frame is None:
             return
-        # A frame that appears later leaves the one before it on show.
+        # A frame that appears later leaves the one before it on screen.
         yield before if at > index and before is not None else frame
 
 
@@ -93,7 +93,7 @@ def _seek(container: Any, stream: Any, timeline: Timeline, index: int) -> bool:
 
 
 def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:
-    """Decoded frames and their indices, from where the container stands; damaged ones are passed over."""
+    """Decoded frames and their indices, from where the container stands; damaged ones are skipped."""
     import av
 
     count = 0

@@ -105,7 +105,7 @@ class TorchVideoEncoder(ABC):
         """Begin to encode a batch, while the batches before it are computed.
 
         Args:
-            parts: clips as for `encode`, to be put together; `batch_size` in all at most. They may be reused at once.
+            parts: clips as for `encode`, to be joined; at most `batch_size` in all. They may be reused at once.
 
         Returns:
             Its rows, or the promise of them.

@@ -146,7 +146,7 @@ class _Rows:
         runs = len(self._runs.lengths)
         last = self._runs.lengths[-1] if runs else 0
         to_encode = self._runs.add(frames, clips)
-        if runs and self.count == runs:  # the row of clips that go on with the last run is here already
+        if runs and self.count == runs:  # the row of clips that continue the last run is here already
             self.done_clips += self._runs.lengths[runs - 1] - last
         return to_encode
 

@@ -13,7 +13,7 @@ VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
     ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
-"""What a file in a folder is taken for a video by; a file named outright may have any suffix."""
+"""Suffixes of videos in a folder; a file that is named directly may have any suffix."""
 
 
 def collect_videos(paths: Sequence[str | Path]) -> list[Path]:

@@ -319,7 +319,7 @@ class DecodeAhead:
             self._opening = None
 
     def _find(self, path: Path, identity: VideoIdentity) -> dict[str, CachedFeatures]:
-        # What this run has made is not made again, even when told to overwrite: a list may repeat a video.
+        # What this run has made is not made again, even with overwrite: a list may repeat a video.
         if self._overwrite and identity.address not in self._made:
             return {}
         specs = [encoder.spec for encoder in self._encoders]

@@ -1,4 +1,4 @@
-"""What happens during an extraction, and what became of each video."""
+"""The events of an extraction, and the result of each video."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VideoStarted:
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far a video is: seconds of it that are encoded, of its duration."""
+    """The progress of a video: seconds encoded, of its duration."""
 
     path: Path
     done_s: float
@@ -59,13 +59,13 @@ class VideoWaiting:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of one video.
+    """The result of one video.
 
     Attributes:
         path: the video.
         status: `extracted`, `cached` (nothing was missing) or `failed`.
         reason: why it failed; empty otherwise.
-        seconds: wall time since the video before it was done with.
+        seconds: wall time since the previous video finished.
         duration_s: length of the video; 0 if it could not be opened.
         damaged_s: start and end in seconds of damaged segments, in order; features of what is seen there may be wrong.
             Known only of videos that were decoded in a subprocess, now or when they were extracted.
@@ -81,7 +81,7 @@ class VideoResult:
 
 @dataclass(frozen=True)
 class VideoFinished(VideoResult):
-    """A video is done with, well or badly. A cached video gives this event alone."""
+    """A video is finished, successfully or not. A cached video gives only this event."""
 
 
 Event = VideoOpening | VideoStarted | VideoProgress | VideoWaiting | VideoFinished
@@ -89,7 +89,7 @@ Event = VideoOpening | VideoStarted | VideoProgress | VideoWaiting | VideoFinish
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """What became of many videos.
+    """The results of many videos.
 
     Attributes:
         results: one per video, in the order they were given.

@@ -145,7 +145,7 @@ class _WantsNext:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A video, counted from the first that the process was handed, is done with."""
+    """A video is done; its number counts from the first that the process was given."""
 
     place: int
     result: VideoFinished
@@ -170,7 +170,7 @@ class _Worker:
 
     Attributes:
         handed: the videos it was given, as places in the list, in order.
-        open: those of them that are not done with.
+        open: those of them that are not finished.
         started: paths of those that it has begun to encode.
     """
 
@@ -196,7 +196,7 @@ class _Fleet:
         self._workers: list[_Worker] = []
 
     def run(self, devices: Sequence[str]) -> tuple[VideoResult, ...]:
-        """Work until all videos are done with; returns what became of each.
+        """Work until all videos are finished; returns the result of each.
 
         Raises:
             VtgError: if every process has ended before its time, or what one of them raised.

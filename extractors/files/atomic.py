@@ -42,7 +42,7 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[BinaryIO
     The bytes go to a temporary file of the same folder, reach the disk, and then take the name in one step:
     a reader sees the old file or the new one, never a part. On any error, an interrupt included, the
     temporary file is removed; only a killed process leaves one behind, for `remove_abandoned` to find.
-    A link is followed, and what is no file (`/dev/stdout`, a pipe) is written to directly, not replaced.
+    A link is followed. A target that is not a file (`/dev/stdout`, a pipe) is written to directly, not replaced.
 
     Args:
         path: the file to write; its folder is made if missing.
@@ -110,7 +110,7 @@ def remove_leftovers(folder: Path, target: str | None = None, *, older_than_s: f
         older_than_s: files written to more recently than this stay, in seconds.
 
     Returns:
-        The number of files removed. Files that cannot be removed are passed over.
+        The number of files removed. Files that cannot be removed are skipped.
     """
     pattern = ".*.tmp" if target is None else f".{escape(target[:_STEM_LENGTH])}.*.tmp"
     newest_s = time.time() - older_than_s

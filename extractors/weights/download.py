@@ -48,7 +48,7 @@ def fetch(
     Args:
         url: an http or https address.
         part: file that grows; it is whole when this returns.
-        progress: told of every block.
+        progress: called with every block.
         can_verify: the caller checks a hash afterwards, so an unconfirmed continuation is safe.
         retries: attempts after the first that may pass without a new byte.
         backoff_s: seconds before the first of them; doubled for each further one.

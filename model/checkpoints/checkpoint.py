@@ -89,7 +89,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
 
     Args:
         checkpoint: what to write.
-        path: a file, by custom `*.safetensors`; its folder is made if need be.
+        path: path to write, usually `*.safetensors`; parent folders are created.
     """
     header = {
         "format": _FORMAT,
@@ -114,8 +114,8 @@ def load_checkpoint(
 
     Args:
         path: a file of `save_checkpoint`.
-        video_features: the streams at hand, to be checked against what the model reads.
-        text_features: the tokens at hand, likewise.
+        video_features: the given streams, checked against those of the model.
+        text_features: the given tokens, likewise.
 
     Raises:
         WeightsMissing: if there is no such file.

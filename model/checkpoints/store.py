@@ -144,7 +144,7 @@ def add_model(file: str | Path, name: str | None = None) -> Path:
 
     Raises:
         WeightsMissing: if there is no such file.
-        WeightsInvalid: if it is damaged, would run code, or is no FlashVTG.
+        WeightsInvalid: if it is damaged, would run code, or is not a FlashVTG.
         UsageError: if the name cannot be one of a file.
     """
     from model.checkpoints.checkpoint import save_checkpoint

@@ -140,7 +140,7 @@ def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 @contextmanager
 def _unpacked(source: Path) -> Iterator[BinaryIO]:
-    """The bytes of a tar that may be compressed, told by its first bytes."""
+    """The bytes of a tar that may be compressed, recognised by its first bytes."""
     with source.open("rb") as file:
         head = file.read(6)
         file.seek(0)

@@ -138,7 +138,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     Args:
         durations_s: of the samples' videos, as a measure of their lengths.
-        config: batch size, seed, and how far samples of like length are brought together.
+        config: batch size, seed, and how strongly samples of similar length are grouped.
 
     Attributes:
         epoch: the epoch to come; set by the one who trains.

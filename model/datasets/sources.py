@@ -31,7 +31,7 @@ class VideoSource(Protocol):
         ...
 
     def length_s(self, vid: str) -> float | None:
-        """How long the video itself is; None where nothing but its rows is at hand."""
+        """How long the video itself is; None if only its rows are available."""
         ...
 
 

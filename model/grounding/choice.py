@@ -34,7 +34,7 @@ class FeaturePlan:
     Attributes:
         names: the features, in order.
         options: by name.
-        notes: what the user should know about the choice, a sentence each.
+        notes: what the user should know about the choice, one sentence per note.
     """
 
     names: tuple[str, ...]

@@ -34,7 +34,7 @@ class Grounder:
     Made by `Grounder.load`.
 
     Attributes:
-        notes: what the user should know about the answers, a sentence each.
+        notes: what the user should know about the answers, one sentence per note.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ class _PreparedVideo:
 class TrainedModel:
     """Answers with a FlashVTG checkpoint.
 
-    Videos longer than those it learnt from are grounded in overlapping windows. Moments are given as the network
+    Videos longer than its training videos are grounded in overlapping windows. Moments are given as the network
     regresses them: rounding to the clip grid and cutting at 150 s belong to the
     benchmarks. A model of a dataset without moments (TVSum, YouTube Highlights) gives the spans that stand out in
     its saliency.

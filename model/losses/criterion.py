@@ -61,7 +61,7 @@ class Criterion:
     """The training objective of a configuration.
 
     Raises:
-        ValueError: on a call without moments where the configuration learns from moments.
+        ValueError: on a call without moments where the configuration is trained on moments.
     """
 
     def __init__(self, config: Config) -> None:
@@ -85,7 +85,7 @@ class Criterion:
             classification = saliency_classification_loss(clip_logits, targets.saliency, mask)
         else:
             if targets.windows_s is None:
-                raise ValueError("the configuration learns from moments, but the targets have no windows_s")
+                raise ValueError("the configuration is trained on moments, but the targets have no windows_s")
             assigned = assign_points(
                 output.points, targets.windows_s * (1 / self._clip_length_s), radius=config.sample_radius
             )

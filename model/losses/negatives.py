@@ -15,7 +15,7 @@ def negative_index(video_ids: Sequence[str], identity: Literal["video", "source"
     Args:
         video_ids: (B,).
         identity: `video` compares whole ids; `source` compares ids of the form `<source>_<start>_<end>`
-            without their last two parts, so that two cuts of one source are no negatives.
+            without their last two parts, so that two cuts of one source are not negatives.
 
     Returns:
         (R,) int64 indices, or None if there are none.

@@ -24,7 +24,7 @@ def read_rows(path: str | Path) -> list[Row]:
     """Read a file with one JSON object per line; empty lines are skipped.
 
     Raises:
-        EvaluationError: if the file cannot be read, holds no rows, or a line is no object with a `qid`.
+        EvaluationError: if the file cannot be read, holds no rows, or a line is not an object with a `qid`.
     """
     rows: list[Row] = []
     for place, row in read_json_lines(path, EvaluationError):

@@ -37,7 +37,7 @@ def highlight_detection(saliency: Ragged, truth: Ragged) -> dict[str, HighlightS
 
     Args:
         saliency: rows of (L',) scores, one score per clip. For precision, a row that is longer than the truth is
-            cut and a shorter one goes on with zeros; a top clip beyond the truth is a miss.
+            cut and a shorter one is padded with zeros; a top clip beyond the truth is a miss.
         truth: rows of (L, A) labels, one row per query, L at least 1.
 
     Returns:

@@ -45,7 +45,7 @@ class Report:
 def evaluate(predictions: Sequence[Row], annotations: Sequence[Row]) -> Report:
     """Score moments and highlights, depending on the fields of the first prediction.
 
-    Highlights are passed over where no annotation has `saliency_scores` and `duration`.
+    Highlights are skipped if no annotation has `saliency_scores` and `duration`.
 
     Args:
         predictions: `qid`, and `pred_relevant_windows` [[start_s, end_s, score], …], `pred_saliency_scores` [score, …]

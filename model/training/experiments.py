@@ -50,7 +50,7 @@ from model.training.events import TrainingResult
 from model.training.loop import continue_run, train
 from model.training.run import Run
 
-_HELD_OUT = 10  # of one's own videos, every tenth is held out unless told otherwise
+_HELD_OUT = 10  # every tenth of the user's videos is held out by default
 
 
 class DataMissing(VtgError):
@@ -63,8 +63,8 @@ class Inputs:
 
     Attributes:
         data: folder of the dataset, or one above it; None for the usual place.
-        train: file of one's own annotations to learn from.
-        evaluate: file of one's own annotations to score on; None holds out every tenth video of `train`.
+        train: the user's annotations to train on.
+        evaluate: the user's annotations to score on; None holds out every tenth video of `train`.
         videos: folder of videos whose features are extracted where they are missing.
         skip_missing: leave out queries whose features are missing, instead of refusing to begin.
     """
@@ -190,7 +190,7 @@ def training_splits(
         inputs: where its data lies.
         cache: of features that are extracted; the user's own by default.
         options: of encoders, where features are extracted.
-        on_event: told of extraction.
+        on_event: called with the events of extraction.
 
     Raises:
         DataMissing: if something is not there.
@@ -217,7 +217,7 @@ def training_splits(
     splits = [
         replace(both, annotations=tuple(a for a in some if id(a) in chosen)) for some in (train, held_out)
     ]
-    for split, verb in zip(splits, ("learn from", "score on"), strict=True):
+    for split, verb in zip(splits, ("train on", "score on"), strict=True):
         if not split.annotations:
             raise DataMissing(f"there is no query to {verb} with all its features")
     return splits[0], splits[1]
@@ -281,11 +281,11 @@ def run_experiment(
         config: the experiment.
         inputs: where its data lies; kept beside the runs.
         run: its folder, created; a domain's run is the folder of that name in it.
-        splits: what is learnt from, and what is scored.
+        splits: the training split and the split that is scored.
         domains: one model each; empty trains one of all.
         device: where the network trains.
-        on_begin: told of each domain, empty where there is one model, before its first epoch.
-        on_event: told of training.
+        on_begin: called with each domain before its first epoch; empty if there is one model.
+        on_event: called with the events of training.
 
     Returns:
         domain, or an empty name, to how its run ended.

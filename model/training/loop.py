@@ -53,9 +53,9 @@ def train(
 
     Args:
         config: the experiment.
-        train_set: what is learnt from; labelled.
+        train_set: the labelled samples to train on.
         eval_set: what chooses the checkpoint.
-        run: its folder, created; where epochs are in it, training goes on after them.
+        run: its folder, created; if it holds epochs, training resumes after them.
         specs: what the rows of videos and queries are, as far as it is known; kept in the checkpoints.
         device: `auto`, `cpu`, `cuda`, … as for encoders.
         on_event: called on this thread as things happen, in the main process alone.
@@ -357,7 +357,7 @@ def _restore(network: FlashVTG, optimizer: torch.optim.Optimizer, state: ResumeS
 def _measurable(output: FlashVTGOutput) -> FlashVTGOutput:
     """Attention that is NaN is replaced by numbers.
 
-    Its cross-entropy refuses it, on a GPU by ending the process; the other terms are no numbers either, and tell.
+    Its cross-entropy refuses it, on a GPU by ending the process; the other terms are not numbers either, and show it.
     """
     negatives = output.negatives
     if negatives is not None:

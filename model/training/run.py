@@ -154,7 +154,7 @@ class Run:
         """The configuration it was started with, with the given overrides.
 
         Raises:
-            RunError: if this is no run's folder.
+            RunError: if this is not a run's folder.
             ConfigError: if a change is not valid.
         """
         path = self.folder / _CONFIG

@@ -51,7 +51,7 @@ class ReportFile:
         traceback: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            # What could not be written has been told of, and would be tried again.
+            # The failed write was reported, and would be tried again.
             with suppress(OSError):
                 self._file.close()
 

@@ -336,7 +336,7 @@ def _run(
 def _counts(splits: Any) -> str:
     return " and ".join(
         f"{counted(len(split.annotations), 'query', 'queries')} to {verb}"
-        for split, verb in zip(splits, ("learn from", "score on"), strict=True)
+        for split, verb in zip(splits, ("train on", "score on"), strict=True)
     )
 
 

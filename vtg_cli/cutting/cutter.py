@@ -111,7 +111,7 @@ class VideoCutter:
     def cut(self, target: str | Path, spans: Sequence[Span]) -> tuple[Span, ...]:
         """Write stretches of the video to a file, one after another in the order given, encoded again.
 
-        A stretch runs from the frame that is on show at its start to the one on show at its end, which is left out:
+        A stretch runs from the frame on screen at its start to the one on screen at its end, which is left out:
         stretches that meet share no frame.
 
         Args:
@@ -176,7 +176,7 @@ class VideoCutter:
         return _Stretch(first, last, int(self._ticks[first]), self._end_of(last))
 
     def _end_of(self, last: int) -> int:
-        """When the frame before `last` stops being on show."""
+        """When the frame before `last` leaves the screen."""
         if last < len(self._ticks):
             return int(self._ticks[last])
         frame = max(round(1 / self._timeline.fps / self._tick_s), 1)
@@ -220,7 +220,7 @@ class VideoCutter:
             for kind, tick, frame in self._decode(container, stream, tuple(sounds), stretch):
                 if kind == stream.index:
                     shown += 1
-                    # What is on show at the start has been so since before it, or stands in for a damaged frame.
+                    # The frame on screen at the start appeared before it, or replaces a damaged one.
                     since_start = 0 if shown == 1 else tick - stretch.start
                     picture.add(frame, at_s + since_start * self._tick_s, self._step(tick) * self._tick_s)
                 else:
@@ -235,7 +235,7 @@ class VideoCutter:
         return end_s
 
     def _step(self, tick: int) -> int:
-        """How long the frame that appears at a tick stays on show."""
+        """How long the frame that appears at a tick stays on screen."""
         index = int(np.searchsorted(self._ticks, tick, side="right"))
         return max(self._end_of(index) - tick, 1)
 

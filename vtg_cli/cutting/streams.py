@@ -18,7 +18,7 @@ _VIDEO_CODEC, _VIDEO_OPTIONS = "libx264", {"crf": "18", "preset": "fast", "bf": 
 # More than 8 bits: H.264 has them too, but no browser, phone or television plays it.
 _DEEP_CODEC = "libx265"
 _DEEP_OPTIONS = {"crf": "18", "preset": "fast", "x265-params": "log-level=none:bframes=0"}
-_JITTER_S = 0.02  # sound whose timestamps are off by less is taken to go on without a break
+_JITTER_S = 0.02  # sound whose timestamps are off by less counts as continuous
 _AUDIO_BITS_PER_CHANNEL = 96_000
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _USUAL_AAC_RATE = 48_000
@@ -317,7 +317,7 @@ class Sound:
         """Add a decoded frame of the source; what lies outside of the stretch is left out."""
         try:
             parts = self._resampler.resample(frame)
-        except ValueError:  # the source goes on in another rate or layout
+        except ValueError:  # the source continues with another rate or layout
             self._resampler = self._new_resampler()
             parts = self._resampler.resample(frame)
         for part in parts:

@@ -51,7 +51,7 @@ _TYPES = {
 }
 _FROM_FILE = "'self' file:"
 _STRIP, _MOST_PICTURES = 10, 24  # thumbnails under the curve, and of moments
-_BLOCK = 3 << 18  # bytes; a multiple of three, so that base64 goes on without a break
+_BLOCK = 3 << 18  # bytes; a multiple of three, so that base64 continues without padding
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 

@@ -42,7 +42,7 @@ def videos_and_queries(arguments: Sequence[str]) -> tuple[list[Path], list[str]]
 
 
 def require_queries(queries: Sequence[str]) -> None:
-    """Raise UsageError if there is no query, or one that cannot be asked."""
+    """Raise UsageError if there is no query, or an invalid one."""
     from model.grounding.grounder import check_queries
 
     if not queries:

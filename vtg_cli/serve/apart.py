@@ -26,7 +26,7 @@ _STOPPING = "the server is stopping"
 
 
 class WorkFailed(VtgError):
-    """The file is at fault; the message is the reason, without the file's name."""
+    """The file cannot be read; the message is the reason, without the file's name."""
 
 
 class Apart:

@@ -34,7 +34,7 @@ class ModelChoice:
 
 
 def check_choice(choice: ModelChoice) -> None:
-    """Refuse names that no job could be done with, without loading anything.
+    """Refuse names that no job could use, without loading anything.
 
     Raises:
         UsageError: if a model or feature is unknown, or a rate out of range.

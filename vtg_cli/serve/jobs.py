@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 64
 MOST_KEPT = 200
-"""Jobs that are done with and can still be looked up."""
+"""Finished jobs that can still be looked up."""
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 Stage = Literal["waiting", "extracting", "grounding", "done"]
@@ -34,7 +34,7 @@ class QueueFull(VtgError):
 
 
 class NoSuchJob(VtgError):
-    """There is no such job, or none any more."""
+    """There is no such job, or it is no longer kept."""
 
 
 class Cancelled(Exception):
@@ -56,8 +56,8 @@ class Job:
         stage: what it is at.
         progress: share that is done, in [0, 1].
         error: why it failed.
-        notes: what the user should know about these answers, a sentence each.
-        model_notes: what holds for every answer of the model, a sentence each.
+        notes: what the user should know about these answers, one sentence per note.
+        model_notes: what holds for every answer of the model, one sentence per note.
         results: one per query, once it is done; they call the video by its name.
     """
 

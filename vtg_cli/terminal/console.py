@@ -37,7 +37,7 @@ reader = Reader()
 
 
 def out() -> Console:
-    """Where answers go; once their reader has left, as `head` does, nowhere, and the command goes on."""
+    """The stream of answers; once its reader has left, like `head`, they are dropped and the command continues."""
     import shutil
 
     from rich.console import Console, ConsoleDimensions

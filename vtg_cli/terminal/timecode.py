@@ -83,7 +83,7 @@ def smpte_frame(text: str, rate: Fraction) -> tuple[int, bool]:
         frames after 00:00:00:00, and whether it is drop-frame.
 
     Raises:
-        ValueError: if it is no timecode, or drop-frame at a rate that has none.
+        ValueError: if it is not a timecode, or drop-frame at a rate that has none.
     """
     match = re.fullmatch(r"(\d\d):([0-5]\d):([0-5]\d)([:;.])(\d{2,3})", text.strip())
     if match is None:

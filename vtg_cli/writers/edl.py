@@ -46,7 +46,7 @@ def write(results: Sequence[GroundingResult], file: TextIO) -> None:
             smpte(record, rate, drop_frame=drop_frame),
             smpte(record + select.frame_count, rate, drop_frame=drop_frame),
         )
-        # Reel AX is a source that is no tape; programs find the file by the name of the clip.
+        # Reel AX is a source that is not a tape; programs find the file by the name of the clip.
         file.write(f"\n{number:03d}  AX       {_channels(video):5} C        {' '.join(times)}\n")
         file.write(f"* FROM CLIP NAME: {video.name}\n")
         file.write(f"* COMMENT: {select.label}\n")

@@ -68,7 +68,7 @@ class Footage:
         return one_line(self.path.name)
 
     def frame_at(self, seconds: float) -> int:
-        """The frame on show at a time, counted from the start of the file; its end counts as one more frame."""
+        """The frame on screen at a time, counted from the start of the file; its end counts as one more frame."""
         return min(max(math.floor((seconds + _TIE_S) * self.rate), 0), self.frame_count)
 
 

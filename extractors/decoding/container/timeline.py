@@ -27,7 +27,7 @@ _FORMATS = (
 )
 # Formats with an index that decord finds its way by.
 _INDEXED = frozenset({"mov", "matroska", "avi"})
-# Formats that carry the clock of a broadcast, which goes on as it likes where recordings were cut or joined.
+# Formats that carry the clock of a broadcast, which may jump where recordings were cut or joined.
 _BROADCAST = frozenset({"mpegts", "mpeg"})
 _JUMP_BACK_S = 1.0
 _JUMP_AHEAD = 1000  # times the usual step: 40 s at 25 frames per second
@@ -114,7 +114,7 @@ def open_container(path: Path, *, patience_s: float | None = None) -> Iterator[t
     _check_file(path)
     ffmpeg_log.set_level_of_av()
     try:
-        # With the protocol named, a colon in a file's name is not taken for one.
+        # With the protocol named, a colon in a file name is not read as one.
         options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
         # Titles and names of chapters are in whatever encoding, and not asked for; from 19 on PyAV takes them all.
         lenient = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
@@ -327,7 +327,7 @@ def _seek_fault(formats: frozenset[str], packets: _Packets) -> str:
     if not formats & _INDEXED:
         return "its format has no index to seek by"
     if packets.keys != packets.fresh:
-        return "its key frames are no points to start decoding from"
+        return "decoding cannot start at its key frames"
     latest_key: float = np.inf
     for shown, key in zip(packets.pts, packets.keys, strict=True):
         if key:
@@ -384,7 +384,7 @@ def _clock_jumps(steps_s: NDArray[np.float64], formats: frozenset[str]) -> bool:
         return False
     if float(steps_s.min()) < -_JUMP_BACK_S:
         return True
-    # Elsewhere a frame may stay on show for long; but FFmpeg takes a clock that is set back for one that ran over.
+    # Elsewhere a frame may stay on screen for long; but FFmpeg reads a clock that is set back as one that wrapped.
     most_s = _JUMP_AHEAD * float(np.median(steps_s)) if formats & _BROADCAST else _LONG_S
     return float(steps_s.max()) > most_s > 0
 

@@ -61,7 +61,7 @@ class Source:
     """What one tensor of OpenAI's layout is made of in a file of the transformers library.
 
     Attributes:
-        names: the tensors it is made of, put together along the first axis.
+        names: the tensors it is made of, joined along the first axis.
         transposed: whether it is the transpose of that.
     """
 

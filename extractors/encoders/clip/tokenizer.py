@@ -30,7 +30,7 @@ _VOCABULARY = (
 )
 _MARKS = {"<start_of_text>": START, "<end_of_text>": END}
 _MERGES = START - 512
-_ENOUGH_BYTES = 600_000  # of the unpacked vocabulary, whose list goes on beyond the merges that CLIP uses
+_ENOUGH_BYTES = 600_000  # of the unpacked vocabulary, whose list continues after the merges that CLIP uses
 _WORD_END = "</w>"
 
 

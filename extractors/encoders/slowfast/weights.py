@@ -160,7 +160,7 @@ def _read_numbers(path: Path) -> Any:
             return _NumbersOnly(file, encoding="latin1").load()
     except OSError:
         raise
-    except Exception as error:  # unpickling raises nearly anything on bytes that are no pickle
+    except Exception as error:  # unpickling raises nearly anything on bytes that are not a pickle
         cause = str(error).strip().partition("\n")[0]
         raise WeightsInvalid(f"{path}: not a pickle of plain numbers ({cause[:120]})") from error
 

@@ -83,7 +83,7 @@ class DatasetInfo:
         aliases: other names it goes by.
         licence: of its annotations.
         page: its home.
-        configs: configurations that learn from it, the default first.
+        configs: configurations that use it, the default first.
         folders: names its folder may have under the data root: vtg's own first, then published ones.
         annotations: its files.
         features: stream → folders that may hold it, in the order they are looked for.
@@ -177,7 +177,7 @@ def find_annotations(info: DatasetInfo, file: str, folder: Path) -> Path | None:
 
     Args:
         info: the dataset.
-        file: its name, of the catalogue or of one's own.
+        file: its name, from the catalogue or the user.
         folder: of the dataset.
     """
     del info
@@ -272,7 +272,7 @@ def needed_archives(info: DatasetInfo, config: Config, folder: Path) -> tuple[Fe
 
 
 def stream_of_folder(info: DatasetInfo, parts: tuple[str, ...]) -> str | None:
-    """The stream whose files lie in a folder, told by the end of its path; None if it is no feature folder.
+    """The stream whose files lie in a folder, recognised by the end of its path; None if it is not a feature folder.
 
     Args:
         info: the dataset.
@@ -325,7 +325,7 @@ def _links(links: Iterable[str], hosts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _info_of(config: Config) -> DatasetInfo:
-    """The dataset of a configuration; of one's own data, nothing is known but its layout."""
+    """The dataset of a configuration; of the user's data, only the layout is known."""
     if config.data.dataset == "custom":
         return DatasetInfo("custom", "your own data", (), "", "", (config.name,), (), (), {}, ())
     return dataset_info(config.data.dataset)

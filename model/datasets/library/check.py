@@ -46,7 +46,7 @@ def check_dataset(
         config: the configuration.
         folder: of the dataset.
         deep: open every feature file too.
-        progress: told of every file that is opened.
+        progress: called for every file that is opened.
 
     Returns:
         A finding for each of `requirements`, in that order.

@@ -179,7 +179,7 @@ def add_archive(
     """Unpack the features of an archive into the dataset's folder; the archive stays where it is.
 
     Files whose folder is known (`clip_features`, `vid_clip`, ...) go to that stream's folder, `clip_features` where
-    there is none yet; everything else is passed over. The archive is read as untrusted: one that holds links, devices,
+    there is none yet; everything else is skipped. The archive is read as untrusted: one that holds links, devices,
     or names that lead outside is refused as a whole.
 
     Args:

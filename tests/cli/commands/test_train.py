@@ -65,7 +65,7 @@ def test_a_run_is_shown_and_kept(trained: tuple[subprocess.CompletedProcess[str]
     done, run = trained
     assert done.returncode == 0, done.stderr
     shown = done.stderr.splitlines()
-    assert shown[0].startswith("note: tiny: 18 queries to learn from and 6 queries to score on")
+    assert shown[0].startswith("note: tiny: 18 queries to train on and 6 queries to score on")
     assert [line.split("  ")[0] for line in shown[1:]] == ["epoch 1/2", "epoch 2/2"]
     assert all("loss" in line and "score" in line for line in shown[1:])
     kept = json.loads((run.folder / "best_metrics.json").read_text())
@@ -143,7 +143,7 @@ def test_a_dry_run_writes_nothing(home: Path, tiny: Path, config: Path, tmp_path
     assert done.returncode == 0
     (tmp_path / "shown.toml").write_text(done.stdout)
     assert load_config(tmp_path / "shown.toml").training.seed == 7
-    assert "tiny: 18 queries to learn from and 6 queries to score on" in done.stderr
+    assert "tiny: 18 queries to train on and 6 queries to score on" in done.stderr
     assert not output.exists()
 
 
@@ -327,7 +327,7 @@ def test_ones_own_videos_are_learnt_and_grounded(home: Path, tmp_path: Path) -> 
         home=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "custom-lite: 3 queries to learn from and 2 queries to score on" in done.stderr
+    assert "custom-lite: 3 queries to train on and 2 queries to score on" in done.stderr
     assert "MR-full-mAP" in done.stdout
 
     model = Run(output).best
@@ -353,7 +353,7 @@ def test_a_run_is_scored_on_what_it_held_out(home: Path, tmp_path: Path) -> None
     mine = own.write()
     done = vtg("train", "--config", config, "--dataset", mine, "--output", run.folder, home=home)
     assert done.returncode == 0, done.stderr
-    assert "11 queries to learn from and 1 query to score on" in done.stderr
+    assert "11 queries to train on and 1 query to score on" in done.stderr
     kept = json.loads((run.folder / "best_metrics.json").read_text())["suppressed"]
 
     shown = vtg("eval", "--checkpoint", run.folder, "--json", home=home)

@@ -30,7 +30,7 @@ class Refusal(JSONResponse):
         """Answer, as ASGI has it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        # Who waits to be told to go on sends nothing, and after the end of a body comes nothing either.
+        # A client that expects `100 Continue` sends nothing, and nothing follows the end of a body.
         waits = "100-continue" in Headers(scope=scope).get("expect", "").lower()
         if not waits and not scope.get(BODY_READ, False):
             with suppress(asyncio.TimeoutError):

@@ -62,7 +62,7 @@ _EVENT: Mapping[str, Any] = {
 
 
 def job_routes(services: Services) -> APIRouter:
-    """What can be asked about jobs, and done with them."""
+    """The routes for jobs."""
     routes = APIRouter(tags=["jobs"])
     jobs = services.jobs
     not_found = error_reply(404, "There is no such job.")

@@ -24,7 +24,7 @@ _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
 def video_routes(services: Services) -> APIRouter:
-    """What can be asked about videos, and done with them."""
+    """The routes for videos."""
     routes = APIRouter(tags=["videos"])
     library = services.library
     not_found = error_reply(404, "There is no such video.")
@@ -140,7 +140,7 @@ def video_routes(services: Services) -> APIRouter:
         ] = 0.0,
         size: Annotated[Size, Query(description="320 pixels at most, or 960.")] = "small",
     ) -> Response:
-        """The picture on show at an instant."""
+        """The picture on screen at an instant."""
         video = library.get(video_id)
         await asyncio.to_thread(video.check_file)
         picture = await services.thumbnails.get(video, at_s, size)

@@ -42,7 +42,7 @@ class Folders:
         """What is there now.
 
         Returns:
-            each file by its path without links, and what the user should know and has not been told, a sentence each.
+            each file by its path without links, and new notes for the user, one sentence per note.
         """
         found = {}
         notes = []

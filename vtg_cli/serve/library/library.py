@@ -254,7 +254,7 @@ class Library:
         """Find the uploads of earlier runs, and sweep records without a video; before anything is uploaded.
 
         Returns:
-            what the user should know, a sentence each.
+            notes for the user, one sentence per note.
         """
         notes = []
         held = set()

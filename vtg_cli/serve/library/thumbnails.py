@@ -38,7 +38,7 @@ class Thumbnails:
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, video: Video, at_s: float, size: Size = "small") -> bytes:
-        """The picture on show at an instant.
+        """The picture on screen at an instant.
 
         Args:
             video: whose picture.
