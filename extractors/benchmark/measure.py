@@ -21,7 +21,7 @@ from extractors.cache.store import FeatureCache
 from extractors.decoding.clip_reader import ClipReader, VideoInfo, probe
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
-from extractors.encoders.registry import WEIGHTS, clip_length_s, load_video_encoder
+from extractors.encoders.registry import clip_length_s, load_video_encoder, video_feature
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import extract_features
 from extractors.weights.store import find
@@ -97,14 +97,14 @@ def prepare_weights(
     Raises:
         UsageError: if a name is unknown.
     """
-    for name in names:
-        clip_length_s(name, None)
+    wanted = [video_feature(name) for name in names]
     files, origins = dict(options.weights or {}), dict[str, Weights]()
-    for name in names:
-        here = files.get(name) or (find(WEIGHTS[name]) if name in WEIGHTS else None)
-        origins[name] = "here" if here else "random" if name in WEIGHTS else "packaged"
-        if name in WEIGHTS:
-            files[name] = here or write_random_weights(name, folder)
+    for feature in wanted:
+        origins[feature.name] = "packaged"
+        if feature.weights:
+            here = files.get(feature.name) or find(feature.weights)
+            origins[feature.name] = "here" if here else "random"
+            files[feature.name] = here or write_random_weights(feature.name, folder)
     return replace(options, weights=files, offline=True), origins
 
 

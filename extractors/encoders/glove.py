@@ -26,15 +26,22 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.encoders.base import EncoderOptions
+from extractors.encoders.base import EncoderOptions, Feature
 from extractors.errors import CacheError, WeightsInvalid
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write
 from extractors.files.home import vtg_home
 from extractors.files.identity import file_identity
-from extractors.weights.store import resolve
 
-ARTEFACT = "glove-6b-300d"
+FEATURE = Feature(
+    name="glove",
+    row="a word vector as published, zeros for an unknown word",
+    dim=300,
+    network="GloVe 6B",
+    text_encoder="extractors.encoders.glove:GloveTextEncoder",
+    good_for="queries of models that were trained on `vgg`",
+    weights="glove-6b-300d",
+)
 
 _MEMBER_SUFFIX = ".300d.txt"  # which of the files inside glove.6B.zip
 _FORMAT = 1  # raised when the files below change in a way that older code would misread
@@ -44,31 +51,17 @@ _READ_AHEAD = 1 << 20
 _ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 
 
-def load_text_encoder(options: EncoderOptions) -> GloveTextEncoder:
-    """Make the encoder of queries.
-
-    Raises:
-        WeightsMissing: if the vectors are neither here nor reachable.
-        WeightsInvalid: if a download is damaged.
-    """
-    weights = resolve(
-        ARTEFACT,
-        path=options.weights_path("glove"),
-        offline=options.offline,
-        progress=options.on_download,
-    )
-    return GloveTextEncoder(weights)
-
-
 class GloveTextEncoder:
     """Looks up the words of queries; a `TextEncoder`.
 
     Args:
         weights: word vectors as GloVe publishes them: one line per word, the word and its numbers with single spaces
             between. The file may be packed with gzip or zip; a zip archive may hold several if one is of length 300.
+        options: not needed; words are looked up on the CPU.
     """
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, options: EncoderOptions | None = None) -> None:
+        del options
         self._weights = weights
 
     @property
@@ -81,7 +74,7 @@ class GloveTextEncoder:
         """
         dim = self._vectors.dim
         return FeatureSpec(
-            name="glove",
+            name=FEATURE.name,
             dim=dim,
             clip_length_s=0.0,
             order=(f"glove:{dim}",),

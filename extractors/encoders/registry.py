@@ -1,43 +1,25 @@
-"""Features by name: the module that makes each, and the rate it is made at."""
+"""Features by name, and how their encoders are loaded. Each entry stands beside its encoders, as `FEATURE`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
-from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
+from extractors.encoders.base import EncoderOptions, Feature, TextEncoder, VideoEncoder
 from extractors.errors import UsageError
-
-# Imported only when the feature is used.
-_VIDEO_MODULES = {
-    "clip": "extractors.encoders.clip.encoder",
-    "slowfast": "extractors.encoders.slowfast.encoder",
-    "lite": "extractors.encoders.lite.encoder",
-    "vgg": "extractors.encoders.vgg",
-}
-_TEXT_MODULES = {
-    "clip": "extractors.encoders.clip.encoder",
-    "lite": "extractors.encoders.lite.minilm",
-    "glove": "extractors.encoders.glove",
-}
-
-DEFAULT_FPS: Mapping[str, float] = {"clip": 0.5, "slowfast": 0.5, "lite": 1.0, "vgg": 6.0}
-"""Clips per second a feature is extracted at unless told otherwise: 0.5 in the published `clip` and `slowfast`, six
-in the published `vgg`."""
-
-WEIGHTS: Mapping[str, str] = {
-    "clip": "clip-vit-b-32",
-    "slowfast": "slowfast-r50-8x8",
-    "vgg": "vgg16",
-    "glove": "glove-6b-300d",
-}
-"""The named weights a feature is made with; features that carry their own have none."""
+from extractors.plugins import Registry, entries_of, imported, known
+from extractors.weights.store import resolve
 
 MIN_FPS, MAX_FPS = 0.5, 2.0
 
 _SAME_RATE = 1e-4  # the released code writes a sixth of a second as 0.166666
+
+_FEATURES = Registry[Feature](lambda: entries_of(__package__, "FEATURE"))
+
+register = _FEATURES.register
+features = _FEATURES.all
+own_features = _FEATURES.own
+find_feature = _FEATURES.find
 
 
 def load_video_encoder(name: str, options: EncoderOptions) -> VideoEncoder:
@@ -50,25 +32,66 @@ def load_video_encoder(name: str, options: EncoderOptions) -> VideoEncoder:
     Raises:
         UsageError: if the name is unknown.
         WeightsMissing: if its weights are neither here nor reachable.
+        WeightsInvalid: if a download is damaged.
     """
-    encoder: VideoEncoder = _module(_VIDEO_MODULES, name).load_video_encoder(options)
+    feature = video_feature(name)
+    encoder: VideoEncoder = _load(feature, feature.video_encoder, options)
     return encoder
 
 
 def load_text_encoder(name: str, options: EncoderOptions) -> TextEncoder:
     """Make a frozen text encoder, one of `text_feature_names()`; errors as for `load_video_encoder`."""
-    encoder: TextEncoder = _module(_TEXT_MODULES, name).load_text_encoder(options)
+    feature = find_feature(name)
+    if feature is None or feature.text_encoder is None:
+        raise _unknown(name, text_feature_names())
+    encoder: TextEncoder = _load(feature, feature.text_encoder, options)
     return encoder
+
+
+def _load(feature: Feature, encoder: Any, options: EncoderOptions) -> Any:
+    if not feature.weights:
+        return imported(encoder)(options)
+    weights = resolve(
+        feature.weights,
+        path=options.weights_path(feature.name),
+        offline=options.offline,
+        progress=options.on_download,
+    )
+    return imported(encoder)(weights, options)
+
+
+def video_feature(name: str) -> Feature:
+    """The entry of a feature of videos.
+
+    Raises:
+        UsageError: if there is none of this name; the message lists those there are.
+    """
+    feature = find_feature(name)
+    if feature is None or feature.video_encoder is None:
+        raise _unknown(name, video_feature_names())
+    return feature
+
+
+def has_video_encoder(name: str) -> bool:
+    """Whether `load_video_encoder` knows a name."""
+    feature = find_feature(name)
+    return feature is not None and feature.video_encoder is not None
+
+
+def has_text_encoder(name: str) -> bool:
+    """Whether `load_text_encoder` knows a name."""
+    feature = find_feature(name)
+    return feature is not None and feature.text_encoder is not None
 
 
 def video_feature_names() -> tuple[str, ...]:
     """Names that `load_video_encoder` knows."""
-    return tuple(_VIDEO_MODULES)
+    return tuple(feature.name for feature in features() if feature.video_encoder is not None)
 
 
 def text_feature_names() -> tuple[str, ...]:
     """Names that `load_text_encoder` knows."""
-    return tuple(_TEXT_MODULES)
+    return tuple(feature.name for feature in features() if feature.text_encoder is not None)
 
 
 def clip_length_s(name: str, fps: float | None) -> float:
@@ -81,9 +104,7 @@ def clip_length_s(name: str, fps: float | None) -> float:
     Raises:
         UsageError: if the name is unknown, or the rate is another one outside 0.5 to 2.
     """
-    if name not in DEFAULT_FPS:
-        raise _unknown(_VIDEO_MODULES, name)
-    own_fps = DEFAULT_FPS[name]
+    own_fps = video_feature(name).fps
     if fps is None or math.isclose(fps, own_fps, rel_tol=_SAME_RATE):
         return 1 / own_fps
     if not MIN_FPS <= fps <= MAX_FPS:
@@ -94,11 +115,5 @@ def clip_length_s(name: str, fps: float | None) -> float:
     return 1 / fps
 
 
-def _module(modules: Mapping[str, str], name: str) -> Any:
-    if name not in modules:
-        raise _unknown(modules, name)
-    return import_module(modules[name])
-
-
-def _unknown(modules: Mapping[str, str], name: str) -> UsageError:
-    return UsageError(f"unknown features '{name}'; known are {', '.join(modules)}")
+def _unknown(name: str, names: tuple[str, ...]) -> UsageError:
+    return UsageError(f"unknown features '{name}'; known are {known(list(names))}")

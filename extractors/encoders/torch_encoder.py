@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extractors.decoding.frames import FRAME_SIZE
-from extractors.decoding.grid import Sampling
-from extractors.encoders.base import EncoderOptions
+from extractors.decoding.grid import Sampling, SamplingKind
+from extractors.encoders.base import EncoderOptions, Feature
 from extractors.features import FeatureSpec
 
 if TYPE_CHECKING:
@@ -26,32 +27,37 @@ if TYPE_CHECKING:
 
 
 class TorchVideoEncoder(ABC):
-    """A `VideoEncoder` whose network is read from a file of weights.
+    """A `VideoEncoder` whose network is a function of tensors.
 
     Args:
-        weights: the file.
-        options: device and precision; the clip length is that of the spec.
-        spec: what its rows are.
-        sampling: which frames of the video it wants.
-        frames: F, frames per clip.
-        batch_sizes: clips a forward pass takes, by kind of device.
+        feature: the entry of its features.
+        options: clip length, device and precision.
+        order: the parts of a row, as in `FeatureSpec`.
+        weights_id: identity of the weights, as in `FeatureSpec`.
+        batch_sizes: clips per forward pass, by kind of device.
+        sampling: which frames of each clip it sees.
     """
 
     def __init__(
         self,
-        weights: Path,
+        feature: Feature,
         options: EncoderOptions,
         *,
-        spec: FeatureSpec,
-        sampling: Sampling,
-        frames: int,
+        order: tuple[str, ...],
+        weights_id: str,
         batch_sizes: Mapping[str, int],
+        sampling: SamplingKind = "center_frame",
     ) -> None:
-        self._weights = weights
         self._options = options
-        self._spec = spec
-        self._sampling = sampling
-        self._frames = frames
+        self._spec = FeatureSpec(
+            name=feature.name,
+            dim=feature.dim,
+            clip_length_s=options.clip_length_s,
+            order=order,
+            weights_id=weights_id,
+        )
+        self._sampling = Sampling(sampling, options.clip_length_s)
+        self._frames = feature.frames_per_clip
         self._batch_sizes = batch_sizes
 
     @property
@@ -85,6 +91,7 @@ class TorchVideoEncoder(ABC):
 
         Raises:
             ValueError: if the shape is another.
+            WeightsMissing: on the first call, if the packages that carry the weights are not installed.
             WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
             UsageError: on the first call, if the device or precision is not there.
         """
@@ -167,3 +174,12 @@ def choosing_kernels(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], 
             return network(clips)
 
     return run
+
+
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """Around imports of libraries that script functions at import, which torch calls deprecated by now."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

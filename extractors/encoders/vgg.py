@@ -18,39 +18,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractors.decoding.grid import Sampling
-from extractors.encoders.base import EncoderOptions
+from extractors.encoders.base import EncoderOptions, Feature
 from extractors.encoders.torch_encoder import TorchVideoEncoder
-from extractors.features import FeatureSpec
 from extractors.files.identity import file_identity
-from extractors.weights.store import resolve
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-ARTEFACT = "vgg16"
-DIM = 4096
+FEATURE = Feature(
+    name="vgg",
+    row="fc7 after its ReLU",
+    dim=4096,
+    network="VGG-16 of torchvision",
+    video_encoder="extractors.encoders.vgg:VggEncoder",
+    fps=6.0,
+    good_for="models that were trained on the VGG features of Charades-STA",
+    weights="vgg16",
+    write_random_weights="extractors.encoders.vgg:write_random_weights",
+)
 
 _FC7_END = 5  # of the classifier: linear, ReLU, dropout, linear, ReLU; dropout and the last linear follow
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision trained it
 _BATCH = {"cpu": 8, "cuda": 64, "mps": 16}
-
-
-def load_video_encoder(options: EncoderOptions) -> VggEncoder:
-    """Make the encoder of frames.
-
-    Raises:
-        WeightsMissing: if its weights are neither here nor reachable.
-        WeightsInvalid: if a download is damaged.
-    """
-    weights = resolve(
-        ARTEFACT,
-        path=options.weights_path("vgg"),
-        offline=options.offline,
-        progress=options.on_download,
-    )
-    return VggEncoder(weights, options)
 
 
 class VggEncoder(TorchVideoEncoder):
@@ -62,21 +52,10 @@ class VggEncoder(TorchVideoEncoder):
     """
 
     def __init__(self, weights: Path, options: EncoderOptions) -> None:
-        spec = FeatureSpec(
-            name="vgg",
-            dim=DIM,
-            clip_length_s=options.clip_length_s,
-            order=(f"fc7:{DIM}",),
-            weights_id=f"{ARTEFACT}:{file_identity(weights)}",
-        )
-        super().__init__(
-            weights,
-            options,
-            spec=spec,
-            sampling=Sampling("center_frame", options.clip_length_s),
-            frames=1,
-            batch_sizes=_BATCH,
-        )
+        weights_id = f"{FEATURE.weights}:{file_identity(weights)}"
+        order = (f"fc7:{FEATURE.dim}",)
+        super().__init__(FEATURE, options, order=order, weights_id=weights_id, batch_sizes=_BATCH)
+        self._weights = weights
 
     def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         import torch
@@ -103,3 +82,13 @@ class VggEncoder(TorchVideoEncoder):
             return features.float()
 
         return fc7
+
+
+def write_random_weights(folder: Path) -> Path:
+    """Write a file of random weights, of the size and form of torchvision's."""
+    import torch
+    from torchvision.models import vgg16
+
+    path = folder / "vgg16.pth"
+    torch.save(vgg16().state_dict(), path)
+    return path

@@ -35,7 +35,6 @@ class Artefact:
         file: name of the file in the store.
         licence: of the weights.
         note: what it is, in a sentence.
-        feature: the feature an encoder makes; empty for models.
         urls: direct links, tried in order, mirrors named by the environment included.
         page: a page that only a person can download from.
         hf_repo: repository on the Hugging Face hub.
@@ -55,7 +54,6 @@ class Artefact:
     file: str
     licence: str
     note: str
-    feature: str = ""
     urls: tuple[str, ...] = ()
     page: str = ""
     hf_repo: str = ""
@@ -97,6 +95,12 @@ def artefact(name: str) -> Artefact:
     if name not in known:
         raise UsageError(f"no weights are named '{name}'; known are {', '.join(known)}")
     return known[name]
+
+
+def with_equivalents(name: str | Artefact) -> tuple[Artefact, ...]:
+    """An artefact, then those that hold the same weights in another form; errors as for `artefact`."""
+    item = artefact(name) if isinstance(name, str) else name
+    return (item, *(artefact(other) for other in item.equivalent))
 
 
 def weights_dir() -> Path:
@@ -145,9 +149,7 @@ def find(name: str | Artefact) -> Path | None:
     Raises:
         UsageError: if the name is unknown.
     """
-    item = artefact(name) if isinstance(name, str) else name
-    candidates = (item, *(artefact(other) for other in item.equivalent))
-    return next((path for path in map(locate, candidates) if path is not None), None)
+    return next((path for path in map(locate, with_equivalents(name)) if path is not None), None)
 
 
 def require(name: str | Artefact) -> Path:

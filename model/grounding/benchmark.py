@@ -25,10 +25,11 @@ from extractors.benchmark.render import render_video
 from extractors.cache.store import FeatureCache
 from extractors.compute.device import resolve_device, resolve_precision
 from extractors.encoders.base import EncoderOptions, TextEncoder
-from extractors.encoders.registry import clip_length_s, load_text_encoder, load_video_encoder
+from extractors.encoders.registry import clip_length_s, load_text_encoder, video_feature
 from extractors.extraction.queries import pooled_phrases
 from model.checkpoints.checkpoint import Checkpoint, feature_specs
 from model.config import load_config
+from model.grounding.choice import text_encoder_name
 from model.grounding.encoded import EncodedVideo, GroundingModel
 from model.grounding.grounder import Grounder
 from model.grounding.zeroshot.method import ZeroShot
@@ -100,11 +101,14 @@ def benchmark_machine(
     encoders = load_encoders(names, options)
     extraction = benchmark_extraction(video, encoders, FeatureCache(folder / "features"))
     grounding = []
-    aligned = [name for name in ("lite", "clip") if name in names]
+    aligned = [feature for feature in map(video_feature, names) if feature.aligned_with_text]
     if aligned:
         cache = FeatureCache(folder / "zero-shot")
-        grounding.append(benchmark_zero_shot(aligned[0], cache, options))
-    if {"clip", "slowfast"} <= set(names):
+        first = min(
+            aligned, key=lambda feature: bool(feature.weights)
+        )  # real weights rather than random ones
+        grounding.append(benchmark_zero_shot(first.name, cache, options))
+    if {spec.name for spec in load_config(RANDOM_MODEL).data.video_features} <= set(names):
         grounding.append(benchmark_trained(random_checkpoint(), FeatureCache(folder / "trained"), options))
     return MachineReport(weights, extraction, tuple(grounding), peak_memory_bytes())
 
@@ -128,7 +132,7 @@ def benchmark_zero_shot(
     """Time queries that are grounded without a trained model.
 
     Args:
-        feature: `lite` or `clip`.
+        feature: one that is aligned with text.
         cache: an empty one, to be thrown away.
         options: weights and device.
         video_s: length of the video, whose rows are random.
@@ -138,7 +142,7 @@ def benchmark_zero_shot(
     length_s = clip_length_s(feature, None)
     encoder = load_text_encoder(feature, options)
     model = ZeroShot(feature, length_s, lambda phrases: pooled_phrases(phrases, encoder, cache))
-    dims = {feature: load_video_encoder(feature, options).spec.dim}
+    dims = {feature: video_feature(feature).dim}
     return _benchmark(model, encoder, dims, cache, video_s, repeats, batch)
 
 
@@ -151,12 +155,12 @@ def benchmark_trained(
     repeats: int = 10,
     batch: int = 64,
 ) -> GroundingCost:
-    """Time queries that a FlashVTG on CLIP's text answers; arguments as for `benchmark_zero_shot`."""
+    """Time queries that a FlashVTG answers; arguments as for `benchmark_zero_shot`."""
     from model.grounding.trained import TrainedModel
 
     model = TrainedModel(checkpoint, name="flashvtg", device=resolve_device(options.device))
     dims = {spec.name: spec.dim for spec in checkpoint.video_features}
-    encoder = load_text_encoder("clip", options)
+    encoder = load_text_encoder(text_encoder_name(model.text_features), options)
     return _benchmark(model, encoder, dims, cache, video_s, repeats, batch)
 
 

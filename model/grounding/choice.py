@@ -10,19 +10,15 @@ from pathlib import Path
 
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import (
-    DEFAULT_FPS,
-    WEIGHTS,
     clip_length_s,
+    find_feature,
+    has_text_encoder,
+    has_video_encoder,
     load_video_encoder,
-    text_feature_names,
+    own_features,
 )
 from extractors.errors import UsageError
 from model.grounding.zeroshot import method
-
-LITE_NOTE = (
-    "using the 'lite' features, which show scenes and objects, but no actions, attributes or people. "
-    "To get the stronger ones: vtg weights pull clip-vit-b-32"
-)
 
 _UNREACHABLE_FOR_S = 600.0
 
@@ -63,6 +59,23 @@ def feature_names(features: str) -> tuple[str, ...]:
     return names
 
 
+def preferred_features() -> tuple[str, ...]:
+    """What is extracted where nobody names features: those that trained models read."""
+    return tuple(feature.name for feature in own_features() if feature.preferred)
+
+
+def preferred_aligned_features() -> tuple[str, ...]:
+    """Those of `preferred_features` that can be compared with text, for zero-shot grounding."""
+    return tuple(
+        feature.name for feature in own_features() if feature.preferred and feature.aligned_with_text
+    )
+
+
+def automatic_features() -> tuple[str, ...]:
+    """All that `auto` may take, whatever can be had."""
+    return tuple(feature.name for feature in own_features() if feature.preferred or feature.fallback)
+
+
 def plan_features(
     features: str, wanted: Sequence[str], fps: float | None, options: EncoderOptions
 ) -> FeaturePlan:
@@ -70,7 +83,7 @@ def plan_features(
 
     Args:
         features: names with commas between, for instance `clip,slowfast`; or `auto`: those `wanted` if all of
-            them are available, else `lite`, which needs no download.
+            them can be had, else the one that needs no download.
         wanted: names that are of use only together.
         fps: clips per second, 0.5 to 2; None for each feature's own rate.
         options: what the encoders share; the clip length is set here.
@@ -79,13 +92,24 @@ def plan_features(
         UsageError: if a name is unknown or given twice, or a rate is out of range.
     """
     if features == "auto":
-        names = tuple(wanted) if all(_obtainable(name, options) for name in wanted) else ("lite",)
+        can_be_had = all(_obtainable(name, options) for name in wanted)
+        names = tuple(wanted) if can_be_had else tuple(item.name for item in own_features() if item.fallback)
     else:
         names = feature_names(features)
     return FeaturePlan(
         names,
         {name: replace(options, clip_length_s=clip_length_s(name, fps)) for name in names},
-        (LITE_NOTE,) if names == ("lite",) else (),
+        _notes(names),
+    )
+
+
+def _notes(names: tuple[str, ...]) -> tuple[str, ...]:
+    feature = find_feature(names[0])
+    if len(names) > 1 or feature is None or not feature.note:
+        return ()
+    strong = " ".join(item.weights for item in own_features() if item.preferred and item.aligned_with_text)
+    return (
+        f"the '{feature.name}' features are used: {feature.note}. For the strong ones: vtg weights pull {strong}",
     )
 
 
@@ -115,9 +139,7 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
         names, text = features_of(file)
         # Streams are found by name, so the order they are asked for in is free.
         asked_for = features == "auto" or set(feature_names(features)) == set(names)
-        makable = (
-            all(name in DEFAULT_FPS for name in names) and text_encoder_name(text) in text_feature_names()
-        )
+        makable = all(map(has_video_encoder, names)) and has_text_encoder(text_encoder_name(text))
         if (
             names
             and asked_for
@@ -141,18 +163,16 @@ def _obtainable(feature: str, options: EncoderOptions) -> bool:
     """
     from extractors.weights.store import artefact, find, is_offline, reachable, weights_dir
 
-    if (
-        feature not in WEIGHTS
-        or options.weights_path(feature) is not None
-        or find(WEIGHTS[feature]) is not None
-    ):
+    entry = find_feature(feature)
+    weights = "" if entry is None else entry.weights
+    if not weights or options.weights_path(feature) is not None or find(weights) is not None:
         return True
     if options.offline or is_offline():
         return False
     marker = weights_dir() / f".{feature}-unreachable"
     if _age_s(marker) < _UNREACHABLE_FOR_S:
         return False
-    if reachable(artefact(WEIGHTS[feature])):
+    if reachable(artefact(weights)):
         return True
     with suppress(OSError):  # the marker only saves time
         marker.parent.mkdir(parents=True, exist_ok=True)

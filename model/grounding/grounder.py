@@ -13,12 +13,19 @@ from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.decoding.damage import merge
 from extractors.decoding.subprocess_reader import STALL_S
 from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
-from extractors.encoders.registry import load_text_encoder, text_feature_names
+from extractors.encoders.registry import features, has_text_encoder, load_text_encoder, video_feature
 from extractors.errors import UsageError, VideoError, WeightsInvalid
 from extractors.extraction.events import Event
 from extractors.extraction.pipeline import encode_videos
 from extractors.extraction.queries import encode_queries, pooled_phrases
-from model.grounding.choice import FeaturePlan, choose_model, feature_names, plan_features, text_encoder_name
+from model.grounding.choice import (
+    FeaturePlan,
+    choose_model,
+    feature_names,
+    plan_features,
+    preferred_aligned_features,
+    text_encoder_name,
+)
 from model.grounding.encoded import Answer, EncodedVideo, GroundingModel
 from model.grounding.results import GroundingResult, make_result
 from model.grounding.zeroshot.method import ZeroShot
@@ -105,7 +112,7 @@ class Grounder:
         store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         file = choose_model(model, features, fps, options)
         if file is None:
-            plan = plan_features(features, ("clip",), fps, options)
+            plan = plan_features(features, preferred_aligned_features(), fps, options)
             return cls._zero_shot(plan, store, on_event, stall_s)
         return cls._trained(file, features, fps, options, store, on_event, stall_s)
 
@@ -160,7 +167,7 @@ class Grounder:
         video_encoders = plan.video_encoders()
         model.require_video_features([encoder.spec for encoder in video_encoders])
         text = text_encoder_name(model.text_features)
-        if text not in text_feature_names():
+        if not has_text_encoder(text):
             raise UsageError(
                 f"{model.name} reads '{model.text_features}' queries, which vtg cannot make from sentences; it can be "
                 "evaluated on their published features only"
@@ -311,10 +318,11 @@ def _encoded(path: Path, features: Mapping[str, CachedFeatures]) -> EncodedVideo
 
 def _aligned_feature(names: Sequence[str]) -> str:
     for name in names:
-        if name in ("clip", "lite"):
+        if video_feature(name).aligned_with_text:
             return name
+    aligned = " or ".join(feature.name for feature in features() if feature.aligned_with_text)
     raise UsageError(
-        f"features {','.join(names)} cannot be compared with text; zero-shot grounding needs clip or lite among them"
+        f"features {','.join(names)} cannot be compared with text; zero-shot grounding needs {aligned} among them"
     )
 
 

@@ -11,10 +11,10 @@ from extractors.cache.store import FeatureCache
 from extractors.compute.device import resolve_device
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import (
+    has_text_encoder,
+    has_video_encoder,
     load_text_encoder,
     load_video_encoder,
-    text_feature_names,
-    video_feature_names,
 )
 from extractors.errors import UsageError, VtgError
 from extractors.extraction.collect import collect_videos
@@ -172,7 +172,7 @@ def own_config(
         there = all(_own_feature_folder(name, folder) is not None for name in wanted)
         return load_config(strong if there else lite, overrides), ""
     plan = plan_features("auto", wanted, None, options)
-    return load_config(strong if plan.names != ("lite",) else lite, overrides), " ".join(plan.notes)
+    return load_config(strong if plan.names == tuple(wanted) else lite, overrides), " ".join(plan.notes)
 
 
 def training_splits(
@@ -501,7 +501,7 @@ def _video_source(
             for spec in data.video_features
         ]
         return FolderVideos(folders), feature_specs(config)[0]
-    unmakable = [spec.name for spec in data.video_features if spec.name not in video_feature_names()]
+    unmakable = [spec.name for spec in data.video_features if not has_video_encoder(spec.name)]
     if unmakable:
         raise UsageError(
             f"{config.name} reads {', '.join(unmakable)} features, which vtg cannot extract from videos; "
@@ -548,7 +548,7 @@ def _text_source(
         texts = FolderTexts(FeatureFolder(place, feature.name, feature.dim, key=TEXT_KEY))
         return texts, spec, texts.missing(annotations)
     name = text_encoder_name(feature.name)
-    if name not in text_feature_names():
+    if not has_text_encoder(name):
         raise DataMissing(
             f"{folder / (feature.name + '_features')}: there is no such folder, and vtg cannot make '{feature.name}' "
             "tokens itself"

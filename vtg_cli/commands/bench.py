@@ -19,12 +19,13 @@ _VERSIONS = ("vtg", "torch", "open_clip_torch", "pytorchvideo", "decord", "av", 
 
 def bench(
     features: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAMES",
-            help="Features to measure, separated by commas (clip, slowfast, lite, vgg).",
+            help="Features to measure, separated by commas ({video_features}).",
+            show_default="those that vtg chooses by itself",
         ),
-    ] = "clip,slowfast,lite",
+    ] = None,
     seconds: Annotated[
         float,
         typer.Option(
@@ -59,9 +60,9 @@ def bench(
 
     from extractors.encoders.base import EncoderOptions
     from model.grounding.benchmark import benchmark_machine
-    from model.grounding.choice import feature_names
+    from model.grounding.choice import automatic_features, feature_names
 
-    names = feature_names(features)
+    names = automatic_features() if features is None else feature_names(features)
     options = EncoderOptions(device=device, precision=precision, weights=weights_by_feature(weights))
     status = nullcontext() if verbosity.quiet else err().status("measuring")
     with status, tempfile.TemporaryDirectory(prefix="vtg-bench-") as folder:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vtg_cli.terminal.console import counted
+
+if TYPE_CHECKING:
+    from extractors.encoders.base import Feature
 
 _PACKAGES = (
     "torch",
@@ -121,22 +124,29 @@ def examine_packages() -> list[Finding]:
 
 def examine_features() -> list[Finding]:
     """Which features can be extracted right now."""
-    from extractors.encoders.lite.minilm import MiniLMTextEncoder
-    from extractors.encoders.registry import WEIGHTS
-    from extractors.errors import VtgError
+    from extractors.encoders.registry import features
+    from extractors.plugins import load_plugins
 
-    try:
-        MiniLMTextEncoder().encode(["a cat"])
-        findings = [
-            Finding("features", "lite", "ok", "needs no download: scenes and objects, no actions or people")
-        ]
-    except (VtgError, ImportError) as error:
-        findings = [Finding("features", "lite", "wrong", str(error))]
-    for name in WEIGHTS:
-        here = _is_here(name)
+    findings = [_examine_feature(feature) for feature in features()]
+    return findings + [Finding("features", "plug-ins", "wrong", problem) for problem in load_plugins()]
+
+
+def _examine_feature(feature: Feature) -> Finding:
+    from extractors.encoders.base import EncoderOptions
+    from extractors.encoders.registry import load_text_encoder
+    from extractors.errors import VtgError
+    from extractors.weights.store import find
+
+    if feature.weights:
+        here = find(feature.weights) is not None
         text = "weights are here" if here else "weights are not here (see below)"
-        findings.append(Finding("features", name, "ok" if here else "missing", text))
-    return findings
+        return Finding("features", feature.name, "ok" if here else "missing", text)
+    try:
+        if feature.text_encoder is not None:
+            load_text_encoder(feature.name, EncoderOptions(offline=True)).encode(["a cat"])
+    except (VtgError, ImportError) as error:
+        return Finding("features", feature.name, "wrong", str(error))
+    return Finding("features", feature.name, "ok", f"needs no download: {feature.good_for}")
 
 
 def examine_weights(check: bool) -> list[Finding]:
@@ -165,8 +175,8 @@ def examine_weights(check: bool) -> list[Finding]:
                 str(path) if path else f"{item.size_text}; {get}",
             )
         )
-    if check and _is_here("clip"):
-        findings.append(_check_clip())
+    if check:
+        findings += _check_published()
     return findings
 
 
@@ -189,27 +199,25 @@ def examine_cache() -> list[Finding]:
     ]
 
 
-def _check_clip() -> Finding:
+def _check_published() -> list[Finding]:
+    """Whether the weights that are here are those behind the published features, where that can be seen."""
     from extractors.encoders.base import EncoderOptions
-    from extractors.encoders.clip.encoder import load_text_encoder, looks_like_openai_clip
+    from extractors.encoders.registry import features
     from extractors.errors import VtgError
-
-    try:
-        published = looks_like_openai_clip(load_text_encoder(EncoderOptions(offline=True)))
-    except VtgError as error:
-        return Finding("weights", "clip check", "wrong", str(error))
-    if published:
-        return Finding("weights", "clip check", "ok", "these are the weights behind the published features")
-    return Finding(
-        "weights", "clip check", "wrong", "not OpenAI's weights: features will not match trained models"
-    )
-
-
-def _is_here(feature: str) -> bool:
-    from extractors.encoders.registry import WEIGHTS
+    from extractors.plugins import imported
     from extractors.weights.store import find
 
-    return find(WEIGHTS[feature]) is not None
+    findings = []
+    for feature in features():
+        if feature.check_weights is None or find(feature.weights) is None:
+            continue
+        try:
+            problem = imported(feature.check_weights)(EncoderOptions(offline=True))
+        except VtgError as error:
+            problem = str(error)
+        text = problem or "these are the weights behind the published features"
+        findings.append(Finding("weights", f"{feature.name} check", "wrong" if problem else "ok", text))
+    return findings
 
 
 def _version(package: str) -> str | None:

@@ -101,7 +101,7 @@ def extract(
     from extractors.extraction.collect import collect_videos
     from extractors.extraction.multi_device import WorkerLost, extract_on_devices
     from extractors.extraction.pipeline import extract_features
-    from model.grounding.choice import plan_features
+    from model.grounding.choice import plan_features, preferred_features
     from vtg_cli.commands.extraction_report import ReportFile
     from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
     from vtg_cli.terminal.timecode import span
@@ -119,7 +119,7 @@ def extract(
             offline=offline,
             on_download=on_download,
         )
-        plan = plan_features(features, ("clip", "slowfast"), fps, options)
+        plan = plan_features(features, preferred_features(), fps, options)
         encoders = plan.video_encoders()
         for sentence in plan.notes:
             note(sentence)

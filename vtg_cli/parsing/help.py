@@ -1,10 +1,14 @@
-"""Help texts for people: paragraphs filled to the width of the terminal, without Python's type names."""
+"""Help texts as people read them: paragraphs filled to the width of the terminal, and no names of Python's types.
+
+Where a text lists plug-ins it holds a placeholder, one of `LISTS`, which is filled when the help is shown: to know them
+all takes a tenth of a second, which no command should wait for.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import typer
@@ -31,6 +35,13 @@ class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        for param in self.params:
+            for text in ("help", "show_default"):
+                if isinstance(getattr(param, text, None), str):
+                    setattr(param, text, with_lists(getattr(param, text)))
+        super().format_help(ctx, formatter)
+
 
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
@@ -40,6 +51,51 @@ class _Group(TyperGroup):
 def filled(text: str) -> str:
     """The text with each paragraph on one line, for the terminal to wrap; lines that are indented stay as they are."""
     return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.cleandoc(text))
+
+
+def with_lists(text: str) -> str:
+    """The text with its placeholders filled."""
+    for name, listed in LISTS.items():
+        if name in text:
+            text = text.replace(name, listed())
+    return text
+
+
+def _video_features() -> str:
+    from extractors.encoders.registry import video_feature_names
+
+    return ", ".join(video_feature_names())
+
+
+def _default_rates() -> str:
+    """Features under the rate they are made at: `0.5 for clip and slowfast, 1 for lite`."""
+    from extractors.encoders.registry import features
+
+    names: dict[float, list[str]] = {}
+    for feature in features():
+        if feature.video_encoder is not None:
+            names.setdefault(feature.fps, []).append(feature.name)
+    return ", ".join(f"{fps:g} for {' and '.join(names[fps])}" for fps in sorted(names))
+
+
+def _endings() -> str:
+    from vtg_cli.writers.formats import formats
+
+    return ", ".join(form.suffix.removeprefix(".") for form in formats() if form.suffix)
+
+
+def _formats() -> str:
+    from vtg_cli.writers.formats import formats
+
+    return ", ".join(form.name for form in formats())
+
+
+LISTS: Mapping[str, Callable[[], str]] = {
+    "{video_features}": _video_features,
+    "{default_rates}": _default_rates,
+    "{endings}": _endings,
+    "{formats}": _formats,
+}
 
 
 def _without_types(params: list[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ Features = Annotated[
     str,
     typer.Option(
         metavar="NAMES",
-        help="Features to use: auto, or names separated by commas (clip, slowfast, lite, vgg).",
+        help="Features to use: auto, or names separated by commas ({video_features}).",
         rich_help_panel="Features",
     ),
 ]
@@ -26,7 +26,7 @@ Fps = Annotated[
         metavar="N",
         parser=values.number("--fps"),
         help="Clips per second, 0.5 to 2.",
-        show_default="0.5 for clip and slowfast, 1 for lite, 6 for vgg",
+        show_default="{default_rates}",
         rich_help_panel="Features",
     ),
 ]
@@ -137,16 +137,16 @@ def weights_by_feature(pairs: list[str] | None) -> dict[str, Path]:
     Raises:
         UsageError: if one has another form, no features of that name have weights, or the file does not exist.
     """
-    from extractors.encoders.registry import WEIGHTS
+    from extractors.encoders.registry import features, find_feature
 
     weights: dict[str, Path] = {}
     for pair in pairs or []:
         name, separator, path = pair.partition("=")
         if not separator or not name or not path:
             raise UsageError(f"--weights '{pair}': write it as NAME=FILE, for instance clip=ViT-B-32.pt")
-        if name not in WEIGHTS:
-            raise UsageError(
-                f"--weights {pair}: '{name}' has no weights to replace; {', '.join(WEIGHTS)} have"
-            )
+        feature = find_feature(name)
+        if feature is None or not feature.weights:
+            able = ", ".join(feature.name for feature in features() if feature.weights)
+            raise UsageError(f"--weights {pair}: '{name}' has no weights to replace; {able} have")
         weights[name] = values.existing("--weights")(path)
     return weights

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, TextEncoder
+from extractors.encoders.clip import FEATURE
 from extractors.encoders.clip.identity import clip_identity
 from extractors.encoders.torch_encoder import TorchVideoEncoder
 from extractors.features import FeatureSpec, TextFeatures
-from extractors.weights.store import resolve
+from extractors.weights.store import require
 
 if TYPE_CHECKING:
     import torch
@@ -28,29 +28,12 @@ if TYPE_CHECKING:
 
     from extractors.encoders.clip.text_tower import TextTower
 
-ARTEFACT = "clip-vit-b-32"
-DIM = 512
 _BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
 _TEXT_BATCH = 64
 
 # Start of the state of the start-of-text token, from the published text features. Attention is causal, so it
 # is the same for every query and depends on the weights alone.
 _SOT_STATE = (0.3391, 0.1166, 0.1020, 0.0313, -26.391)
-
-
-def load_video_encoder(options: EncoderOptions) -> ClipVideoEncoder:
-    """Make the encoder of frames.
-
-    Raises:
-        WeightsMissing: if its weights are neither here nor reachable.
-        WeightsInvalid: if a download is damaged.
-    """
-    return ClipVideoEncoder(_weights(options), options)
-
-
-def load_text_encoder(options: EncoderOptions) -> ClipTextEncoder:
-    """Make the encoder of queries; raises as `load_video_encoder`."""
-    return ClipTextEncoder(_weights(options), options)
 
 
 class ClipVideoEncoder(TorchVideoEncoder):
@@ -62,21 +45,9 @@ class ClipVideoEncoder(TorchVideoEncoder):
     """
 
     def __init__(self, weights: Path, options: EncoderOptions) -> None:
-        spec = FeatureSpec(
-            name="clip",
-            dim=DIM,
-            clip_length_s=options.clip_length_s,
-            order=(f"clip:{DIM}",),
-            weights_id=_weights_id(weights),
-        )
-        super().__init__(
-            weights,
-            options,
-            spec=spec,
-            sampling=Sampling("center_frame", options.clip_length_s),
-            frames=1,
-            batch_sizes=_BATCH,
-        )
+        order = (f"clip:{FEATURE.dim}",)
+        super().__init__(FEATURE, options, order=order, weights_id=_weights_id(weights), batch_sizes=_BATCH)
+        self._weights = weights
 
     def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         from extractors.encoders.clip.image_tower import ImageTower
@@ -98,7 +69,11 @@ class ClipTextEncoder:
         self._weights = weights
         self._options = options
         self._spec = FeatureSpec(
-            name="clip", dim=DIM, clip_length_s=0.0, order=(f"clip:{DIM}",), weights_id=_weights_id(weights)
+            name=FEATURE.name,
+            dim=FEATURE.dim,
+            clip_length_s=0.0,
+            order=(f"clip:{FEATURE.dim}",),
+            weights_id=_weights_id(weights),
         )
 
     @property
@@ -146,14 +121,19 @@ def looks_like_openai_clip(encoder: TextEncoder) -> bool:
     return bool(np.allclose(state, _SOT_STATE, rtol=2e-3, atol=3e-3))
 
 
-def _weights(options: EncoderOptions) -> Path:
-    return resolve(
-        ARTEFACT,
-        path=options.weights_path("clip"),
-        offline=options.offline,
-        progress=options.on_download,
+def check_weights(options: EncoderOptions) -> str:
+    """What is wrong with the weights on this machine; empty if they are those behind the published features.
+
+    Raises:
+        WeightsMissing, WeightsInvalid: as when an encoder is used.
+    """
+    encoder = ClipTextEncoder(require(FEATURE.weights), options)
+    return (
+        ""
+        if looks_like_openai_clip(encoder)
+        else "not OpenAI's weights: features will not match trained models"
     )
 
 
 def _weights_id(weights: Path) -> str:
-    return f"{ARTEFACT}:{clip_identity(weights)}"
+    return f"{FEATURE.weights}:{clip_identity(weights)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from extractors.encoders.clip.weights import read_state
+from extractors.encoders.torch_encoder import without_deprecations
 
-with warnings.catch_warnings():
-    # Its dependencies script functions at import, which today's torch calls deprecated.
-    warnings.simplefilter("ignore", FutureWarning)
-    warnings.simplefilter("ignore", DeprecationWarning)
+with without_deprecations():
     import open_clip
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
@@ -84,3 +81,13 @@ def _bare_clip() -> Any:
     """CLIP without memory behind its parameters: a random start would take longer than all the rest."""
     with torch.device("meta"):
         return open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
+
+
+def write_random_weights(folder: Path) -> Path:
+    """Write a file of random weights, of the size and form of the published one."""
+    from safetensors.torch import save_file
+
+    state = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE)).state_dict()
+    path = folder / "clip.safetensors"
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path

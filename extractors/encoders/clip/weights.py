@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from extractors.encoders.clip import FEATURE
 from extractors.encoders.clip.layouts import transformers_source
 from extractors.errors import WeightsInvalid
 from extractors.weights.state_dicts import (
@@ -21,7 +22,7 @@ from extractors.weights.state_dicts import (
     read_torch,
     require_shapes,
 )
-from extractors.weights.store import artefacts, sha256
+from extractors.weights.store import sha256, with_equivalents
 from extractors.weights.tensor_archive import StoredTensor, find_tensors, read_tensors
 
 NETWORK = "CLIP ViT-B/32"
@@ -95,7 +96,7 @@ def _find(path: Path) -> dict[str, StoredTensor]:
 
 def _read_torchscript(path: Path, trusted_sha256: Collection[str] | None) -> dict[str, Tensor]:
     if trusted_sha256 is None:
-        trusted_sha256 = [item.sha256 for item in artefacts() if item.feature == "clip" and item.sha256]
+        trusted_sha256 = [item.sha256 for item in with_equivalents(FEATURE.weights) if item.sha256]
     if sha256(path) not in trusted_sha256:
         raise WeightsInvalid(
             f"{path}: a TorchScript archive that is not the one OpenAI published; "

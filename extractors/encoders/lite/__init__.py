@@ -1,1 +1,18 @@
 """The `lite` features: ImageNet classes in the space of MiniLM, without a download."""
+
+from extractors.encoders.base import Feature
+
+FEATURE = Feature(
+    name="lite",
+    row="a point in MiniLM's sentence space",
+    dim=384,
+    network="EfficientNet-Lite0 and MiniLM, inside packages (Apache-2.0)",
+    video_encoder="extractors.encoders.lite.encoder:LiteVideoEncoder",
+    text_encoder="extractors.encoders.lite.minilm:MiniLMTextEncoder",
+    fps=1.0,
+    good_for="scenes and objects of ImageNet's classes; no actions, attributes or people",
+    note="they know scenes and objects, but no actions, attributes or people",
+    aligned_with_text=True,
+    fallback=True,
+    class_embeddings="extractors.encoders.lite.conse:gloss_embeddings",
+)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.encoders.base import EncoderOptions
+from extractors.encoders.lite import FEATURE
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.weights.packaged import packaged_bytes
 
-DIM = 384
 MAX_TOKENS = 128
 
 _MODEL = (
@@ -32,8 +32,8 @@ _TOKENIZER = (
 )
 
 TEXT_SPEC = FeatureSpec(
-    name="lite",
-    dim=DIM,
+    name=FEATURE.name,
+    dim=FEATURE.dim,
     clip_length_s=0,
     normalization="l2",
     weights_id=f"all-MiniLM-L6-v2-int8:{_MODEL[2][:16]}",
@@ -46,11 +46,11 @@ class MiniLMTextEncoder:
     The files are opened at the first query, so that an encoder whose answers are all cached costs nothing.
 
     Args:
-        threads: threads a query may use; 0 lets ONNX Runtime decide.
+        options: not needed; it always runs on the CPU, where a query takes a few milliseconds.
     """
 
-    def __init__(self, threads: int = 0) -> None:
-        self._threads = threads
+    def __init__(self, options: EncoderOptions | None = None) -> None:
+        del options
 
     @property
     def spec(self) -> FeatureSpec:
@@ -84,7 +84,6 @@ class MiniLMTextEncoder:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(
             packaged_bytes(*_MODEL), options, providers=["CPUExecutionProvider"]
@@ -98,9 +97,3 @@ class MiniLMTextEncoder:
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_TOKENS)
         return tokenizer
-
-
-def load_text_encoder(options: EncoderOptions) -> MiniLMTextEncoder:
-    """Build the encoder; it always runs on the CPU, where a query takes a few milliseconds."""
-    del options
-    return MiniLMTextEncoder()

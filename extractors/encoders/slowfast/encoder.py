@@ -12,38 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions
+from extractors.encoders.slowfast import FEATURE
 from extractors.encoders.torch_encoder import TorchVideoEncoder
-from extractors.features import FeatureSpec
 from extractors.files.identity import file_identity
-from extractors.weights.store import resolve
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-ARTEFACT = "slowfast-r50-8x8"
 SLOW_DIM, FAST_DIM = 2048, 256
-DIM = SLOW_DIM + FAST_DIM
-FRAMES_PER_CLIP = 32
 _BATCH = {"cpu": 1, "cuda": 16, "mps": 4}  # on a CPU more than one leave its caches and cost more a clip
-
-
-def load_video_encoder(options: EncoderOptions) -> SlowFastEncoder:
-    """Make the encoder of clips.
-
-    Raises:
-        WeightsMissing: if its weights are neither here nor reachable.
-        WeightsInvalid: if a download is damaged.
-    """
-    weights = resolve(
-        ARTEFACT,
-        path=options.weights_path("slowfast"),
-        offline=options.offline,
-        progress=options.on_download,
-    )
-    return SlowFastEncoder(weights, options)
 
 
 class SlowFastEncoder(TorchVideoEncoder):
@@ -55,21 +34,15 @@ class SlowFastEncoder(TorchVideoEncoder):
     """
 
     def __init__(self, weights: Path, options: EncoderOptions) -> None:
-        spec = FeatureSpec(
-            name="slowfast",
-            dim=DIM,
-            clip_length_s=options.clip_length_s,
-            order=(f"slow:{SLOW_DIM}", f"fast:{FAST_DIM}"),
-            weights_id=f"{ARTEFACT}:{file_identity(weights)}",
-        )
         super().__init__(
-            weights,
+            FEATURE,
             options,
-            spec=spec,
-            sampling=Sampling("slowfast", options.clip_length_s),
-            frames=FRAMES_PER_CLIP,
+            order=(f"slow:{SLOW_DIM}", f"fast:{FAST_DIM}"),
+            weights_id=f"{FEATURE.weights}:{file_identity(weights)}",
             batch_sizes=_BATCH,
+            sampling="slowfast",
         )
+        self._weights = weights
 
     def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         from extractors.encoders.slowfast.network import SlowFastTrunk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
@@ -12,12 +11,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from extractors.compute.memory import keep_freed_memory
 from extractors.compute.onednn import can_pack
 from extractors.encoders.slowfast.weights import read_slowfast
+from extractors.encoders.torch_encoder import without_deprecations
 from extractors.weights.state_dicts import require_shapes
 
-with warnings.catch_warnings():
-    # Its dependencies script functions at import, which today's torch calls deprecated.
-    warnings.simplefilter("ignore", FutureWarning)
-    warnings.simplefilter("ignore", DeprecationWarning)
+with without_deprecations():
     from pytorchvideo.models.hub.slowfast import slowfast_r50
     from pytorchvideo.models.resnet import ResBlock
 

@@ -6,17 +6,13 @@ on a CPU.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
 from extractors.compute.onednn import PackedConvolution
+from extractors.encoders.torch_encoder import without_deprecations
 
-with warnings.catch_warnings():
-    # Its dependencies script functions at import, which today's torch calls deprecated.
-    warnings.simplefilter("ignore", FutureWarning)
-    warnings.simplefilter("ignore", DeprecationWarning)
+with without_deprecations():
     from pytorchvideo.models.resnet import BottleneckBlock, ResBlock
     from pytorchvideo.models.slowfast import FuseFastToSlow
     from pytorchvideo.models.stem import ResNetBasicStem

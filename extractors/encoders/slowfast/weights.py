@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from extractors.encoders.torch_encoder import without_deprecations
 from extractors.errors import WeightsInvalid
 from extractors.weights.pickles import Listed, require_modest
 from extractors.weights.state_dicts import is_torch_archive, named_tensors, read_torch
@@ -78,6 +79,34 @@ def read_slowfast(path: Path) -> tuple[WeightsForm, dict[str, Tensor]]:
         if names[0][1] in tensors:
             return form, _translate(path, tensors, names)
     raise WeightsInvalid(f"{path}: not SlowFast 8x8 R50: none of its {len(tensors)} tensors is the stem's")
+
+
+def write_random_weights(folder: Path) -> Path:
+    """Write a file of random weights, of the size and form of PyTorchVideo's."""
+    path = folder / "slowfast.pyth"
+    torch.save({"model_state": random_slowfast().state_dict()}, path)
+    return path
+
+
+def random_slowfast() -> nn.Module:
+    """PyTorchVideo's own SlowFast 8x8 R50, with statistics in its normalisations that keep its states in range.
+
+    Without them the states of a random network this deep grow from layer to layer, and rows say nothing of the clip.
+    """
+    with without_deprecations():
+        from pytorchvideo.models.hub.slowfast import slowfast_r50
+
+    network: Any = slowfast_r50(pretrained=False)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.momentum = None  # the statistics of the one batch below
+    fast = torch.randn(2, 3, 32, 56, 56)
+    pathways = [fast[:, :, ::4], fast]
+    with torch.no_grad():
+        for block in network.train().blocks[:5]:
+            pathways = block(pathways)
+    random: nn.Module = network.eval().requires_grad_(False)
+    return random
 
 
 def _translate(path: Path, tensors: Mapping[str, Tensor], names: list[tuple[str, str]]) -> dict[str, Tensor]:

@@ -392,10 +392,10 @@ def _text_requirement(info: DatasetInfo, config: Config, folder: Path) -> Requir
 
 def _is_made_by_vtg(stream: str, config: Config) -> bool:
     """Whether a text encoder of vtg makes these tokens, so that no files are needed."""
-    from extractors.encoders.registry import text_feature_names
+    from extractors.encoders.registry import has_text_encoder
 
-    names = {stream, stream.removesuffix(_TEXT_SUFFIX)}
-    return stream == config.data.text_features.name and not names.isdisjoint(text_feature_names())
+    names = (stream, stream.removesuffix(_TEXT_SUFFIX))
+    return stream == config.data.text_features.name and any(map(has_text_encoder, names))
 
 
 def _how_to_get_stream(info: DatasetInfo, config: Config, stream: str, folder: Path) -> str:

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.encoders.registry import find_feature
 from extractors.features import TextFeatures
+from extractors.plugins import imported
 from model.grounding.encoded import Answer, EncodedVideo
 from model.grounding.zeroshot.background import Background, background_phrases, make_background, unit_rows
 from model.grounding.zeroshot.calibration import CLEAR, Calibration, calibration, logistic
@@ -95,11 +97,10 @@ class ZeroShot:
     @cached_property
     def _classes(self) -> Classes | None:
         """What the encoder of frames tells apart, if it is a classifier."""
-        if self.features[0] != "lite":
+        feature = find_feature(self.features[0])
+        if feature is None or feature.class_embeddings is None:
             return None
-        from extractors.encoders.lite.conse import gloss_embeddings
-
-        return Classes(unit_rows(gloss_embeddings()))
+        return Classes(unit_rows(imported(feature.class_embeddings)()))
 
     @cached_property
     def _background(self) -> Background:

@@ -11,8 +11,10 @@ import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
+from extractors.encoders.registry import video_feature_names
 from vtg_cli.app import app
-from vtg_cli.parsing.help import filled
+from vtg_cli.parsing.help import LISTS, filled, with_lists
+from vtg_cli.writers.formats import formats
 
 WIDTH = 80
 
@@ -40,7 +42,7 @@ def words(text: str) -> str:
 def default_of(param: Any) -> str:
     """What the help has to name as the default."""
     if isinstance(param.show_default, str):
-        return param.show_default
+        return with_lists(param.show_default)
     has_one = param.show_default and param.default is not None and not param.is_flag
     return str(param.default) if has_one else ""
 
@@ -95,3 +97,15 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console(width=WIDTH)
+
+
+@every_command
+def test_lists_of_plugins_are_filled(path):
+    assert not any(placeholder in shown(path) for placeholder in LISTS)
+
+
+def test_lists_of_plugins_are_complete():
+    text = words(shown(("ground",)))
+    assert f"({', '.join(video_feature_names())})" in text
+    assert f"selects the format: {', '.join(form.suffix[1:] for form in formats() if form.suffix)}." in text
+    assert f"does not select one: {', '.join(form.name for form in formats())}." in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from torch import Tensor
 from extractors.cache.store import FeatureCache
 from extractors.compute.gpu_batches import OverlappedNetwork
 from extractors.compute.overlap import OverlappingEncoder, PendingRows
+from extractors.encoders import registry
 from extractors.encoders.base import EncoderOptions
-from extractors.encoders.slowfast.encoder import load_video_encoder
 from extractors.encoders.torch_encoder import choosing_kernels
 from extractors.extraction.events import VideoFinished
 from extractors.extraction.pipeline import encode_video, extract_features
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 from tests.extractors.random_weights import random_frames, write_slowfast_pytorchvideo
+
+load_video_encoder = partial(registry.load_video_encoder, "slowfast")
 
 SHAPE = (2, 4, 4, 3)
 DEVICES = [

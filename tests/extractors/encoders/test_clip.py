@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extractors.encoders import registry
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.clip.encoder import (
     ClipTextEncoder,
-    load_text_encoder,
-    load_video_encoder,
     looks_like_openai_clip,
 )
 from extractors.encoders.clip.image_tower import open_clip
@@ -31,6 +31,9 @@ from tests.extractors.random_weights import (
     write_clip_torchscript,
 )
 from tests.shared_data import shared
+
+load_video_encoder = partial(registry.load_video_encoder, "clip")
+load_text_encoder = partial(registry.load_text_encoder, "clip")
 
 
 @pytest.fixture(scope="module")
@@ -262,9 +265,9 @@ def test_any_query_gives_the_rows_of_open_clip(text_encoder: ClipTextEncoder, qu
 def test_a_query_is_encoded_without_open_clip(weights: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from extractors.encoders.base import EncoderOptions;"
-        "from extractors.encoders.clip.encoder import load_text_encoder;"
+        "from extractors.encoders.registry import load_text_encoder;"
         "options = EncoderOptions(device='cpu', weights={'clip': Path(sys.argv[1])});"
-        "assert load_text_encoder(options).encode(['a dog'])[0].tokens.shape == (4, 512);"
+        "assert load_text_encoder('clip', options).encode(['a dog'])[0].tokens.shape == (4, 512);"
         "assert 'torch' in sys.modules and not {'open_clip', 'timm', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(weights)], check=True)
@@ -273,11 +276,10 @@ def test_a_query_is_encoded_without_open_clip(weights: Path) -> None:
 def test_making_an_encoder_imports_no_torch(weights: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from extractors.encoders.base import EncoderOptions;"
-        "from extractors.encoders.clip import encoder as clip;"
-        "from extractors.encoders.slowfast import encoder as slowfast;"
+        "from extractors.encoders.registry import load_text_encoder, load_video_encoder;"
         "options = EncoderOptions(weights={name: Path(sys.argv[1]) for name in ('clip', 'slowfast')});"
-        "specs = [clip.load_video_encoder(options).spec, clip.load_text_encoder(options).spec,"
-        " slowfast.load_video_encoder(options).spec];"
+        "specs = [load_video_encoder('clip', options).spec, load_text_encoder('clip', options).spec,"
+        " load_video_encoder('slowfast', options).spec];"
         "assert all(spec.weights_id for spec in specs); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(weights)], check=True)

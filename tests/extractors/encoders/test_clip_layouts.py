@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 import torch
 
 from extractors.cache.store import FeatureCache
+from extractors.encoders import registry
 from extractors.encoders.base import EncoderOptions
-from extractors.encoders.clip.encoder import load_text_encoder, load_video_encoder
 from extractors.encoders.clip.identity import clip_identity
 from extractors.encoders.clip.layouts import NAMES
 from extractors.encoders.clip.weights import read_state
@@ -30,6 +31,9 @@ from tests.extractors.random_weights import (
     write_clip_transformers,
 )
 from tests.extractors.rendering import render
+
+load_video_encoder = partial(registry.load_video_encoder, "clip")
+load_text_encoder = partial(registry.load_text_encoder, "clip")
 
 FORMS = ("model.safetensors", "pytorch_model.bin")
 SMALL = (

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from extractors.encoders import registry
 from extractors.encoders.base import EncoderOptions
-from extractors.encoders.slowfast.encoder import load_video_encoder
 from extractors.encoders.slowfast.network import SLOW_FRAMES, SlowFastTrunk
 from extractors.encoders.slowfast.weights import read_slowfast
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
@@ -20,6 +21,8 @@ from tests.extractors.random_weights import (
     write_slowfast_pyslowfast,
     write_slowfast_pytorchvideo,
 )
+
+load_video_encoder = partial(registry.load_video_encoder, "slowfast")
 
 WRITERS = {
     "caffe2": write_slowfast_caffe2,

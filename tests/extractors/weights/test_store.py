@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from extractors.encoders.registry import features
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.weights import store
 from extractors.weights.store import Artefact
@@ -117,7 +118,6 @@ def item(shop: Shop) -> Artefact:
     return Artefact(
         name="net",
         kind="encoder",
-        feature="clip",
         file="net.bin",
         licence="MIT",
         note="A net.",
@@ -147,13 +147,12 @@ def test_the_table_is_consistent() -> None:
     assert len(set(names)) == len(names)
     for item in items:
         assert bool(item.urls) != bool(item.page), item.name
-        assert (item.kind == "encoder") == bool(item.feature), item.name
         assert item.licence, item.name
         assert set(item.equivalent) <= set(names)
         assert len(item.sha256) in {0, 8, 64}
         assert all(len(digest) == 64 for digest in item.also_sha256)
         assert all(url.startswith("https://") for url in (*item.urls, item.page) if url)
-    assert {item.feature for item in items if item.kind == "encoder"} == {"clip", "slowfast", "vgg", "glove"}
+    assert {feature.weights for feature in features()} - {""} <= {item.name for item in items}
     assert sum(item.kind == "model" for item in items) == 6
 
 
@@ -422,7 +421,7 @@ def test_concurrent_pulls_download_once(item: Artefact, shop: Shop) -> None:
         import sys
         from extractors.weights import store as weights
         from extractors.weights.store import Artefact
-        item = Artefact("net", "encoder", "net.bin", "MIT", "", feature="clip", urls=(sys.argv[1],))
+        item = Artefact("net", "encoder", "net.bin", "MIT", "", urls=(sys.argv[1],))
         print(weights.pull(item))
     """)
     runs = [
