@@ -83,8 +83,8 @@ def ground(
             "-o",
             metavar="FILE",
             parser=values.path_text("--output"),
-            help="Write the answers to a file, or to standard output if -. The ending selects the format: json, jsonl, "
-            "csv, srt, vtt, edl, otio, fcpxml, txt. Can be given several times.",
+            help="Write the answers to a file, or to standard output if -. The ending selects the format: {endings}. "
+            "Can be given several times.",
             show_default=False,
             rich_help_panel="Results",
         ),
@@ -94,7 +94,7 @@ def ground(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Format of an --output whose ending does not select one: any of these, text or chapters (YouTube).",
+            help="Format of an --output whose ending does not select one: {formats}.",
             show_default=False,
             rich_help_panel="Results",
         ),

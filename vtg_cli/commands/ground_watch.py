@@ -32,7 +32,7 @@ def check_watch(folder: Path, videos: Sequence[Path], delivery: Delivery) -> Non
     Raises:
         UsageError: if the folder is none, videos are named, or something is asked for that is of one video only.
     """
-    from vtg_cli.writers.formats import APPENDED
+    from vtg_cli.writers.formats import formats
 
     if not folder.is_dir():
         raise UsageError(f"--watch {folder}: is not a folder")
@@ -45,9 +45,10 @@ def check_watch(folder: Path, videos: Sequence[Path], delivery: Delivery) -> Non
             "--plot and --html hold one video; with --watch use -o answers.jsonl, --clips or --supercut"
         )
     for name, form in delivery.outputs:
-        if form.name not in APPENDED:
+        if not form.appendable:
+            growing = " or ".join(known.name for known in formats() if known.appendable)
             raise UsageError(
-                f"--output {name}: {form.name} cannot be appended to; with --watch use {' or '.join(APPENDED)}"
+                f"--output {name}: {form.name} cannot be appended to; with --watch use {growing}"
             )
     for option, target in (("--clips", delivery.clips), ("--supercut", delivery.supercut)):
         if target is not None and target.resolve().is_relative_to(folder.resolve()):

@@ -71,14 +71,14 @@ def export(results: Sequence[Mapping[str, Any]], form: str, path: str, name: str
         rename: whether timelines say that name alone where they would say the path.
     """
     from model.grounding.results import GroundingResult, Moment, Saliency
-    from vtg_cli.writers.formats import FORMATS, write_output
+    from vtg_cli.writers.formats import require_format, write_output
 
-    needs_file = form in COUNTS_FRAMES
+    written = require_format(form)
     answers = [
         GroundingResult(
             **{
                 **fields,
-                "video": path if needs_file else name,
+                "video": path if written.counts_frames else name,
                 "features": tuple(fields["features"]),
                 "moments": tuple(Moment(**moment) for moment in fields["moments"]),
                 "saliency": Saliency(**fields["saliency"]),
@@ -90,36 +90,22 @@ def export(results: Sequence[Mapping[str, Any]], form: str, path: str, name: str
     with tempfile.TemporaryDirectory(prefix="vtg-export-") as folder:
         target = Path(folder, "results")
         try:
-            write_output(answers, str(target), next(known for known in FORMATS if known.name == form))
+            write_output(answers, str(target), written)
         except VtgError as error:
             raise VtgError(str(error).replace(path, name)) from error
         data = target.read_bytes()
-    return _renamed(data.decode(), form, Path(path), name).encode() if needs_file and rename else data
+    if not (written.counts_frames and rename):
+        return data
+    return _renamed(data.decode(), written.quote, Path(path), name).encode()
 
 
-def _renamed(text: str, form: str, path: Path, name: str) -> str:
+def _renamed(text: str, quoted: Callable[[str], str], path: Path, name: str) -> str:
     """The text with a file's name in place of its path; an upload's own name is 32 digits, like nothing else."""
     from urllib.parse import quote
 
     text = text.replace(path.resolve().as_uri(), quote(name))
-    return text.replace(path.name, _RENAMED[form](name)) if path.name != name else text
+    return text.replace(path.name, quoted(name)) if path.name != name else text
 
-
-def _for_xml(name: str) -> str:
-    from xml.sax.saxutils import escape
-
-    return escape(name, {'"': "&quot;"})
-
-
-_RENAMED: Mapping[str, Callable[[str], str]] = {
-    "edl": str,
-    "otio": lambda name: json.dumps(name, ensure_ascii=False)[1:-1],
-    "fcpxml": _for_xml,
-}
-"""How each of the formats that name the video's file writes a name down."""
-
-COUNTS_FRAMES = frozenset(_RENAMED)
-"""The formats that need the video's file, to name it and to count its frames."""
 
 _TASKS: Mapping[str, Callable[..., bytes]] = {"probe": probe, "thumbnails": thumbnails, "export": export}
 

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from model.grounding.results import GroundingResult
 from vtg_cli.terminal.console import note, one_line
+from vtg_cli.writers.formats import Format
 
 _SHORTEST_S = 10
 _FEWEST = 3
@@ -41,3 +42,12 @@ def _clock(seconds: int, duration_s: int) -> str:
     if duration_s < 3600:
         return f"{minutes}:{seconds:02d}"
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+FORMAT = Format(
+    name="chapters",
+    write=write,
+    label="YouTube chapters",
+    summary="YouTube chapters",
+    holds_one_video=True,
+)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from model.grounding.results import GroundingResult
+from vtg_cli.writers.formats import Format
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # as spreadsheets take them, wide ones included
 _CONTROLS = ("Cc", "Zl", "Zp")  # control characters, and ends of lines and paragraphs
@@ -38,3 +39,15 @@ def safe_cell(text: str) -> str:
         c.encode("unicode_escape").decode() if unicodedata.category(c) in _CONTROLS else c for c in text
     )
     return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
+
+
+FORMAT = Format(
+    name="csv",
+    write=write,
+    label="CSV table",
+    summary="one row per moment: video, query, rank, start, end, score, model",
+    suffix=".csv",
+    media_type="text/csv",
+    appendable=True,
+    has_heading=True,
+)

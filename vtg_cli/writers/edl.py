@@ -14,6 +14,7 @@ from extractors.errors import VtgError
 from model.grounding.results import GroundingResult
 from vtg_cli.terminal.timecode import smpte, smpte_frame
 from vtg_cli.writers.footage import Footage, common_rate, selects
+from vtg_cli.writers.formats import Format
 
 _TITLE_LENGTH = 70
 _FASTEST = 60  # timecode has two digits for frames, and no program counts an EDL faster
@@ -58,3 +59,13 @@ def _channels(footage: Footage) -> str:
     if footage.audio_channels == 0:
         return "V"
     return "B" if footage.audio_channels == 1 else "AA/V"
+
+
+FORMAT = Format(
+    name="edl",
+    write=write,
+    label="EDL (CMX 3600)",
+    summary="CMX 3600: one event per moment; picture and sound",
+    suffix=".edl",
+    counts_frames=True,
+)

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TextIO
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 from model.grounding.results import GroundingResult
 from vtg_cli.writers.footage import Footage, Select, selects
+from vtg_cli.writers.formats import Format
 
 _VERSION = "1.9"
 _LAYOUTS = {1: "mono", 2: "stereo"}
@@ -153,3 +155,19 @@ def _time(frames: int, rate: Fraction) -> str:
 
 def _tc_format(footage: Footage) -> str:
     return "DF" if footage.drop_frame else "NDF"
+
+
+def _quoted(name: str) -> str:
+    return escape(name, {'"': "&quot;"})
+
+
+FORMAT = Format(
+    name="fcpxml",
+    write=write,
+    label="Final Cut Pro XML",
+    summary="FCPXML 1.9: keyword ranges on the video, and a project with all moments",
+    suffix=".fcpxml",
+    media_type="application/xml",
+    counts_frames=True,
+    quote=_quoted,
+)

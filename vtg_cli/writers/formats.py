@@ -1,16 +1,16 @@
-"""One writer per format, each a module with `write(results, file)`; this module chooses the writer of a file."""
+"""Formats by name, which one a file is written in, and writing it. Each entry stands beside its writer, as `FORMAT`."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from extractors.errors import UsageError, VtgError
+from extractors.plugins import Registry, entries_of, known
 from vtg_cli.terminal.console import answering
 
 if TYPE_CHECKING:
@@ -22,38 +22,49 @@ STDOUT = "-"
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write results down.
+    """A way to write results down: the entry that everything about it is read from.
 
     Attributes:
         name: what `--format` calls it.
-        module: the module of this package that writes it.
+        write: writes results into a text file; raises VtgError if the format cannot hold them.
+        label: its name on the page.
+        summary: what it holds, for people.
         suffix: the ending of files that are written in it unasked; empty if there is none.
+        media_type: of downloads.
         holds_one_video: whether times of several videos would be mixed up in it.
+        appendable: whether files can be written to their end, as answers come.
+        has_heading: whether its first line is a heading, once per file.
+        counts_frames: whether it needs the video's file, to name it and to count its frames.
+        quote: of a format that counts frames: the name of a file as it is written down in it.
     """
 
     name: str
-    module: str
+    write: Callable[[Sequence[GroundingResult], TextIO], None]
+    label: str
+    summary: str
     suffix: str = ""
+    media_type: str = "text/plain"
     holds_one_video: bool = False
+    appendable: bool = False
+    has_heading: bool = False
+    counts_frames: bool = False
+    quote: Callable[[str], str] = str
+
+    @property
+    def ending(self) -> str:
+        """What the name of a downloaded file ends in."""
+        return self.suffix or f".{self.name}.txt"
 
 
-FORMATS = (
-    Format("json", "json_document", ".json"),
-    Format("jsonl", "json_lines", ".jsonl"),
-    Format("csv", "csv_table", ".csv"),
-    Format("srt", "subrip", ".srt", holds_one_video=True),
-    Format("vtt", "webvtt", ".vtt", holds_one_video=True),
-    Format("edl", "edl", ".edl"),
-    Format("otio", "otio", ".otio"),
-    Format("fcpxml", "fcpxml", ".fcpxml"),
-    Format("text", "plain_text", ".txt"),
-    Format("chapters", "chapters", holds_one_video=True),
-)
+def _own() -> list[Any]:
+    return entries_of(__package__, "FORMAT")
 
-APPENDED = ("jsonl", "csv")
-"""Names of the formats whose files can be written to their end, as answers come."""
 
-_HEADED = ("csv",)  # whose first line is a heading, once a file
+_FORMATS = Registry[Format](_own)
+
+register = _FORMATS.register
+formats = _FORMATS.all
+find_format = _FORMATS.find
 
 
 def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]:
@@ -66,14 +77,8 @@ def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]
     Raises:
         UsageError: if a name is unknown, an ending says nothing, or the numbers do not go together.
     """
-    by_name = {form.name: form for form in FORMATS}
-    by_suffix = {form.suffix: form for form in FORMATS if form.suffix}
-    named = []
-    for name in names:
-        if name not in by_name:
-            raise UsageError(f"--format {name}: unknown format; known are {', '.join(by_name)}")
-        named.append(by_name[name])
-    told = [by_suffix.get(Path(output).suffix.lower()) for output in outputs]
+    named = [require_format(name) for name in names]
+    told = [_format_of(Path(output).suffix.lower()) for output in outputs]
     if len(named) == len(outputs):
         return named
     if len(named) == told.count(None):
@@ -82,12 +87,30 @@ def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]
     if not named:
         unknown = outputs[told.index(None)]
         raise UsageError(
-            f"--output {unknown}: its ending selects no format; add --format, one of {', '.join(by_name)}"
+            f"--output {unknown}: its ending selects no format; add --format, one of {_known_names()}"
         )
     raise UsageError(
         f"--format is given {len(named)} times and --output {len(outputs)} times; give one --format for each output, "
         "or one for each whose ending selects none"
     )
+
+
+def require_format(name: str) -> Format:
+    """The format of a name; raises UsageError if there is none."""
+    form = find_format(name)
+    if form is None:
+        raise UsageError(f"--format {name}: unknown format; known are {_known_names()}")
+    return form
+
+
+def _format_of(suffix: str) -> Format | None:
+    if not suffix:
+        return None
+    return next((form for read in (_FORMATS.own, formats) for form in read() if form.suffix == suffix), None)
+
+
+def _known_names() -> str:
+    return known([form.name for form in formats()])
 
 
 def write_output(results: Sequence[GroundingResult], output: str, form: Format) -> None:
@@ -114,7 +137,7 @@ class Appender:
 
     Args:
         output: the file, made with its folder if missing, or `-`.
-        form: a format of APPENDED.
+        form: one that is appendable.
     """
 
     def __init__(self, output: str, form: Format) -> None:
@@ -129,7 +152,7 @@ class Appender:
             VtgError: if the file cannot be written.
         """
         data = _rendered(results, self._form)
-        _, _, rows = data.partition(b"\n") if self._form.name in _HEADED else (b"", b"", data)
+        _, _, rows = data.partition(b"\n") if self._form.has_heading else (b"", b"", data)
         if self._output == STDOUT:
             _print(rows if self._begun else data)
             self._begun = True
@@ -151,7 +174,7 @@ class Appender:
 
 def _rendered(results: Sequence[GroundingResult], form: Format) -> bytes:
     text = io.StringIO(newline="")
-    import_module(f"{__package__}.{form.module}").write(results, text)
+    form.write(results, text)
     # Names of files need not be text; what is not comes out as escapes, which JSON reads back as they were.
     return text.getvalue().encode("utf-8", "backslashreplace")
 

@@ -7,9 +7,20 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from model.grounding.results import GroundingResult, to_document
+from vtg_cli.writers.formats import Format
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     """Write results as one JSON document and a line end."""
     json.dump(to_document(results), file, ensure_ascii=False, indent=2, allow_nan=False)
     file.write("\n")
+
+
+FORMAT = Format(
+    name="json",
+    write=write,
+    label="JSON",
+    summary="everything, [one document](json.md)",
+    suffix=".json",
+    media_type="application/json",
+)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from model.grounding.results import SCHEMA, GroundingResult
+from vtg_cli.writers.formats import Format
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
@@ -14,3 +15,14 @@ def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     for result in results:
         line = {"schema": SCHEMA} | result.to_json()
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+FORMAT = Format(
+    name="jsonl",
+    write=write,
+    label="JSON Lines",
+    summary="the same, one line per video and query",
+    suffix=".jsonl",
+    media_type="application/x-ndjson",
+    appendable=True,
+)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from opentimelineio import schema  # type: ignore[import-untyped]
-from opentimelineio.opentime import RationalTime, TimeRange  # type: ignore[import-untyped]
-
 from model.grounding.results import GroundingResult
 from vtg_cli.writers.footage import Footage, Select, selects
+from vtg_cli.writers.formats import Format
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:
@@ -18,6 +17,8 @@ def write(results: Sequence[GroundingResult], file: TextIO) -> None:
     Raises:
         VideoError: if a video cannot be read.
     """
+    from opentimelineio import schema  # type: ignore[import-untyped]
+
     footage, chosen = selects(results)
     timeline = schema.Timeline(name=footage[0].name if footage else "vtg")
     kinds = [schema.TrackKind.Video]
@@ -33,6 +34,8 @@ def write(results: Sequence[GroundingResult], file: TextIO) -> None:
 
 
 def _clip(select: Select, *, marked: bool) -> Any:
+    from opentimelineio import schema
+
     video = select.footage
     cut = _range(video, video.start_frame + select.first_frame, select.frame_count)
     clip = schema.Clip(
@@ -60,9 +63,29 @@ def _clip(select: Select, *, marked: bool) -> Any:
 
 
 def _gap(select: Select) -> Any:
+    from opentimelineio import schema
+
     return schema.Gap(source_range=_range(select.footage, 0, select.frame_count))
 
 
 def _range(footage: Footage, start: int, count: int) -> Any:
+    from opentimelineio.opentime import RationalTime, TimeRange  # type: ignore[import-untyped]
+
     rate = float(footage.rate)
     return TimeRange(RationalTime(start, rate), RationalTime(count, rate))
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)[1:-1]
+
+
+FORMAT = Format(
+    name="otio",
+    write=write,
+    label="OpenTimelineIO",
+    summary="OpenTimelineIO: one timeline clip and one marker per moment",
+    suffix=".otio",
+    media_type="application/json",
+    counts_frames=True,
+    quote=_quoted,
+)

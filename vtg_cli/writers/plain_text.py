@@ -9,6 +9,7 @@ from typing import TextIO
 from model.grounding.results import GroundingResult
 from vtg_cli.terminal.console import one_line
 from vtg_cli.terminal.timecode import subtitle_time
+from vtg_cli.writers.formats import Format
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:
@@ -28,3 +29,12 @@ def _block(result: GroundingResult) -> str:
         start, end = subtitle_time(moment.start_s), subtitle_time(moment.end_s)
         lines.append(f"{start} - {end}  {moment.score:.2f}")
     return "".join(f"{line}\n" for line in lines)
+
+
+FORMAT = Format(
+    name="text",
+    write=write,
+    label="Plain text",
+    summary="one line per moment, to paste; several videos get headings",
+    suffix=".txt",
+)

@@ -8,6 +8,7 @@ from typing import TextIO
 from model.grounding.results import GroundingResult
 from vtg_cli.terminal.timecode import subtitle_time
 from vtg_cli.writers.cues import cues
+from vtg_cli.writers.formats import Format
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
@@ -15,3 +16,14 @@ def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     for number, cue in enumerate(cues(results), start=1):
         start, end = (subtitle_time(seconds, separator=",") for seconds in (cue.start_s, cue.end_s))
         file.write(f"{number}\n{start} --> {end}\n{cue.text}\n\n")
+
+
+FORMAT = Format(
+    name="srt",
+    write=write,
+    label="SubRip subtitles",
+    summary="the query as a subtitle during its moments",
+    suffix=".srt",
+    media_type="application/x-subrip",
+    holds_one_video=True,
+)

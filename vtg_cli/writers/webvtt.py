@@ -12,6 +12,7 @@ from typing import TextIO
 from model.grounding.results import GroundingResult
 from vtg_cli.terminal.timecode import subtitle_time
 from vtg_cli.writers.cues import cues
+from vtg_cli.writers.formats import Format
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
@@ -20,3 +21,14 @@ def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     for cue in cues(results):
         text = escape(cue.text, quote=False)
         file.write(f"\n{subtitle_time(cue.start_s)} --> {subtitle_time(cue.end_s)}\n{text}\n")
+
+
+FORMAT = Format(
+    name="vtt",
+    write=write,
+    label="WebVTT subtitles",
+    summary="the query as a subtitle during its moments",
+    suffix=".vtt",
+    media_type="text/vtt",
+    holds_one_video=True,
+)

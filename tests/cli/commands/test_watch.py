@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from tests.cli.running import EXAMPLES, Running, clean_environment, vtg
 from tests.extractors.rendering import render
 from vtg_cli.watch import Arrivals, FileState, arriving, is_temporary, videos_in
-from vtg_cli.writers.formats import FORMATS, Appender
+from vtg_cli.writers.formats import Appender
+from vtg_cli.writers.formats import formats as known_formats
 
 A, B, C = Path("a.mp4"), Path("b.mp4"), Path("c.mp4")
 EXAMPLE = EXAMPLES / "example.mp4"
@@ -195,7 +196,7 @@ def test_files_are_noticed_however_they_come(tmp_path, reports, monkeypatch):
 def test_files_grow_by_whole_lines(tmp_path):
     from tests.cli.writers.test_writers import answer
 
-    by_name = {form.name: form for form in FORMATS}
+    by_name = {form.name: form for form in known_formats()}
     lines, table = tmp_path / "new" / "a.jsonl", tmp_path / "a.csv"
     for video in ("one.mp4", "two.mp4"):
         # Each time as a new program.
@@ -215,7 +216,9 @@ def test_half_written_line_is_dropped(tmp_path):
 
     path = tmp_path / "a.jsonl"
     path.write_text('{"schema": "vtg')
-    Appender(str(path), next(form for form in FORMATS if form.name == "jsonl")).append([answer("v.mp4")])
+    Appender(str(path), next(form for form in known_formats() if form.name == "jsonl")).append(
+        [answer("v.mp4")]
+    )
     first, second = path.read_text().splitlines()
     assert first == '{"schema": "vtg'
     assert json.loads(second)["video"] == "v.mp4"

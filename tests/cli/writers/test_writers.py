@@ -28,14 +28,15 @@ from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
 from vtg_cli.terminal.timecode import has_drop_frame, smpte, smpte_frame, subtitle_time
 from vtg_cli.writers import csv_table
-from vtg_cli.writers.formats import FORMATS, assign_formats, write_output
+from vtg_cli.writers.formats import assign_formats, write_output
+from vtg_cli.writers.formats import formats as known_formats
 
 ROOT = Path(__file__).resolve().parents[3]
 NTSC_FILM, NTSC, NTSC_FAST = Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)
 FRAME_RATES = [NTSC_FILM, Fraction(25), NTSC, Fraction(30), Fraction(60)]
 LENGTH_S = 5
 MOMENTS = (Moment(1.0, 2.0, 0.91), Moment(3.337, 4.75, 0.5), Moment(0.0, 0.5, 0.1), Moment(4.0, 5.0, 0.05))
-FORMAT = {form.name: form for form in FORMATS}
+FORMAT = {form.name: form for form in known_formats()}
 
 
 def answer(
@@ -506,8 +507,8 @@ def names(outputs: list[str], formats: list[str]) -> list[str]:
 
 
 def test_the_ending_says_the_format():
-    files = [f"a.x{form.suffix.upper()}" for form in FORMATS if form.suffix]
-    assert names(files, []) == [form.name for form in FORMATS if form.suffix]
+    files = [f"a.x{form.suffix.upper()}" for form in known_formats() if form.suffix]
+    assert names(files, []) == [form.name for form in known_formats() if form.suffix]
     assert names(["a.edl", "-", "b.csv", "c"], ["srt", "chapters"]) == ["edl", "srt", "csv", "chapters"]
     assert names(["a.edl", "b.json"], ["otio", "jsonl"]) == ["otio", "jsonl"]
     assert names(["a.txt"], ["chapters"]) == ["chapters"]
@@ -568,7 +569,7 @@ def test_invalid_requests_are_usage_errors(arguments, word, tmp_path, monkeypatc
 def test_one_command_writes_it_all(tmp_path):
     source = tmp_path / "example.mp4"
     source.write_bytes((EXAMPLES / "example.mp4").read_bytes())
-    files = [tmp_path / f"answer{form.suffix}" for form in FORMATS if form.suffix]
+    files = [tmp_path / f"answer{form.suffix}" for form in known_formats() if form.suffix]
     command = ["ground", source, "a cat", "a cup of coffee", "--top-k", "1", "--quiet"]
     done = vtg(*command, *(part for file in files for part in ("-o", file)), home=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -14,41 +14,17 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from vtg_cli.serve.apart_worker import COUNTS_FRAMES
 from vtg_cli.serve.api import schemas
 from vtg_cli.serve.api.files import attachment
 from vtg_cli.serve.api.routes_videos import error_reply
 from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.jobs import Job, NoSuchJob
-from vtg_cli.writers.formats import FORMATS, Format
+from vtg_cli.writers.formats import Format, find_format, formats
 
 HEARTBEAT_S = 15.0
 """Seconds after which an event stream says that it is still there."""
 
 _CALM_S = 0.1  # progress comes faster than anybody can see
-
-_LABELS: Mapping[str, str] = {
-    "json": "JSON",
-    "jsonl": "JSON Lines",
-    "csv": "CSV table",
-    "srt": "SubRip subtitles",
-    "vtt": "WebVTT subtitles",
-    "edl": "EDL (CMX 3600)",
-    "otio": "OpenTimelineIO",
-    "fcpxml": "Final Cut Pro XML",
-    "text": "Plain text",
-    "chapters": "YouTube chapters",
-}
-_MEDIA_TYPES: Mapping[str, str] = {
-    "json": "application/json",
-    "jsonl": "application/x-ndjson",
-    "csv": "text/csv",
-    "srt": "application/x-subrip",
-    "vtt": "text/vtt",
-    "otio": "application/json",
-    "fcpxml": "application/xml",
-}
-_PLAIN = "text/plain"
 
 _EVENT: Mapping[str, Any] = {
     "description": "One event. The data of `job` is a JobSummary, that of `end` the state that the job ended in.",
@@ -72,10 +48,7 @@ def job_routes(services: Services) -> APIRouter:
         """The formats that results can be downloaded in."""
         return schemas.FormatsBody(
             formats=[
-                schemas.FormatBody(
-                    name=form.name, label=_LABELS.get(form.name, form.name), ending=ending(form)
-                )
-                for form in FORMATS
+                schemas.FormatBody(name=form.name, label=form.label, ending=form.ending) for form in formats()
             ]
         )
 
@@ -133,7 +106,7 @@ def job_routes(services: Services) -> APIRouter:
         responses={
             200: {
                 "description": "The results, to be saved as a file.",
-                "content": {kind: {} for kind in sorted({*_MEDIA_TYPES.values(), _PLAIN})},
+                "content": {kind: {} for kind in sorted({form.media_type for form in formats()})},
             },
             **error_reply(404, "There is no such job, format or video any more."),
             **error_reply(409, "The job is not done."),
@@ -142,30 +115,25 @@ def job_routes(services: Services) -> APIRouter:
     async def export_job(job_id: str, form: str) -> Response:
         """A job's results in a format."""
         job = jobs.get(job_id)
-        known = next((known for known in FORMATS if known.name == form), None)
+        known = find_format(form)
         if known is None:
-            raise HTTPException(404, f"unknown format; known are {', '.join(f.name for f in FORMATS)}")
+            raise HTTPException(404, f"unknown format; known are {', '.join(f.name for f in formats())}")
         if job.results is None:
             raise HTTPException(409, f"the job is {job.state}; only one that is done has results")
         data = await _export(services, job, known)
-        name = PurePosixPath(job.video.name).stem + ending(known)
+        name = PurePosixPath(job.video.name).stem + known.ending
         return Response(
             data,
-            media_type=_MEDIA_TYPES.get(form, _PLAIN),
+            media_type=known.media_type,
             headers={"content-disposition": attachment(name)},
         )
 
     return routes
 
 
-def ending(form: Format) -> str:
-    """What the name of a downloaded file ends in."""
-    return form.suffix or f".{form.name}.txt"
-
-
 async def _export(services: Services, job: Job, form: Format) -> bytes:
     assert job.results is not None, "asked for before"
-    if form.name in COUNTS_FRAMES:
+    if form.counts_frames:
         await asyncio.to_thread(services.library.get(job.video.id).check_file)
     return await services.apart.run(
         "export",
