@@ -71,12 +71,10 @@ class Registry(Generic[E]):
         return {entry.name: entry for entry in self._read_own()}
 
 
-def entries_of(package: str, attribute: str) -> list[Any]:
-    """What the modules of a package hold under a name; modules without it are passed over."""
-    modules = [
-        import_module(f"{package}.{info.name}")
-        for info in pkgutil.iter_modules(import_module(package).__path__)
-    ]
+def entries_of(package: str, attribute: str, *, folders: bool = False) -> list[Any]:
+    """What the modules of a package, or only its folders, hold under a name; those without it are passed over."""
+    infos = pkgutil.iter_modules(import_module(package).__path__)
+    modules = [import_module(f"{package}.{info.name}") for info in infos if info.ispkg or not folders]
     return [getattr(module, attribute) for module in modules if hasattr(module, attribute)]
 
 

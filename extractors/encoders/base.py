@@ -1,4 +1,4 @@
-"""The two protocols of frozen encoders, how they are built, and all that vtg knows about one kind of features."""
+"""The two protocols of frozen encoders, and how they are built."""
 
 from __future__ import annotations
 
@@ -89,50 +89,3 @@ class EncoderOptions:
     def weights_path(self, name: str) -> Path | None:
         """The path given for a feature's weights, if any."""
         return None if self.weights is None else self.weights.get(name)
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One kind of features: the entry that everything about its encoders is read from.
-
-    Code is named as `package.module:name`, which is imported when it is first used, or given as the object itself.
-
-    Attributes:
-        name: what `--features` calls it.
-        row: what one row holds, for people.
-        dim: length of a row.
-        network: what makes it, for people.
-        video_encoder: gives its `VideoEncoder`; called with the file of weights, if the feature has named ones, and an
-            `EncoderOptions`. None if it is text alone.
-        text_encoder: likewise its `TextEncoder`; None if it has none.
-        frames_per_clip: frames that a row is made of.
-        fps: clips per second unless told otherwise.
-        good_for: what it can tell, for people.
-        note: what to tell a person who gets answers from it alone.
-        aligned_with_text: whether rows of videos can be compared with the pooled rows of queries.
-        preferred: whether `--features auto` takes it where it can be had; counts for features of vtg itself.
-        fallback: whether `--features auto` takes it where no preferred one can be had; likewise, and of just one.
-        weights: name of its weights, as `vtg weights list` shows it; empty if it brings its own.
-        write_random_weights: writes such a file, filled with random numbers, into a folder; returns its path.
-        check_weights: says what is wrong with the weights here, an empty text if they are the published ones; takes an
-            `EncoderOptions`.
-        class_embeddings: gives (K, dim) rows, those of the classes that it tells apart, if it is a classifier.
-    """
-
-    name: str
-    row: str
-    dim: int
-    network: str
-    video_encoder: str | Callable[..., VideoEncoder] | None = None
-    text_encoder: str | Callable[..., TextEncoder] | None = None
-    frames_per_clip: int = 1
-    fps: float = 0.5
-    good_for: str = ""
-    note: str = ""
-    aligned_with_text: bool = False
-    preferred: bool = False
-    fallback: bool = False
-    weights: str = ""
-    write_random_weights: str | Callable[[Path], Path] | None = None
-    check_weights: str | Callable[[EncoderOptions], str] | None = None
-    class_embeddings: str | Callable[[], NDArray[np.float32]] | None = None

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from extractors.encoders.base import EncoderOptions, Feature, TextEncoder, VideoEncoder
+from extractors.encoders.entry import Feature
 from extractors.errors import UsageError
 from extractors.plugins import Registry, entries_of, imported, known
-from extractors.weights.store import resolve
+
+if TYPE_CHECKING:
+    from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
 
 MIN_FPS, MAX_FPS = 0.5, 2.0
 
 _SAME_RATE = 1e-4  # the released code writes a sixth of a second as 0.166666
 
-_FEATURES = Registry[Feature](lambda: entries_of(__package__, "FEATURE"))
+_FEATURES = Registry[Feature](lambda: entries_of(__package__, "FEATURE", folders=True))
 
 register = _FEATURES.register
 features = _FEATURES.all
@@ -51,6 +53,8 @@ def load_text_encoder(name: str, options: EncoderOptions) -> TextEncoder:
 def _load(feature: Feature, encoder: Any, options: EncoderOptions) -> Any:
     if not feature.weights:
         return imported(encoder)(options)
+    from extractors.weights.store import resolve
+
     weights = resolve(
         feature.weights,
         path=options.weights_path(feature.name),

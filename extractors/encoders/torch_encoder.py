@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from extractors.decoding.frames import FRAME_SIZE
 from extractors.decoding.grid import Sampling, SamplingKind
-from extractors.encoders.base import EncoderOptions, Feature
+from extractors.encoders.base import EncoderOptions
+from extractors.encoders.entry import Feature
 from extractors.features import FeatureSpec
 
 if TYPE_CHECKING:

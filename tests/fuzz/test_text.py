@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from extractors.cache.store import FeatureCache
-from extractors.encoders.glove import open_word_vectors
+from extractors.encoders.glove.encoder import open_word_vectors
 from extractors.errors import VtgError
 from extractors.weights.state_dicts import is_safetensors, named_tensors, read_safetensors
 from extractors.weights.tensor_archive import find_tensors

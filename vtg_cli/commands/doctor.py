@@ -12,7 +12,7 @@ import typer
 from vtg_cli.terminal.console import counted
 
 if TYPE_CHECKING:
-    from extractors.encoders.base import Feature
+    from extractors.encoders.entry import Feature
 
 _PACKAGES = (
     "torch",

@@ -7,11 +7,13 @@ shorter than ten seconds. Moments seldom fit, so the best ones that do are kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from model.grounding.results import GroundingResult
 from vtg_cli.terminal.console import note, one_line
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 _SHORTEST_S = 10
 _FEWEST = 3

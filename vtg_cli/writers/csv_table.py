@@ -11,10 +11,12 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from model.grounding.results import GroundingResult
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # as spreadsheets take them, wide ones included
 _CONTROLS = ("Cc", "Zl", "Zp")  # control characters, and ends of lines and paragraphs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from model.grounding.results import GroundingResult
 from vtg_cli.terminal.console import one_line
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 
 class Cue(NamedTuple):

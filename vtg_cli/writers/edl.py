@@ -8,13 +8,15 @@ Source: the layout that editing programs share: event, reel, channels, cut, sour
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from extractors.errors import VtgError
-from model.grounding.results import GroundingResult
 from vtg_cli.terminal.timecode import smpte, smpte_frame
 from vtg_cli.writers.footage import Footage, common_rate, selects
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 _TITLE_LENGTH = 70
 _FASTEST = 60  # timecode has two digits for frames, and no program counts an EDL faster

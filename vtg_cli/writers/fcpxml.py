@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
-from model.grounding.results import GroundingResult
 from vtg_cli.writers.footage import Footage, Select, selects
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 _VERSION = "1.9"
 _LAYOUTS = {1: "mono", 2: "stereo"}

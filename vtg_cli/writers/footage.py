@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractors.errors import VtgError
-from model.grounding.results import GroundingResult
 from vtg_cli.terminal.console import one_line
 from vtg_cli.terminal.timecode import has_drop_frame, smpte_frame
 
 if TYPE_CHECKING:
     from extractors.decoding.container.timeline import Timeline
+    from model.grounding.results import GroundingResult
 
 _RATES = (
     Fraction(24000, 1001),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from model.grounding.results import SCHEMA, GroundingResult
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     """Write each result as one line of JSON."""
+    from model.grounding.results import SCHEMA
+
     for result in results:
         line = {"schema": SCHEMA} | result.to_json()
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from model.grounding.results import GroundingResult
 from vtg_cli.writers.footage import Footage, Select, selects
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from model.grounding.results import GroundingResult
 from vtg_cli.terminal.console import one_line
 from vtg_cli.terminal.timecode import subtitle_time
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 
 def write(results: Sequence[GroundingResult], file: TextIO) -> None:

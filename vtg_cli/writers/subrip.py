@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from model.grounding.results import GroundingResult
 from vtg_cli.terminal.timecode import subtitle_time
 from vtg_cli.writers.cues import cues
 from vtg_cli.writers.formats import Format
+
+if TYPE_CHECKING:
+    from model.grounding.results import GroundingResult
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:

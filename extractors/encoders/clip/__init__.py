@@ -1,6 +1,6 @@
 """CLIP ViT-B/32: frames and queries in one space."""
 
-from extractors.encoders.base import Feature
+from extractors.encoders.entry import Feature
 
 FEATURE = Feature(
     name="clip",

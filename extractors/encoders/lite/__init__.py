@@ -1,6 +1,6 @@
 """The `lite` features: ImageNet classes in the space of MiniLM, without a download."""
 
-from extractors.encoders.base import Feature
+from extractors.encoders.entry import Feature
 
 FEATURE = Feature(
     name="lite",

@@ -1,6 +1,6 @@
 """SlowFast 8x8 R50: motion."""
 
-from extractors.encoders.base import Feature
+from extractors.encoders.entry import Feature
 
 FEATURE = Feature(
     name="slowfast",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions
-from extractors.encoders.glove import GloveTextEncoder
+from extractors.encoders.glove.encoder import GloveTextEncoder
 from extractors.encoders.registry import load_text_encoder
 from extractors.errors import CacheError, WeightsInvalid, WeightsMissing
 from extractors.extraction.queries import encode_queries
@@ -298,7 +298,7 @@ def test_concurrent_processes(home: Path) -> None:
     rng = np.random.default_rng(0)
     path.write_bytes(glove_text({f"w{index}": rng.normal(size=50) for index in range(5_000)}))
     program = (
-        "import sys; from pathlib import Path; from extractors.encoders.glove import GloveTextEncoder;"
+        "import sys; from pathlib import Path; from extractors.encoders.glove.encoder import GloveTextEncoder;"
         "print(GloveTextEncoder(Path(sys.argv[1])).spec.weights_id)"
     )
     runs = [

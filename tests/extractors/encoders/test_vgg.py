@@ -25,7 +25,7 @@ from extractors.encoders.registry import (
     text_feature_names,
     video_feature_names,
 )
-from extractors.encoders.vgg import VggEncoder
+from extractors.encoders.vgg.encoder import VggEncoder
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.extraction.pipeline import encode_video
 from model import Grounder

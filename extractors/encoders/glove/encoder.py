@@ -26,22 +26,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.encoders.base import EncoderOptions, Feature
+from extractors.encoders.base import EncoderOptions
+from extractors.encoders.glove import FEATURE
 from extractors.errors import CacheError, WeightsInvalid
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write
 from extractors.files.home import vtg_home
 from extractors.files.identity import file_identity
-
-FEATURE = Feature(
-    name="glove",
-    row="a word vector as published, zeros for an unknown word",
-    dim=300,
-    network="GloVe 6B",
-    text_encoder="extractors.encoders.glove:GloveTextEncoder",
-    good_for="queries of models that were trained on `vgg`",
-    weights="glove-6b-300d",
-)
 
 _MEMBER_SUFFIX = ".300d.txt"  # which of the files inside glove.6B.zip
 _FORMAT = 1  # raised when the files below change in a way that older code would misread

@@ -18,25 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractors.encoders.base import EncoderOptions, Feature
+from extractors.encoders.base import EncoderOptions
 from extractors.encoders.torch_encoder import TorchVideoEncoder
+from extractors.encoders.vgg import FEATURE
 from extractors.files.identity import file_identity
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-FEATURE = Feature(
-    name="vgg",
-    row="fc7 after its ReLU",
-    dim=4096,
-    network="VGG-16 of torchvision",
-    video_encoder="extractors.encoders.vgg:VggEncoder",
-    fps=6.0,
-    good_for="models that were trained on the VGG features of Charades-STA",
-    weights="vgg16",
-    write_random_weights="extractors.encoders.vgg:write_random_weights",
-)
 
 _FC7_END = 5  # of the classifier: linear, ReLU, dropout, linear, ReLU; dropout and the last linear follow
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision trained it
