@@ -151,11 +151,11 @@ def test_doctor_shows_how_to_get_weights(home):
     findings = {(f["topic"], f["name"]): f for f in json.loads(done.stdout)}
     assert findings["features", "lite"]["state"] == "ok"
     assert [name for topic, name in findings if topic == "features"] == [
-        "lite",
         "clip",
+        "glove",
+        "lite",
         "slowfast",
         "vgg",
-        "glove",
     ]
     assert findings["weights", "clip-vit-b-32"]["state"] == "missing"
     assert "vtg weights pull clip-vit-b-32" in findings["weights", "clip-vit-b-32"]["text"]
