@@ -109,7 +109,7 @@ def _notes(names: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     strong = " ".join(item.weights for item in own_features() if item.preferred and item.aligned_with_text)
     return (
-        f"the '{feature.name}' features are used: {feature.note}. For the strong ones: vtg weights pull {strong}",
+        f"using the '{feature.name}' features, {feature.note}. To get the stronger ones: vtg weights pull {strong}",
     )
 
 
