@@ -108,7 +108,7 @@ def _transfer(url: str, part: Path, *, progress: Progress | None, can_verify: bo
     except HTTPError as error:
         with error:
             if error.code == 416 and start:
-                _settle_unsatisfiable(error.headers.get("Content-Range", ""), part, start)
+                _check_whole(error.headers.get("Content-Range", ""), part, start)
                 return
             if error.code in _TRANSIENT_STATUS:
                 raise _TransientError(f"the server answers {error.code} {error.reason}") from error
@@ -152,7 +152,7 @@ def _receive(
         raise _TransientError(f"the connection ended after {done} of {total} bytes")
 
 
-def _settle_unsatisfiable(content_range: str, part: Path, start: int) -> None:
+def _check_whole(content_range: str, part: Path, start: int) -> None:
     """The server has nothing after `start`: the part is whole, or it belongs to a longer, older file."""
     if content_range == f"bytes */{start}":
         return

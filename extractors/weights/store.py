@@ -222,7 +222,7 @@ def pull(
         with FileLock(target.with_name(target.name + ".lock")):
             if not target.is_file():
                 _fetch_any(item, part, progress, retries, backoff_s)
-                _settle(item, part, target)
+                _accept(item, part, target)
     except OSError as error:
         raise WeightsMissing(_how_to_get(item, f"cannot be written to {target.parent} ({error})")) from error
     return target
@@ -367,7 +367,7 @@ def _fetch_any(item: Artefact, part: Path, progress: Progress | None, retries: i
     raise WeightsMissing(_how_to_get(item, f"could not be downloaded: {'; '.join(failures)}"))
 
 
-def _settle(item: Artefact, part: Path, target: Path) -> None:
+def _accept(item: Artefact, part: Path, target: Path) -> None:
     """Give a finished download its name; remove a wrong one, so that no later download resumes it."""
     try:
         _check_file(item, part)

@@ -20,7 +20,8 @@ from torch import Tensor
 from extractors.errors import FeatureMismatch, WeightsInvalid, WeightsMissing
 from extractors.features import FeatureSpec
 from extractors.files.atomic import atomic_write
-from model.checkpoints.released import config_from_options, our_weights, read_options, read_released
+from model.checkpoints.released import config_from_options, our_weights
+from model.checkpoints.released_file import read_options, read_released
 from model.config import Config, ConfigError, ModelConfig
 from model.network.flashvtg import FlashVTG
 

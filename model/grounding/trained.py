@@ -20,7 +20,7 @@ from model.grounding.encoded import Answer, EncodedVideo
 from model.grounding.windows import Window, blend_curves, merge_moments, split_windows
 from model.grounding.zeroshot.method import find_moments
 from model.network.fast.packed import pack
-from model.network.fusion import Video
+from model.network.fusion import VideoEmbedding
 from model.rows import append_tef, clip_rows, pad_rows, token_rows
 
 _BATCH = 64
@@ -37,7 +37,7 @@ class _PreparedVideo:
     """
 
     windows: tuple[Window, ...]
-    batches: tuple[Video, ...]
+    batches: tuple[VideoEmbedding, ...]
 
 
 class TrainedModel:
@@ -190,7 +190,7 @@ class TrainedModel:
         return self._window_clips is not None and len(clips) > self._window_clips
 
     @torch.inference_mode()
-    def _embed(self, rows: Sequence[Tensor]) -> Video:
+    def _embed(self, rows: Sequence[Tensor]) -> VideoEmbedding:
         video, video_mask = pad_rows(rows)  # (B, L, D_v)
         return self._network.embed(
             append_tef(video, video_mask).to(self._device), video_mask.to(self._device)
@@ -198,7 +198,7 @@ class TrainedModel:
 
     @torch.inference_mode()
     def _predict(
-        self, video: Video, tokens: Sequence[Tensor], durations_s: Sequence[float]
+        self, video: VideoEmbedding, tokens: Sequence[Tensor], durations_s: Sequence[float]
     ) -> list[Prediction]:
         text, text_mask = pad_rows(tokens)  # (B, T, D_t)
         output = self._network.ground(video, text.to(self._device), text_mask.to(self._device))

@@ -17,11 +17,11 @@ def clip_aware_loss(logits: Tensor, saliency: Tensor, mask: Tensor) -> Tensor:
         saliency: (B, L) labels.
         mask: (B, L) bool.
     """
-    distance = (_stretch(saliency, mask) - _stretch(logits, mask)) ** 2
+    distance = (_rescaled(saliency, mask) - _rescaled(logits, mask)) ** 2
     return (distance * mask).sum() / mask.sum().clamp(min=1)
 
 
-def _stretch(x: Tensor, mask: Tensor) -> Tensor:
+def _rescaled(x: Tensor, mask: Tensor) -> Tensor:
     low = torch.where(mask, x, torch.inf).min()
     span = torch.where(mask, x, -torch.inf).max() - low
-    return (x - low) / torch.where(span > 0, span, 1.0)  # a constant has nothing to stretch
+    return (x - low) / torch.where(span > 0, span, 1.0)  # a constant cannot be rescaled

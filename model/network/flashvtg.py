@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.config import TEF_DIM, ModelConfig
 from model.network.fast.layers import speed_up
-from model.network.fusion import FeatureFusion, Video
+from model.network.fusion import FeatureFusion, VideoEmbedding
 from model.network.highlight import HighlightHead
 from model.network.layering import BoundaryHead, TemporalFeatureLayering, level_points
 from model.network.refinement import AdaptiveScoreRefinement
@@ -117,13 +117,13 @@ class FlashVTG(nn.Module):
         """
         return self.ground(self.embed(video, video_mask), text, text_mask, negatives=negatives)
 
-    def embed(self, video: Tensor, video_mask: Tensor) -> Video:
+    def embed(self, video: Tensor, video_mask: Tensor) -> VideoEmbedding:
         """The part of `forward` that knows the videos alone; arguments and errors as there."""
         _require_channels("video", video, self.config.video_dim + TEF_DIM)
         return self.fusion.encode_video(video, video_mask.bool())
 
     def ground(
-        self, video: Video, text: Tensor, text_mask: Tensor, *, negatives: Tensor | None = None
+        self, video: VideoEmbedding, text: Tensor, text_mask: Tensor, *, negatives: Tensor | None = None
     ) -> FlashVTGOutput:
         """The rest of `forward`; arguments and errors as there."""
         _require_channels("text", text, self.config.text_dim)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +23,28 @@ from model.network.layers import (
     split_heads,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 @dataclass(frozen=True)
-class Query:
+class _Embedding:
+    """Tensors of a batch, all with the samples first."""
+
+    def expand(self, batch: int) -> Self:
+        """Repeat a batch of one."""
+        return self._map(lambda x: x.expand(batch, *x.shape[1:]))
+
+    def append(self, index: Tensor) -> Self:
+        """Repeat the samples of an index behind the batch."""
+        return self._map(lambda x: torch.cat([x, x[index]]))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(*(change(getattr(self, entry.name)) for entry in fields(self)))
+
+
+@dataclass(frozen=True)
+class QueryEmbedding(_Embedding):
     """Projected queries with the dummies that belong to them.
 
     Attributes:
@@ -36,36 +57,20 @@ class Query:
     mask: Tensor
     dummies: Tensor
 
-    def expand(self, batch: int) -> Query:
-        """Repeat a batch of one."""
-        return Query(*(_expand(x, batch) for x in (self.words, self.mask, self.dummies)))
-
-    def append(self, index: Tensor) -> Query:
-        """Repeat the samples of an index behind the batch."""
-        return Query(*(_append(x, index) for x in (self.words, self.mask, self.dummies)))
-
 
 @dataclass(frozen=True)
-class Video:
+class VideoEmbedding(_Embedding):
     """Projected videos.
 
     Attributes:
         clips: (B, L, D).
-        positions: (B, L, D) where each clip lies.
+        positions: (B, L, D) where each clip is in the video.
         mask: (B, L) true where there is a clip.
     """
 
     clips: Tensor
     positions: Tensor
     mask: Tensor
-
-    def expand(self, batch: int) -> Video:
-        """Repeat a batch of one."""
-        return Video(*(_expand(x, batch) for x in (self.clips, self.positions, self.mask)))
-
-    def append(self, index: Tensor) -> Video:
-        """Repeat the samples of an index behind the batch."""
-        return Video(*(_append(x, index) for x in (self.clips, self.positions, self.mask)))
 
 
 class FeatureFusion(nn.Module):
@@ -85,7 +90,7 @@ class FeatureFusion(nn.Module):
         self.query_pooling = nn.Linear(dim, 1, bias=False)
         self._reset_parameters()
 
-    def encode_query(self, text: Tensor, text_mask: Tensor) -> Query:
+    def encode_query(self, text: Tensor, text_mask: Tensor) -> QueryEmbedding:
         """Project the tokens and condition the dummies on them.
 
         Args:
@@ -99,9 +104,9 @@ class FeatureFusion(nn.Module):
         positions = F.pad(self.dummy_positions, (0, 0, 0, text.shape[1]))  # words have none
         mask = F.pad(text_mask, (count, 0), value=True)
         # Only the dummies are read: the words stay as projected, as in the released code.
-        return Query(words, text_mask, self.dummy_encoder(sequence, positions, mask, outputs=count))
+        return QueryEmbedding(words, text_mask, self.dummy_encoder(sequence, positions, mask, outputs=count))
 
-    def encode_video(self, video: Tensor, video_mask: Tensor) -> Video:
+    def encode_video(self, video: Tensor, video_mask: Tensor) -> VideoEmbedding:
         """Project the clips and place them.
 
         Args:
@@ -109,9 +114,9 @@ class FeatureFusion(nn.Module):
             video_mask: (B, L) bool.
         """
         clips = self.video_projection(video) + self.modality[1]
-        return Video(clips, sinusoidal_positions(video_mask, clips.shape[-1]), video_mask)
+        return VideoEmbedding(clips, sinusoidal_positions(video_mask, clips.shape[-1]), video_mask)
 
-    def forward(self, video: Video, query: Query) -> tuple[Tensor, Tensor]:
+    def forward(self, video: VideoEmbedding, query: QueryEmbedding) -> tuple[Tensor, Tensor]:
         """Fuse videos with as many queries.
 
         Returns:
@@ -121,7 +126,7 @@ class FeatureFusion(nn.Module):
         clips, engagement = self.cross_attention(video.clips, video.positions, keys, query.words, query.mask)
         return self.encoder(clips, video.positions, video.mask), engagement
 
-    def pool_query(self, query: Query) -> Tensor:
+    def pool_query(self, query: QueryEmbedding) -> Tensor:
         """One vector per query, (B, D): the words, weighed by a learned softmax."""
         scores = self.query_pooling(query.words)[..., 0]  # (B, T)
         scores = scores.masked_fill(~query.mask, torch.finfo(scores.dtype).min)
@@ -324,11 +329,3 @@ def sinusoidal_positions(mask: Tensor, dim: int) -> Tensor:
     channel = torch.arange(0, dim, 2, dtype=torch.float32, device=mask.device)
     angle = position[..., None] / 10000 ** (channel / dim)  # (B, L, dim / 2)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(2)
-
-
-def _expand(x: Tensor, batch: int) -> Tensor:
-    return x.expand(batch, *(-1 for _ in x.shape[1:]))
-
-
-def _append(x: Tensor, index: Tensor) -> Tensor:
-    return torch.cat([x, x[index]])

@@ -138,9 +138,9 @@ class Ribbon:
 
     def points(self, x: Tensor) -> Tensor:
         """(B, C, R) → (B, P, C): take the zeros out again."""
-        stretches = torch.split(x.transpose(1, 2), [length + self._gap for length in self._lengths], dim=1)
+        levels = torch.split(x.transpose(1, 2), [length + self._gap for length in self._lengths], dim=1)
         return torch.cat(
-            [stretch[:, :length] for stretch, length in zip(stretches, self._lengths, strict=True)], dim=1
+            [level[:, :length] for level, length in zip(levels, self._lengths, strict=True)], dim=1
         )
 
     def _lay(self, x: Tensor) -> Tensor:

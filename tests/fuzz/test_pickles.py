@@ -24,7 +24,7 @@ from extractors.encoders.slowfast.weights import read_slowfast
 from extractors.errors import VtgError, WeightsInvalid
 from extractors.weights.state_dicts import named_tensors, read_torch
 from extractors.weights.tensor_archive import find_tensors, read_tensors
-from model.checkpoints import released
+from model.checkpoints import released_file
 from model.checkpoints.checkpoint import import_released
 from model.datasets.features import FeatureFileError, FeatureFolder
 from tests.fuzz.cases import SEEDS, bounded, canary, fuzz, nothing_runs
@@ -64,7 +64,7 @@ HOSTILE = (
     ("operator", "methodcaller"),
     ("collections", "OrderedDict.fromkeys"),
     ("argparse", "Namespace.__init__.__globals__"),
-    ("model.checkpoints.released", "_HARMLESS"),
+    ("model.checkpoints.released_file", "_HARMLESS"),
 )
 
 short_text = st.sampled_from(["x", "model", "opt", "epoch", "blobs", "storage", "cpu", "0", "__dict__", "__defaults__",
@@ -149,8 +149,8 @@ def _reader_as_it_was(bounded: None) -> Iterator[None]:
                 getattr(value, "__dict__", None) and dict(vars(value)),
                 getattr(value, "__defaults__", None),
             )
-            for name, value in released._HARMLESS.items()
-            if not isinstance(value, type) or value.__module__ == released.__name__
+            for name, value in released_file._HARMLESS.items()
+            if not isinstance(value, type) or value.__module__ == released_file.__name__
         ]
 
     before = state()

@@ -23,7 +23,8 @@ from extractors.errors import VtgError
 from extractors.weights.state_dicts import is_safetensors, named_tensors, read_safetensors
 from extractors.weights.tensor_archive import find_tensors
 from model.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from model.checkpoints.released import config_from_options, read_options
+from model.checkpoints.released import config_from_options
+from model.checkpoints.released_file import read_options
 from model.checkpoints.store import features_of
 from model.config import load_config
 from model.datasets.annotations import AnnotationError, read_annotations

@@ -6,7 +6,6 @@ hold features are kept. No file is put in place before the whole archive has bee
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 from extractors.errors import UsageError
 from extractors.files.atomic import atomic_write
 from extractors.weights.download import DownloadError, Progress, fetch, reachable
-from extractors.weights.store import is_offline
+from extractors.weights.store import is_offline, sha256
 from model.datasets.archives import DAMAGED, Entry, Refused, entries
 from model.datasets.library.catalogue import (
     AnnotationFile,
@@ -276,7 +275,7 @@ def _problem(wanted: _Wanted, path: Path) -> str | None:
     size = path.stat().st_size
     if wanted.size_bytes is not None and size != wanted.size_bytes:
         return f"{size} bytes, while the published {wanted.name} has {wanted.size_bytes}"
-    if wanted.sha256 and _sha256(path) != wanted.sha256:
+    if wanted.sha256 and sha256(path) != wanted.sha256:
         return f"not the published {wanted.name}, whose SHA-256 is {wanted.sha256[:12]}..."
     return None
 
@@ -290,14 +289,6 @@ def _rows_problem(path: Path, rows: int) -> str | None:
     if not whole:
         return "not one JSON object per line"
     return None if len(lines) == rows else f"{len(lines)} annotations, while the published file has {rows}"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _only_stream(archive: FeatureArchive) -> str | None:
@@ -330,7 +321,7 @@ def _unpack(
             ) from error
         if not staged.counts:
             raise DatasetError(f"{source}: {staged.nothing_found()}")
-        return tuple(_settle(info, name, staging / name, folder) for name in staged.counts)
+        return tuple(_move_into_place(info, name, staging / name, folder) for name in staged.counts)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -413,7 +404,7 @@ class _Staged:
         )
 
 
-def _settle(info: DatasetInfo, stream: str, staged: Path, folder: Path) -> Path:
+def _move_into_place(info: DatasetInfo, stream: str, staged: Path, folder: Path) -> Path:
     """Move a staged folder into place, file by file if the folder exists."""
     target = find_features(info, stream, folder) or folder / own_feature_folder(stream)
     if target.exists():

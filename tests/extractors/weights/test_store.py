@@ -205,7 +205,7 @@ def test_nothing_is_found_on_an_empty_machine() -> None:
         ("flashvtg-tacos", "vtg/weights/flashvtg-tacos/model_best.ckpt"),
     ],
 )
-def test_files_are_found_where_programs_leave_them(name: str, place: str, home: Path) -> None:
+def test_files_of_other_programs_are_found(name: str, place: str, home: Path) -> None:
     path = home / place
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
@@ -508,7 +508,7 @@ def test_equivalent_weights_save_a_download(home: Path) -> None:
     assert store.find("clip-vit-b-32") == store.resolve("clip-vit-b-32", offline=True) == path
 
 
-def test_each_form_on_the_hub_is_added_by_its_own_hash(item: Artefact, home: Path) -> None:
+def test_other_forms_on_the_hub(item: Artefact, home: Path) -> None:
     also = hashlib.sha256(b"the other form").hexdigest()
     item = replace(item, hf_also=("net.old",), also_sha256=(also,), size_bytes=None, size_exact=False)
     for name, content in (("net.old", b"the other form"), ("net.bin", CONTENT)):

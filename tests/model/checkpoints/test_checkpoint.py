@@ -24,7 +24,8 @@ from model.checkpoints.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from model.checkpoints.released import our_name, read_released
+from model.checkpoints.released import our_name
+from model.checkpoints.released_file import read_released
 from model.config import load_config
 from model.decoding import decode_moments
 from model.network.flashvtg import FlashVTG

@@ -2,7 +2,7 @@
 
 Trained with all losses, a network finds moments and highlights even if most of the losses are broken, because they
 stand in for each other. So each loss also has to teach a network alone, and what it taught is measured on the
-network's answers, not with the loss itself. `test_the_guard_notices_a_broken_part` is the proof: it breaks one part at
+network's answers, not with the loss itself. `test_broken_part_is_noticed` is the proof: it breaks one part at
 a time and sees the guard fail.
 """
 
@@ -351,7 +351,7 @@ def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 @pytest.mark.slow
-def test_the_guard_notices_a_broken_part(broken: Lesson, find: Find, tmp_path: Path) -> None:
+def test_broken_part_is_noticed(broken: Lesson, find: Find, tmp_path: Path) -> None:
     try:
         assert shortfalls(broken, find(broken), tmp_path / "run") != []
     except VtgError as error:

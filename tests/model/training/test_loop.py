@@ -169,7 +169,7 @@ def test_a_seed_gives_the_same_run(unbroken: Run, tiny: Path, tmp_path: Path) ->
     assert weights(Run(tmp_path / "other")) != weights(unbroken)
 
 
-def test_random_numbers_drawn_before_do_not_matter(unbroken: Run, tiny: Path, tmp_path: Path) -> None:
+def test_earlier_random_numbers_do_not_matter(unbroken: Run, tiny: Path, tmp_path: Path) -> None:
     torch.rand(5)
     run_training(tiny_config(), tiny, tmp_path / "run", _draw_after_an_epoch)
     assert weights(Run(tmp_path / "run")) == weights(unbroken)
@@ -181,9 +181,7 @@ def _draw_after_an_epoch(event: Event) -> None:
 
 
 @pytest.mark.parametrize("done", [1, 2, 3])
-def test_a_run_gone_on_with_ends_as_an_unbroken_one(
-    done: int, unbroken: Run, tiny: Path, tmp_path: Path
-) -> None:
+def test_resumed_run_equals_unbroken(done: int, unbroken: Run, tiny: Path, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
