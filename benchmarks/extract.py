@@ -1,22 +1,22 @@
-"""Time extraction against the plain pipeline, and against what the machine could do at best.
+"""Time extraction against the plain pipeline and against the machine's limit.
 
     python benchmarks/extract.py [--video FILE]... [--features clip,slowfast] [--rounds 2] [--short N]
 
-Three ways, each in a process of its own, in turn (A B C A B C), so that a busy machine slows all alike:
+Three methods, each in a separate process, in turn (A B C A B C), so that a busy machine slows all of them:
 
 - `vtg`: the pipeline of `vtg extract`, from the file to the cached features.
-- `plain`: what the published scripts do, written for this benchmark. FFmpeg is run once for each feature, the whole
-  video lies in memory as floats, and networks in fp32, as their libraries build them, are given one clip after
-  another. Which frames make a clip is the same; features agree but for filters and rounding, and how well is printed.
-- `limit`: the CPU seconds of decoding alone, frames thrown away, and of the bare networks on inputs that are ready, at
-  the batch size that suits them best, on one thread; spread evenly over the cores.
+- `plain`: what the published scripts do, written for this benchmark. FFmpeg runs once per feature, the whole video is
+  in memory as floats, and the networks run in fp32, as their libraries build them, one clip after another. It uses the
+  same frames. Features agree except for filters and rounding, and the agreement is printed.
+- `limit`: the CPU seconds of decoding alone, with the frames discarded, and of the bare networks on prepared inputs, at
+  their best batch size, on one thread; spread evenly over the cores.
 
-Libraries are imported, and encoders are loaded and have seen a batch, before the clock starts. All three run with
-OpenMP threads that sleep when they have nothing to do, as `vtg` sets it: on a busy machine `plain` would be slower yet
-without. Memory is the most that a process and its children hold at a time, weights included.
+Before the clock starts, libraries are imported, and encoders are loaded and have seen a batch. All three run with
+OpenMP threads that sleep when idle, as `vtg` sets it; without this, `plain` would be even slower on a busy machine.
+Memory is the peak that a process and its subprocesses hold at once, weights included.
 
 Without --video two videos are rendered: 60 s of 640x360 at 25 FPS, and 150 s of 1280x720 at 30 FPS. Weights are random
-unless they are on this machine; speed does not depend on it. `plain` needs FFmpeg.
+unless they are on this machine; the speed is the same. `plain` needs FFmpeg.
 """
 
 from __future__ import annotations

@@ -3,23 +3,23 @@
     python benchmarks/gpu.py [--device cuda] [--features clip,slowfast] [--precisions fp32,bf16,fp16] [--rounds 3]
     python benchmarks/gpu.py --videos 8 [--workers 1,2]
 
-Without --videos, each network is given the same random clips, in batches of the size `vtg extract` uses, in these ways:
+Without --videos, each network gets the same random clips, in batches of the size `vtg extract` uses, in these ways:
 
-- `eager`: clips lie on the GPU already; products of fp32 are not cut to TF32, here as in the others.
-- `chosen`: the same, with cuDNN choosing its kernels by trial, as `vtg extract` has it.
-- `compiled`: the same, through `torch.compile`; not with --no-compile. How long the first batch takes is told apart.
-- `in turn`: clips lie on the host; each batch is copied, computed and read before the next.
-- `overlapped`: the next batch is gathered and copied while one is computed, as `vtg extract` does it.
+- `eager`: clips are on the GPU already; fp32 does not use TF32, here and in the others.
+- `chosen`: the same, with cuDNN choosing its kernels by trial, as in `vtg extract`.
+- `compiled`: the same, through `torch.compile`; not with --no-compile. The time of the first batch is given separately.
+- `in turn`: clips are on the host; each batch is copied, computed and read before the next.
+- `overlapped`: the next batch is collected and copied while one is computed, as in `vtg extract`.
 
-Ways take turns (A B C A B C). A row says how many clips a second, the spread over the turns, and how near the features
-are to those of fp32, as cosines. `overlapped` near `chosen` means that copies cost nothing.
+The ways run in turn (A B C A B C). A row gives clips per second, the spread over the turns, and how close the features
+are to those of fp32, as cosines. If `overlapped` is close to `chosen`, copies cost nothing.
 
-With --videos, so many videos of 60 s are rendered (1280x720, 30 FPS), and extracted from files to cache, by one process
-on the GPU, then by two: where the second helps, decoding is the limit. Starting the processes is part of it.
+With --videos, that many videos of 60 s are rendered (1280x720, 30 FPS) and extracted from files to cache, by one
+process on the GPU, then by two. If the second process helps, decoding is the limit. The start of the processes counts.
 
-With no CUDA device the exit code is 2. `--device cpu` runs all the same, to try the script. Weights are random unless
-they are on this machine. With TORCH_CUDA_SANITIZER=1 torch looks for races between copies and kernels; times mean
-nothing then.
+Without a CUDA device the exit code is 2. `--device cpu` still runs, to try the script. Weights are random unless they
+are on this machine. With TORCH_CUDA_SANITIZER=1 torch looks for races between copies and kernels; times mean nothing
+then.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Time queries on a video that is encoded, in one process: the first, a further one, one asked before, many together.
+"""Time queries on an encoded video, in one process: the first, a new one, a repeated one, and many at once.
 
     python benchmarks/ground.py [--seconds 150] [--repeats 20] [--batch 64] [--rounds 2] [--weights clip=FILE]
 
-`zero-shot` compares `lite` features with MiniLM's; `flashvtg` reads CLIP and SlowFast features in the configuration of
-QVHighlights, with random weights, and CLIP's text encoder, random unless its weights are on this machine. The video's
-rows are random. A new query is encoded, stored and answered; one asked before is read from the cache and answered. The
-first query also loads the text encoder; libraries are imported before.
+`zero-shot` compares `lite` features with MiniLM's. `flashvtg` reads CLIP and SlowFast features in the configuration of
+QVHighlights with random weights, and uses CLIP's text encoder, also random unless its weights are on this machine. The
+video's rows are random. A new query is encoded, stored and answered; a repeated one is read from the cache and
+answered. The first query also loads the text encoder; libraries are imported before.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/length.py [--minutes 10,20,120] [--folder FOLDER]
 
-Renders videos of 640x360 at 30 FPS, asks each of them one question with the `lite` features in a new process with an
-empty cache, and asks once more, now that its features are cached. Memory is the most that the command and its decoder
-hold at a time. What is said of growth compares with the first length (memory) and the second (CPU seconds a minute).
+Renders videos of 640x360 at 30 FPS and runs one query on each with the `lite` features, in a new process with an empty
+cache, then a second time with the features cached. Memory is the peak that the command and its decoder hold at once.
+Growth is relative to the first length (memory) and to the second (CPU seconds per minute).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/metrics.py [--queries 1550] [--rounds 3]
 
-Random predictions and annotations of the size of QVHighlights' validation split: ten windows and 75 clips a query,
-moment retrieval and highlight detection. The two take turns, so that a busy machine slows both, and must agree on
-every number. The published evaluator takes 5.4 to 5.7 s with eight processes on an idle 2-core machine, 9.8 s with one
-while it is busy.
+Random predictions and annotations of the size of QVHighlights' validation split: ten moments and 75 clips per query,
+moment retrieval and highlight detection. The two run in turn, so that a busy machine slows both, and must agree on
+every number. The published evaluator takes 5.4 to 5.7 s with eight processes on an idle 2-core machine, and 9.8 s with
+one process on a busy machine.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Time whole `vtg` processes: help, completion, and a query on a video whose features are cached; and what they do.
+"""Time whole `vtg` processes and their parts: help, completion, and a query on a video with cached features.
 
     python benchmarks/startup.py [--repeats 5]
 
-A process's time is split into `python` (an interpreter that does nothing), `imports` (the modules of others that the
+A process's time is split into `python` (an interpreter that does nothing), `imports` (the third-party modules that the
 command loads, found by running it under `-X importtime`, imported by a process that does nothing else), `loading`
-(reading the weights of what answers, in a process that has imported them all), and `ours`, which is the rest. Wall
-seconds, with CPU seconds in brackets, medians. The video has 150 s; FlashVTG's and CLIP's weights are random.
+(reading the weights of the model, in a process that has imported everything), and `ours`, the rest. Medians of wall
+seconds, with CPU seconds in brackets. The video has 150 s; the weights of FlashVTG and CLIP are random.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the synthetic dataset, for training without any download.
+"""Write the synthetic dataset, for training without a download.
 
 python benchmarks/synthetic.py FOLDER [--train 800] [--val 200] [--gain 7] [--seed 2024]
 vtg train --config benchmarks/synthetic.toml --data FOLDER

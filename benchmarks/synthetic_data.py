@@ -1,9 +1,9 @@
-"""A synthetic dataset in the published form of QVHighlights, made from a seed: training without any download.
+"""A synthetic dataset in the published form of QVHighlights, generated from a seed, for training without a download.
 
-Annotations are drawn from the statistics of QVHighlights' training split, features from those of CLIP and SlowFast.
-A query names a class with one of its words, the clips of its moments carry that class as strongly as annotators found
-them salient, and all other clips carry other classes, so that only who matches words with clips finds the moments.
-How much of a clip's features is such signal is what decides whether FlashVTG learns it: see `SyntheticSpec.gain`.
+Annotations follow the statistics of QVHighlights' training split, features those of CLIP and SlowFast. A query names a
+class with one of its words. The clips of its moments carry that class in proportion to their annotated saliency, and
+all other clips carry other classes, so only a model that matches words with clips finds the moments. The share of this
+signal in a clip's features decides whether FlashVTG learns it: see `SyntheticSpec.gain`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Time an epoch of training: where it goes, and what batches of like length and bf16 save.
+"""Time an epoch of training, and what batches of similar length and bf16 save.
 
     python benchmarks/training.py [--queries 256] [--rounds 2] [--threads N]
 
-A synthetic set of one moment a video, videos of 20 to 60 s in clips of 1 s, through the network of the Charades
-configurations. `plain` shuffles as the released code does, in fp32; the others follow it in turn (A B C A B C),
-so that a busy machine slows all alike. CPU seconds count all threads.
+A synthetic set with one moment per video, videos of 20 to 60 s in clips of 1 s, through the network of the Charades
+configurations. `plain` shuffles like the released code, in fp32; the others follow it in turn (A B C A B C), so that a
+busy machine slows all of them. CPU seconds count all threads.
 """
 
 from __future__ import annotations

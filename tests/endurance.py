@@ -1,10 +1,10 @@
-"""How extraction stands a bad day: a mixed folder, kills at random, several processes at once. Prints figures.
+"""Extraction under stress: a mixed folder, random kills, several processes at once. Prints figures.
 
     python tests/endurance.py [--files 300] [--kills 20] [--extra FOLDER] [--folder WORK]
 
 Renders good videos of many kinds, adds hostile files, and runs `vtg extract` on them with the `lite` features:
-unbroken, killed again and again, and as two and four processes. Exits with 1 if a good file is not done, a bad one has
-no reason, something is left over, or a cache differs from the unbroken run's.
+uninterrupted, killed again and again, and as two and four processes. Exits with 1 if a good file is not done, a bad one
+has no reason, something is left over, or a cache differs from the uninterrupted run's.
 """
 
 from __future__ import annotations

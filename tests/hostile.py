@@ -1,4 +1,4 @@
-"""Files that a folder of videos should not hold, and does."""
+"""Hostile files for a folder of videos."""
 
 from __future__ import annotations
 

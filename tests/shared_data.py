@@ -1,6 +1,6 @@
 """Reference data that is not part of the project: real videos, real features, oracles.
 
-Tests that read it skip, saying so, where it is not at hand.
+Tests that read it are skipped with a reason if it is missing.
 """
 
 from __future__ import annotations

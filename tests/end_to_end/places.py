@@ -1,4 +1,4 @@
-"""Disks that are full, closed or gone, and commands that run into them."""
+"""Full, closed and removed disks, and commands that run into them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Disks that fill up, cannot be written or go away, and caches of another version: one clear line, nothing corrupt.
+"""Disks that are full, read-only or removed, and caches of another version: one clear line, nothing corrupt.
 
-Where file systems can be mounted (by root), the tests use small ones that are really full; elsewhere limits on the size
-of files and permissions stand for them.
+Where file systems can be mounted (by root), the tests use small ones that are really full. Elsewhere they use limits on
+the size of files, and permissions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One rule for all commands: what does not exist is wrong usage (2), what exists and cannot be read has failed (1)."""
+"""One rule for all commands: a missing path is wrong usage (2), an unreadable file has failed (1)."""
 
 from __future__ import annotations
 

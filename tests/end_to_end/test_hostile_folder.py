@@ -1,4 +1,4 @@
-"""A folder of good and hostile files through `vtg extract`: the good are done, the bad named, nothing is left over."""
+"""Good and hostile files through `vtg extract`: good ones are done, bad ones named, nothing is left over."""
 
 from __future__ import annotations
 

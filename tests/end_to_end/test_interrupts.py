@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: one line that says how to go on, nothing left behind, no child left; twice: at once."""
+"""Ctrl-C at any moment: one line on how to continue, no files or children left; a second one ends at once."""
 
 from __future__ import annotations
 

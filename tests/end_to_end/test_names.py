@@ -1,4 +1,4 @@
-"""Names in every script and of every kind through every output, and things that are called videos and are none."""
+"""Names in every script and of every kind through every output, and things that are only named like videos."""
 
 from __future__ import annotations
 

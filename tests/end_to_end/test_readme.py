@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the README runs as it stands there."""
+"""Every command and every line of Python in the README runs as written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several videos in one call: each is answered, and every output holds what it can of all."""
+"""Several videos in one call: each is answered, and every output holds what its format allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`import vtg` beside a user's own `model.py`, in processes of their own as users run them."""
+"""`import vtg` next to a user's own `model.py`, in separate processes as users run them."""
 
 from __future__ import annotations
 

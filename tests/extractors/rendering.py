@@ -1,4 +1,4 @@
-"""Small videos whose every frame says which one it is, so that a test can read off the frame it was given."""
+"""Small videos whose every frame shows its own number, so that a test can read which frame it got."""
 
 from __future__ import annotations
 

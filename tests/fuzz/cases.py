@@ -1,4 +1,4 @@
-"""What the fuzz targets share: how many cases, and an eye on what must never happen, whatever a file holds."""
+"""What the fuzz targets share: the number of cases, and checks for what must never happen."""
 
 from __future__ import annotations
 

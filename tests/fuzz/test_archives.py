@@ -1,4 +1,4 @@
-"""Archives made of anything: nothing leaves the folder, nothing but plain feature files arrives, nothing overflows."""
+"""Archives with any content: nothing leaves the folder, only plain feature files arrive, nothing overflows."""
 
 from __future__ import annotations
 

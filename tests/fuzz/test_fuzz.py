@@ -1,6 +1,6 @@
 """Damaged and made-up input of every kind: an answer or one clear error, never a crash, a hang or foreign code.
 
-The number of cases a target is `VTG_FUZZ_CASES` (by default few, so that the suite stays fast).
+`VTG_FUZZ_CASES` is the number of cases per target (few by default, so that the suite stays fast).
 """
 
 from __future__ import annotations

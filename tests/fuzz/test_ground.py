@@ -1,6 +1,6 @@
 """Mutated videos through the command itself: each is answered or reported by name, and the command never crashes.
 
-`VTG_FUZZ_CASES=10000 python -m pytest -s tests/fuzz/test_ground.py` tries that many and prints what became of them;
+`VTG_FUZZ_CASES=10000 python -m pytest -s tests/fuzz/test_ground.py` tries that many and prints the outcomes;
 `VTG_FUZZ_SEED=1` tries others.
 """
 

@@ -1,4 +1,4 @@
-"""Pickles made of anything, those that would run code among them: an answer or one clear error, and nothing runs."""
+"""Pickles with any content, including some that would run code: an answer or one clear error, and nothing runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON, TOML and tables of words that are not what they should be: an answer or one clear error."""
+"""Malformed JSON, TOML and tables of words: an answer or one clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets that are written once for all tests of a session, and the one thread they are learnt with."""
+"""Datasets written once for all tests of a session, and a single thread for training."""
 
 from __future__ import annotations
 

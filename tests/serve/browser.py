@@ -1,4 +1,4 @@
-"""The system's Chromium, and an eye on what a page does in it."""
+"""The system's Chromium, and checks of what a page does in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the real `vtg serve` in a process of its own, on a free port of this machine's own address."""
+"""Runs the real `vtg serve` in a separate process, on a free port of this machine's own address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server against those who should not get in, or get more than they should, or come all at once."""
+"""A real server against visitors who should not get in, should get less, or come all at once."""
 
 from __future__ import annotations
 

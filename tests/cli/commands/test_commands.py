@@ -1,4 +1,4 @@
-"""The command line's manners: help, exit codes, one line an error, and what goes to which stream."""
+"""The command line: help, exit codes, one line per error, and the right stream for each output."""
 
 from __future__ import annotations
 

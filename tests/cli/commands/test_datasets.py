@@ -1,4 +1,4 @@
-"""`vtg datasets`: what people see of the catalogue, of a check, and of what could not be fetched."""
+"""`vtg datasets`: the output of the catalogue, of a check, and of failed downloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be written is checked before any work: above all, that it is none of the videos."""
+"""Outputs are checked before any work; above all, none may be one of the videos."""
 
 from __future__ import annotations
 

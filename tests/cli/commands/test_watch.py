@@ -1,4 +1,4 @@
-"""A watched folder: what arrives is answered once, when it is whole, and nothing that happens there ends the watch."""
+"""A watched folder: each video is answered once, when it is complete, and nothing there ends the watch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page for a browser: whole, inert to what people wrote, and true to the results."""
+"""The page for a browser: complete, safe with any text, and true to the results."""
 
 from __future__ import annotations
 

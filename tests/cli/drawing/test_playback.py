@@ -1,4 +1,4 @@
-"""What is said of videos that browsers do not play."""
+"""Notes about videos that browsers do not play."""
 
 from __future__ import annotations
 

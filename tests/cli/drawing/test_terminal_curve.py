@@ -1,4 +1,4 @@
-"""What people see: tables, curves and time codes."""
+"""Terminal output: tables, curves and time codes."""
 
 from __future__ import annotations
 

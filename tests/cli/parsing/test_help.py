@@ -1,4 +1,4 @@
-"""Help: all of what the source says is shown, in the words of people, and filled to the width of the terminal."""
+"""Help: complete, without type names, and filled to the width of the terminal."""
 
 from __future__ import annotations
 

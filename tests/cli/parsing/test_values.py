@@ -1,4 +1,4 @@
-"""Values that make no sense are refused where they are typed, with what is allowed, before any work."""
+"""Invalid values are refused before any work, with the allowed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables: names and addresses stay whole at any width, and a pipe gets a line for each row."""
+"""Tables: names and addresses are never cut, and a pipe gets one line per row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers on terminals of all kinds, and into pipes that nobody reads to the end."""
+"""Answers on terminals of all kinds, and into pipes that are closed early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written for other programs, read back by readers that are not ours."""
+"""Files for other programs, read back by independent readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feature store: what goes in comes out, and nothing else does."""
+"""The feature cache: what is stored comes out, and nothing else does."""
 
 from __future__ import annotations
 

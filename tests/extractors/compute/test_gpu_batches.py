@@ -1,4 +1,4 @@
-"""Batches that are sent before the last one is back."""
+"""Batches that are sent before the previous one is back."""
 
 from __future__ import annotations
 

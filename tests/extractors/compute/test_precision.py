@@ -1,6 +1,6 @@
-"""Whatever precision `auto` may choose on this machine, rows of real clips keep their direction.
+"""With any precision that `auto` chooses on this machine, rows of real clips keep their direction.
 
-Measured against the libraries' own networks in fp32, on the frames that the encoder is given.
+Measured against the libraries' own networks in fp32, on the frames that the encoder gets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recordings whose clock jumps: what was recorded follows one another, and lasts as long as it was recorded."""
+"""Recordings whose clock jumps: the recorded parts follow one another and keep their lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decoders complain of, heard in a process that is there for nothing else."""
+"""Reports of decoders, collected in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that claim, or are, more than there is room or time for: refused early, with the reason, in little memory."""
+"""Files that claim, or are, too much for memory or time: refused early, with the reason, in little memory."""
 
 from __future__ import annotations
 

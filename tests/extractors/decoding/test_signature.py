@@ -1,4 +1,4 @@
-"""Files that are two things at once: no decoder may take one for a playlist and open what it names."""
+"""Files that are two things at once: no decoder may read one as a playlist and open what it names."""
 
 from __future__ import annotations
 

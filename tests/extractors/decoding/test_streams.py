@@ -1,4 +1,4 @@
-"""Files with several video streams: every part of the program takes the same one, the one that players show."""
+"""Files with several video streams: every part of the program uses the same one, the one that players show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding in a child process: the same clips, and no harm from decoders that crash, hang or die."""
+"""Decoding in a subprocess: the same clips, and no harm from decoders that crash, hang or die."""
 
 from __future__ import annotations
 

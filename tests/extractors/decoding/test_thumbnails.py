@@ -1,4 +1,4 @@
-"""Thumbnails show the frame that is on show, upright, whatever the file is like."""
+"""Thumbnails show the frame on screen, upright, for any file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tokens of a query: open_clip's own, without open_clip."""
+"""The tokens of a query: equal to open_clip's, without open_clip."""
 
 from __future__ import annotations
 

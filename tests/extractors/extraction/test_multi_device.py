@@ -1,4 +1,4 @@
-"""Several processes on one list of videos, through deaths, faults and interrupts."""
+"""Several processes on one list of videos, with crashes, errors and interrupts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From video files to cached features, through interruptions, broken files and company."""
+"""From video files to cached features, with interruptions, broken files and other processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips that show the very same frames are encoded once, and come out as if each had been encoded."""
+"""Clips with exactly the same frames are encoded once, with the same rows as if each had been encoded."""
 
 from __future__ import annotations
 

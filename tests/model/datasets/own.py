@@ -1,4 +1,4 @@
-"""One's own data, small: annotations of few fields, and feature files for `custom-slowfast-clip` on short rows."""
+"""A small set of the user's own data: annotations with few fields, and feature files for `custom-slowfast-clip`."""
 
 from __future__ import annotations
 

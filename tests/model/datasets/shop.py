@@ -1,4 +1,4 @@
-"""A file server on this machine that breaks off or sends something else as it is told."""
+"""A local file server that breaks off or sends something else on request."""
 
 from __future__ import annotations
 

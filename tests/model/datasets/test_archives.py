@@ -1,4 +1,4 @@
-"""Archives that claim more than they are: refused in little memory, and read as they should be where they are sound."""
+"""Archives that claim more than they hold are refused in little memory; intact ones are read correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature files: every form they are published in, and files that are damaged or mean harm."""
+"""Feature files: every published form, and damaged or hostile files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One's own data, from files to splits: what is held out, and what does not fit its videos is refused by name."""
+"""Your own data, from files to splits: what is held out, and annotations that do not fit their videos."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The guard: training learns, and every loss teaches what it is for.
+"""The guard: training learns, and every loss contributes.
 
 Trained with all losses, a network finds moments and highlights even if most of the losses are broken, because they
-stand in for each other. So each loss also has to teach a network alone, and what it taught is measured on the
-network's answers, not with the loss itself. `test_broken_part_is_noticed` is the proof: it breaks one part at
-a time and sees the guard fail.
+replace each other. So each loss also has to train a network alone, and the result is measured on the network's answers,
+not with the loss itself. `test_broken_part_is_noticed` proves the guard: it breaks one part at a time and
+checks that the guard fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run from its first epoch to its last: what it leaves on disk, that it repeats, and that it can be resumed."""
+"""A run from its first epoch to its last: its files on disk, its repeatability, and resuming."""
 
 from __future__ import annotations
 

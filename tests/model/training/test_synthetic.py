@@ -1,4 +1,4 @@
-"""The synthetic dataset in full size is learnt, with the configuration that the ablations are run with."""
+"""The full synthetic dataset is learnt with the configuration of the ablations."""
 
 from __future__ import annotations
 

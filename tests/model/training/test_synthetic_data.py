@@ -1,4 +1,4 @@
-"""The synthetic dataset: the same from the same seed, in the published form, as statistics ask, and learnable."""
+"""The synthetic dataset: the same from the same seed, in the published form, with the right statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network made ready for answering says what it said before."""
+"""A packed network gives the same outputs as before."""
 
 from __future__ import annotations
 
