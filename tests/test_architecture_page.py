@@ -39,3 +39,10 @@ def test_contracts_are_quoted():
         r'^name = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert all(f'"{name}"' in PAGE for name in contracts if name != "vtg")
+
+
+def test_order_of_layers():
+    toml = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    layers = re.findall(r'"(.+)"', toml.rpartition("layers = [")[2].partition("]")[0])
+    order = "; ".join(layer.replace(" | ", ", ") for layer in reversed(layers))
+    assert f"The order is {order}." in " ".join(PAGE.split())
