@@ -34,6 +34,11 @@ class VideoError(VtgError):
         return type(self), (self.path, self.reason)
 
 
+def reason_of(error: Exception) -> str:
+    """What the system says is wrong, without the name of a file."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 class WeightsMissing(VtgError):
     """Weights are not on this machine and cannot be downloaded; the message explains how to get them."""
 

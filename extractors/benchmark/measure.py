@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from extractors.benchmark.random_weights import write_random_weights
 from extractors.cache.store import FeatureCache
-from extractors.decoding.clip_reader import ClipReader, VideoInfo, probe
+from extractors.decoding.clip_reader import ClipReader, probe
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import clip_length_s, load_video_encoder, video_feature
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import extract_features
+from extractors.video import VideoInfo
 from extractors.weights.store import find
 
 Weights = Literal["here", "random", "packaged"]

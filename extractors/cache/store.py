@@ -21,7 +21,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,14 +33,12 @@ from numpy.typing import NDArray
 from extractors.cache.claims import Claim
 from extractors.cache.entry import read_record, seal, unseal
 from extractors.cache.usage import CacheInfo, Cleared, SpecUsage
-from extractors.decoding.clip_reader import VideoInfo
-from extractors.decoding.damage import Segment
-from extractors.decoding.damage import from_json as damage_from_json
 from extractors.errors import CacheError, NameTaken
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write, remove_leftovers, write_failure
 from extractors.files.home import vtg_home
 from extractors.files.identity import VideoIdentity, file_identity
+from extractors.video import VideoFacts, VideoInfo
 
 _LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
 _LARGEST_ENTRY = 1 << 33  # 8 GiB: days of rows
@@ -58,14 +56,13 @@ class CachedFeatures:
         features: (N, dim) float32, one row per clip. The values are those of the half precision on disk, so that
             the first query of a video and every later one see the same numbers.
         info: the video they were made from, at the path it was asked for by.
-        damaged_s: start and end in seconds of segments that are damaged, in order; features of what is seen there may
-            be wrong.
+        facts: what decoding found out about it.
     """
 
     spec: FeatureSpec
     features: NDArray[np.float32]
     info: VideoInfo
-    damaged_s: tuple[Segment, ...] = ()
+    facts: VideoFacts = VideoFacts()
 
 
 def default_root() -> Path:
@@ -124,13 +121,13 @@ class FeatureCache:
             video = {**record["video"]}
             video.pop("name")
             info = VideoInfo(path=Path(path), **video)
-            damaged_s = damage_from_json(record.get("damaged_s", ()))  # earlier versions did not note it
+            facts = VideoFacts.from_json(record)  # of which earlier versions noted none
             content = str(record["content"])  # which entries of earlier versions lack
         except (KeyError, TypeError, ValueError):
             return None
         if content != identity.content():
             return None
-        return CachedFeatures(spec, features, info, damaged_s)
+        return CachedFeatures(spec, features, info, facts)
 
     def store_video(
         self,
@@ -139,7 +136,7 @@ class FeatureCache:
         features: NDArray[np.floating[Any]],
         info: VideoInfo,
         *,
-        damaged_s: Sequence[Segment] = (),
+        facts: VideoFacts = VideoFacts(),
         identity: VideoIdentity | None = None,
     ) -> CachedFeatures:
         """Store the features of a video, replacing any that are there.
@@ -149,7 +146,7 @@ class FeatureCache:
             spec: what the features are.
             features: (N, dim), one row per clip.
             info: the video.
-            damaged_s: its damaged segments, start and end in seconds.
+            facts: what decoding found out about it.
             identity: `identify(path)` of before it was decoded.
 
         Returns:
@@ -165,11 +162,7 @@ class FeatureCache:
         identity = identity or self.identify(path)
         video = {**asdict(info), "name": Path(path).name}
         del video["path"]
-        origin = {
-            "video": video,
-            "content": identity.content(),
-            "damaged_s": [list(segment) for segment in damaged_s],
-        }
+        origin = {"video": video, "content": identity.content(), **facts.to_json()}
         arrays = self._write(
             self._video_entry(identity.address, spec),
             spec,
@@ -177,7 +170,7 @@ class FeatureCache:
             {"features": features},
             origin,
         )
-        return CachedFeatures(spec, arrays["features"], info, tuple(damaged_s))
+        return CachedFeatures(spec, arrays["features"], info, facts)
 
     def load_text(self, query: str, spec: FeatureSpec) -> TextFeatures | None:
         """Look up an encoded query; None if there is no intact one.

@@ -6,68 +6,36 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.decoding.damage import merge
 from extractors.decoding.frames import FRAME_SIZE
 from extractors.decoding.grid import Sampling, clip_count, frame_indices, sample_times
 from extractors.errors import VideoError
+from extractors.video import ClipChunk, Segment, VideoFacts, VideoInfo, join_segments
 
 Decoder = Literal["auto", "decord", "pyav"]
-
-CHUNK_S = 10.0
-"""Default seconds of video held at a time; less saves little memory and no time."""
-
 
 _MOST_CLIPS = 1_000_000  # eleven days and a half of clips of a second
 
 
 @dataclass(frozen=True)
-class VideoInfo:
-    """What a video file holds, measured from its packets instead of read from its header.
+class DecodingOptions:
+    """How videos are decoded.
 
     Attributes:
-        path: the file.
-        duration_s: end of the last frame, in seconds after the start of the container.
-        fps: average frame rate.
-        width, height: pixels of a frame as displayed, after rotation.
-        frame_count: frames that are displayed.
-        codec: codec of the video stream, as FFmpeg names it.
-        rotation: degrees counter-clockwise a decoded frame is turned for display: 0, 90, 180 or 270.
-        decoder: `decord` or `pyav`, whichever reads this file.
-        note: why it is not decord, or what is wrong with the file though it can be read; empty if nothing is.
+        decoder: `auto` takes decord where it is exact and PyAV elsewhere; a name forces that decoder.
+        chunk_s: seconds of video that are decoded at a time; a chunk holds at least one clip. Two chunks are in memory
+            during an extraction, each of 2.4 MB a second with SlowFast.
+        first_chunk_s: length of the first chunk, where there should soon be something to encode; each of the next ones
+            is twice as long as the one before, up to `chunk_s`. None for `chunk_s`.
     """
 
-    path: Path
-    duration_s: float
-    fps: float
-    width: int
-    height: int
-    frame_count: int
-    codec: str
-    rotation: int
-    decoder: str
-    note: str
-
-
-@dataclass(frozen=True)
-class ClipChunk:
-    """Some consecutive clips, for every sampling, with the frames they need.
-
-    Attributes:
-        start_clip: for each sampling, the number of the first clip of this chunk.
-        frames: (M, size, size, 3) uint8 RGB, each needed frame once, in order of time.
-        rows: for each sampling, (N, F) int64 rows of `frames`: clip `start_clip + n` of that sampling is
-            `frames[rows[n]]`. N is 0 if the chunk holds no clip of a sampling.
-    """
-
-    start_clip: tuple[int, ...]
-    frames: NDArray[np.uint8]
-    rows: tuple[NDArray[np.int64], ...]
+    decoder: Decoder = "auto"
+    chunk_s: float = 10.0  # less saves little more memory, and no time
+    first_chunk_s: float | None = None
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -85,10 +53,7 @@ class ClipReader:
     Args:
         path: the video file.
         samplings: which frames are wanted; a chunk serves them all.
-        decoder: `auto` takes decord where it is exact and PyAV elsewhere; a name forces that decoder.
-        chunk_s: seconds of video per chunk; a chunk holds at least one clip of some sampling.
-        first_chunk_s: what the first chunk spans, where there should soon be something to encode; each of the next ones
-            spans twice as much as the one before, up to `chunk_s`.
+        options: how it is decoded.
         size: side of the square frames: short side resized to it, then centre crop.
         num_threads: decoding threads; 0 leaves it to the decoder.
 
@@ -105,10 +70,8 @@ class ClipReader:
         self,
         path: str | Path,
         samplings: Sequence[Sampling],
+        options: DecodingOptions = DecodingOptions(),
         *,
-        decoder: Decoder = "auto",
-        chunk_s: float = CHUNK_S,
-        first_chunk_s: float | None = None,
         size: int = FRAME_SIZE,
         num_threads: int = 0,
     ) -> None:
@@ -120,10 +83,8 @@ class ClipReader:
 
         self._path = Path(path)
         self._samplings = tuple(samplings)
-        self._damaged_s: list[tuple[float, float]] = []
-        self._decoder = decoder
-        self._chunk_s = chunk_s
-        self._first_chunk_s = chunk_s if first_chunk_s is None else min(first_chunk_s, chunk_s)
+        self._damaged_s: list[Segment] = []
+        self._options = options
         self._num_threads = num_threads
         listener = Listener(containers=True)
         self._timeline = timeline = read_timeline(self._path)
@@ -132,15 +93,15 @@ class ClipReader:
         self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, size=size)
         self._decord: Any = None
         note = ""
-        if decoder != "pyav":
-            note = (decord_reader.unsuitable(timeline, turns) or damaged) if decoder == "auto" else ""
+        if options.decoder != "pyav":
+            note = (decord_reader.unsuitable(timeline, turns) or damaged) if options.decoder == "auto" else ""
             if not note:
                 try:
                     self._decord = decord_reader.open_reader(
                         self._path, timeline, self._geometry, num_threads=num_threads
                     )
                 except VideoError as error:
-                    if decoder == "decord":
+                    if options.decoder == "decord":
                         raise
                     note = error.reason
         size_shown = (timeline.width, timeline.height)
@@ -194,12 +155,9 @@ class ClipReader:
         next(frames, None)  # damage in the last segment is noted after its last frame
 
     @property
-    def damaged_s(self) -> tuple[tuple[float, float], ...]:
-        """Damaged segments in the part read so far: start and end in seconds, in order.
-
-        Their frames are what the decoder made of them. Heard of only where a process does nothing but decode.
-        """
-        return merge(self._damaged_s)
+    def facts(self) -> VideoFacts:
+        """What was found out so far; the frames of damaged segments are what the decoder made of them."""
+        return VideoFacts(join_segments(self._damaged_s))
 
     def close(self) -> None:
         """Close the file; iterating afterwards starts from the beginning."""
@@ -208,12 +166,7 @@ class ClipReader:
     def __enter__(self) -> ClipReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _chunks(self) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64], tuple[NDArray[np.int64], ...]]]:
@@ -231,7 +184,7 @@ class ClipReader:
         """
         if not self._clips:
             return
-        starts_s = _chunk_starts(self._timeline.end_s, self._first_chunk_s, self._chunk_s)
+        starts_s = _chunk_starts(self._timeline.end_s, self._options)
         spans = len(starts_s)
         lowest = np.full(spans, np.iinfo(np.int64).max)
         highest = np.full(spans, -1)
@@ -256,16 +209,18 @@ class ClipReader:
         source = damaged_frames.Source(self._path, self._timeline, self._geometry, self._note_damage)
         if self._decord is None:
             return damaged_frames.read_with_pyav(source, wanted, num_threads=self._num_threads)
-        return damaged_frames.read_with_decord(source, self._decord, wanted, alone=self._decoder == "decord")
+        return damaged_frames.read_with_decord(
+            source, self._decord, wanted, alone=self._options.decoder == "decord"
+        )
 
     def _note_damage(self, start_s: float, end_s: float) -> None:
         self._damaged_s.append((start_s, end_s))
 
 
-def _chunk_starts(end_s: float, first_chunk_s: float, chunk_s: float) -> NDArray[np.float64]:
+def _chunk_starts(end_s: float, options: DecodingOptions) -> NDArray[np.float64]:
     """Where chunks begin, in seconds."""
-    starts, length_s = [0.0], first_chunk_s
+    starts, length_s = [0.0], min(options.first_chunk_s or options.chunk_s, options.chunk_s)
     while starts[-1] < end_s:
         starts.append(starts[-1] + length_s)
-        length_s = min(2 * length_s, chunk_s)
+        length_s = min(2 * length_s, options.chunk_s)
     return np.array(starts)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from extractors.decoding import decord_reader, pyav_reader
 from extractors.decoding.container.timeline import Timeline
-from extractors.decoding.damage import SEGMENT_S
 from extractors.decoding.ffmpeg_log import Listener
 from extractors.decoding.frames import Geometry
 from extractors.errors import VideoError
+from extractors.video import SEGMENT_S
 
 Picture = NDArray[np.uint8]
 

@@ -5,52 +5,49 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.compute.overlap import LoadableEncoder, OverlappingEncoder, PendingRows, ReadyRows
-from extractors.decoding.clip_reader import ClipChunk
-from extractors.decoding.damage import Segment
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import VideoError
-from extractors.extraction.decode_ahead import Opened
+from extractors.events import VideoStarted
+from extractors.extraction.decode_ahead import LookedUp
 from extractors.extraction.repeats import Runs
+from extractors.video import ClipChunk, VideoFacts
 
 _MOST_ROW_BYTES = 1 << 30  # of a feature, in memory: 64 hours of SlowFast, eight days of `lite`
 _ON_THEIR_WAY = 5  # batches an encoder may be at: one more than it computes at a time
 
 
-class Encoding:
+class VideoInFlight:
     """A video on its way through the encoders that lack it.
 
     Attributes:
         index: its place in the list of videos.
+        path: the video.
         info: what the file holds.
-        clip_counts: number of clips by feature name, of the features that are being made.
+        encoders: those whose features are being made.
         ended: whether all of it has been decoded.
-        damaged_s: as of `ClipReader`, once it has ended.
+        facts: what decoding found out about it, once it has ended.
+        waiting: number of clips that are not encoded yet.
         error: why it cannot be encoded, once that is so.
     """
 
-    def __init__(self, path: Path, opened: Opened) -> None:
-        self.index = opened.index
-        self.info = opened.info
-        self.clip_counts = {
-            encoder.spec.name: count
-            for encoder, count in zip(opened.encoders, opened.clip_counts, strict=True)
-        }
+    def __init__(self, source: LookedUp, started: VideoStarted) -> None:
+        self.index = started.index
+        self.path = started.path
+        self.info = started.info
+        self.encoders = source.missing
         self.ended = False
-        self.damaged_s: tuple[Segment, ...] = ()
-        self.error = _too_long(path, opened)
-        self.path = path
-        self.encoders = opened.encoders
-        self._identity = opened.identity
-        self._found = opened.found
-        self._rows = {encoder.spec.name: _Rows(encoder.spec.dim) for encoder in opened.encoders}
+        self.facts = VideoFacts()
         self.waiting = 0
+        self.error = _too_long(started, source.missing)
+        self._clip_counts = started.clip_counts
+        self._source = source
+        self._rows = {encoder.spec.name: _Rows(encoder.spec.dim) for encoder in source.missing}
 
     @property
     def is_complete(self) -> bool:
@@ -61,7 +58,7 @@ class Encoding:
     def done_s(self) -> float:
         """Seconds of the video that are encoded."""
         done = sum(rows.done_clips for rows in self._rows.values())
-        return self.info.duration_s * done / sum(self.clip_counts.values())
+        return self.info.duration_s * done / sum(self._clip_counts.values())
 
     def add(
         self, encoder: VideoEncoder, frames: NDArray[np.uint8], clips: NDArray[np.int64]
@@ -82,7 +79,7 @@ class Encoding:
         """
         if self.error is not None:
             raise self.error
-        for name, expected in self.clip_counts.items():
+        for name, expected in self._clip_counts.items():
             count = self._rows[name].done_clips
             if count == 0:
                 raise VideoError(self.path, f"too short for one clip: {self.info.duration_s:.2f} s")
@@ -95,25 +92,25 @@ class Encoding:
                     encoder.spec,
                     self._rows[encoder.spec.name].of_all_clips(),
                     self.info,
-                    damaged_s=self.damaged_s,
-                    identity=self._identity,
+                    facts=self.facts,
+                    identity=self._source.identity,
                 )
                 for encoder in self.encoders
             ]
         except ValueError as error:
             raise VideoError(self.path, f"{error}; try precision fp32") from error
-        return {**self._found, **{entry.spec.name: entry for entry in stored}}
+        return {**self._source.found, **{entry.spec.name: entry for entry in stored}}
 
 
-def _too_long(path: Path, opened: Opened) -> VideoError | None:
-    for encoder, count in zip(opened.encoders, opened.clip_counts, strict=True):
-        size = 4 * encoder.spec.dim * count
+def _too_long(started: VideoStarted, encoders: Sequence[VideoEncoder]) -> VideoError | None:
+    for spec in (encoder.spec for encoder in encoders):
+        size = 4 * spec.dim * started.clip_counts[spec.name]
         if size > _MOST_ROW_BYTES:
-            hours, name = opened.info.duration_s / 3600, encoder.spec.name
+            hours = started.info.duration_s / 3600
             return VideoError(
-                path,
-                f"lasts {hours:.1f} hours, of which '{name}' features would take {size / 1e9:.1f} GB; cut it into "
-                "parts, or use fewer clips per second",
+                started.path,
+                f"lasts {hours:.1f} hours, of which '{spec.name}' features would take {size / 1e9:.1f} GB; cut it "
+                "into parts, or use fewer clips per second",
             )
     return None
 
@@ -178,12 +175,12 @@ class Batches:
                     if not _is_out_of_memory(error):  # which `encode` reports, video by video
                         raise
 
-    def add(self, video: Encoding, chunk: ClipChunk) -> Iterator[None]:
+    def add(self, video: VideoInFlight, chunk: ClipChunk) -> Iterator[None]:
         """Take in the next clips of a video; yields after each batch that they fill."""
         for encoder, clips in zip(video.encoders, chunk.rows, strict=True):
             yield from self._queues[encoder.spec.name].add(video, chunk.frames, clips)
 
-    def end(self, video: Encoding) -> Iterator[None]:
+    def end(self, video: VideoInFlight) -> Iterator[None]:
         """Take note that no more clips of a video come; yields after each batch that need not wait for another's."""
         video.ended = True
         for encoder in video.encoders:
@@ -199,7 +196,7 @@ class Batches:
             if waiting.collect(leave=0):
                 yield
 
-    def drop(self, video: Encoding) -> None:
+    def drop(self, video: VideoInFlight) -> None:
         """Forget the clips of a video that failed."""
         for waiting in self._queues.values():
             waiting.drop(video)
@@ -209,7 +206,7 @@ class Batches:
 class _Part:
     """Clips of one video, (n, F, S, S, 3)."""
 
-    video: Encoding
+    video: VideoInFlight
     clips: NDArray[np.uint8]
 
 
@@ -237,7 +234,9 @@ class _Queue:
             self._limit = self._encoder.batch_size
         return self._limit
 
-    def add(self, video: Encoding, frames: NDArray[np.uint8], clips: NDArray[np.int64]) -> Iterator[None]:
+    def add(
+        self, video: VideoInFlight, frames: NDArray[np.uint8], clips: NDArray[np.int64]
+    ) -> Iterator[None]:
         """Take clips in; yields after each batch that they fill.
 
         Args:
@@ -295,7 +294,7 @@ class _Queue:
             return self._encode(np.concatenate([part.clips for part in sent.parts]), sent.parts)
         return self._checked(rows, sum(len(part.clips) for part in sent.parts))
 
-    def drop(self, video: Encoding) -> None:
+    def drop(self, video: VideoInFlight) -> None:
         video.waiting -= sum(len(part.clips) for part in self._parts if part.video is video)
         self._parts = [part for part in self._parts if part.video is not video]
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.decoding.damage import Segment
 from extractors.features import TextFeatures
+from extractors.video import VideoFacts
 
 Answer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 """Moments (K, 3) as start in seconds, end in seconds, score, best first; and saliency (N,)."""
@@ -24,14 +24,14 @@ class EncodedVideo:
     Attributes:
         path: the file.
         duration_s: its length in seconds.
-        features: by name, (N, dim) float32, one row per clip.
-        damaged_s: start and end in seconds of damaged segments, in order; the rows there may be wrong.
+        features: by name, (N, dim) float32, a row a clip.
+        facts: what decoding found out about it.
     """
 
     path: Path
     duration_s: float
     features: Mapping[str, NDArray[np.float32]]
-    damaged_s: tuple[Segment, ...] = ()
+    facts: VideoFacts = VideoFacts()
 
 
 class GroundingModel(Protocol):

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from extractors.cache.store import CachedFeatures, FeatureCache
-from extractors.decoding.damage import merge
-from extractors.decoding.subprocess_reader import STALL_S
 from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
 from extractors.encoders.registry import features, has_text_encoder, load_text_encoder, video_feature
 from extractors.errors import UsageError, VideoError, WeightsInvalid
-from extractors.extraction.events import Event
+from extractors.events import Event
+from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_videos
 from extractors.extraction.queries import encode_queries, pooled_phrases
+from extractors.video import VideoFacts
 from model.grounding.choice import (
     FeaturePlan,
     choose_model,
@@ -53,14 +53,14 @@ class Grounder:
         *,
         notes: Sequence[str] = (),
         on_event: Callable[[Event], None] | None = None,
-        stall_s: float | None = STALL_S,
+        extraction: ExtractionOptions = ExtractionOptions(),
     ) -> None:
         self._model = model
         self._video_encoders = tuple(video_encoders)
         self._text_encoder = text_encoder
         self._cache = cache
         self._on_event = on_event
-        self._stall_s = stall_s
+        self._extraction = extraction
         self.notes = tuple(notes)
 
     @classmethod
@@ -75,7 +75,7 @@ class Grounder:
         weights: Mapping[str, str | Path] | None = None,
         cache: FeatureCache | str | Path | None = None,
         offline: bool = False,
-        stall_s: float | None = STALL_S,
+        extraction: ExtractionOptions = ExtractionOptions(),
         on_event: Callable[[Event], None] | None = None,
         on_download: Callable[[int, int | None], None] | None = None,
     ) -> Grounder:
@@ -91,8 +91,7 @@ class Grounder:
             weights: paths that replace the named weights, by feature name.
             cache: the feature cache or its folder; the user's own by default.
             offline: never open a connection.
-            stall_s: videos are decoded in a subprocess, where a hostile file can crash or hang without harm; one over
-                which it makes no progress for so many seconds is given up. None decodes in this process.
+            extraction: how videos are decoded; `stall_s=None` among the options decodes them in this process.
             on_event: called as a video is extracted, as for `extractors.extraction.pipeline.extract_features`.
             on_download: called with bytes done and in all while weights are fetched.
 
@@ -113,8 +112,8 @@ class Grounder:
         file = choose_model(model, features, fps, options)
         if file is None:
             plan = plan_features(features, preferred_aligned_features(), fps, options)
-            return cls._zero_shot(plan, store, on_event, stall_s)
-        return cls._trained(file, features, fps, options, store, on_event, stall_s)
+            return cls._zero_shot(plan, store, on_event, extraction)
+        return cls._trained(file, features, fps, options, store, on_event, extraction)
 
     @classmethod
     def _zero_shot(
@@ -122,7 +121,7 @@ class Grounder:
         plan: FeaturePlan,
         store: FeatureCache,
         on_event: Callable[[Event], None] | None,
-        stall_s: float | None,
+        extraction: ExtractionOptions,
     ) -> Grounder:
         feature = _aligned_feature(plan.names)
         text_encoder = load_text_encoder(feature, plan.options[feature])
@@ -138,7 +137,7 @@ class Grounder:
             store,
             notes=plan.notes,
             on_event=on_event,
-            stall_s=stall_s,
+            extraction=extraction,
         )
 
     @classmethod
@@ -150,7 +149,7 @@ class Grounder:
         options: EncoderOptions,
         store: FeatureCache,
         on_event: Callable[[Event], None] | None,
-        stall_s: float | None,
+        extraction: ExtractionOptions,
     ) -> Grounder:
         from extractors.compute.device import resolve_device
         from model.checkpoints.store import model_name, read_model
@@ -175,7 +174,13 @@ class Grounder:
         text_encoder = load_text_encoder(text, plan.options.get(text, options))
         model.require_text_features(text_encoder.spec)
         return cls(
-            model, video_encoders, text_encoder, store, notes=plan.notes, on_event=on_event, stall_s=stall_s
+            model,
+            video_encoders,
+            text_encoder,
+            store,
+            notes=plan.notes,
+            on_event=on_event,
+            extraction=extraction,
         )
 
     @property
@@ -210,9 +215,7 @@ class Grounder:
             WeightsMissing, WeightsInvalid, CacheError: as for `encode`.
         """
         with closing(
-            encode_videos(
-                paths, self._video_encoders, self._cache, on_event=self._on_event, stall_s=self._stall_s
-            )
+            encode_videos(paths, self._video_encoders, self._cache, self._extraction, on_event=self._on_event)
         ) as encoded:
             for path, features in zip(paths, encoded, strict=True):
                 yield features if isinstance(features, VideoError) else _encoded(Path(path), features)
@@ -303,7 +306,7 @@ class Grounder:
             moments=moments[moments[:, 2] >= threshold],
             saliency=saliency,
             clip_length_s=self._model.clip_length_s,
-            damaged_s=video.damaged_s,
+            facts=video.facts,
         )
 
 
@@ -312,7 +315,7 @@ def _encoded(path: Path, features: Mapping[str, CachedFeatures]) -> EncodedVideo
         path,
         next(iter(features.values())).info.duration_s,
         {name: entry.features for name, entry in features.items()},
-        merge(segment for entry in features.values() for segment in entry.damaged_s),
+        VideoFacts.join(entry.facts for entry in features.values()),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.decoding.damage import Segment
+from extractors.video import Segment, VideoFacts
 
 SCHEMA = "vtg.grounding/1"
 
@@ -60,8 +60,7 @@ class GroundingResult:
         duration_s: length of the video in seconds.
         moments: ranked, best first.
         saliency: the curve over the whole video.
-        damaged_s: start and end in seconds of damaged segments of the video, in order; what is found there is
-            uncertain.
+        facts: what decoding found out about the video.
     """
 
     video: str
@@ -71,7 +70,12 @@ class GroundingResult:
     duration_s: float
     moments: tuple[Moment, ...]
     saliency: Saliency
-    damaged_s: tuple[Segment, ...] = ()
+    facts: VideoFacts = VideoFacts()
+
+    @property
+    def damaged_s(self) -> tuple[Segment, ...]:
+        """Start and end in seconds of damaged segments of the video; what is found there is uncertain."""
+        return self.facts.damaged_s
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON types; seconds to the millisecond, scores to four digits."""
@@ -89,7 +93,7 @@ class GroundingResult:
                 "clip_length_s": self.saliency.clip_length_s,
                 "scores": [round(score, 4) for score in self.saliency.scores],
             },
-            "damaged_s": [[round(time_s, 3) for time_s in segment] for segment in self.damaged_s],
+            **self.facts.to_json(digits=3),
         }
 
 
@@ -108,7 +112,7 @@ def make_result(
     moments: NDArray[np.floating[Any]],
     saliency: NDArray[np.floating[Any]],
     clip_length_s: float,
-    damaged_s: tuple[Segment, ...] = (),
+    facts: VideoFacts = VideoFacts(),
 ) -> GroundingResult:
     """Build a result from a model's arrays.
 
@@ -124,5 +128,5 @@ def make_result(
         duration_s=duration_s,
         moments=tuple(Moment(float(start), float(end), float(score)) for start, end, score in moments),
         saliency=Saliency(clip_length_s, tuple(float(score) for score in saliency)),
-        damaged_s=damaged_s,
+        facts=facts,
     )

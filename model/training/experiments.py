@@ -17,8 +17,8 @@ from extractors.encoders.registry import (
     load_video_encoder,
 )
 from extractors.errors import UsageError, VtgError
+from extractors.events import Event
 from extractors.extraction.collect import collect_videos
-from extractors.extraction.events import Event
 from extractors.extraction.pipeline import extract_features
 from extractors.features import FeatureSpec
 from model.checkpoints.checkpoint import Checkpoint, feature_specs

@@ -15,7 +15,8 @@ import pytest
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import load_video_encoder
-from extractors.extraction.events import Event, VideoFinished
+from extractors.events import Event, VideoFinished
+from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_features
 from tests.extractors.index_encoder import make_video
 from tests.hostile import mutate
@@ -51,7 +52,11 @@ def test_nothing_grows(tmp_path: Path) -> None:
 
     encoder = load_video_encoder("lite", EncoderOptions(clip_length_s=1.0, device="cpu"))
     report = extract_features(
-        videos, [encoder], FeatureCache(tmp_path / "cache"), on_event=watch, stall_s=60.0
+        videos,
+        [encoder],
+        FeatureCache(tmp_path / "cache"),
+        on_event=watch,
+        options=ExtractionOptions(stall_s=60.0),
     )
     assert report.extracted >= VIDEOS * 0.9
 

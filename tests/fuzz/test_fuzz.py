@@ -30,6 +30,7 @@ from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFileError, FeatureFolder
 from tests.cli.running import EXAMPLES
 from tests.extractors.index_encoder import IndexEncoder, make_video
+from tests.extractors.reading import Reading
 from tests.extractors.rendering import render
 from tests.fuzz.cases import SEEDS, VALUES, fuzz
 from tests.hostile import mutate
@@ -156,7 +157,7 @@ def test_cache_entries(folder: Path, seed: int) -> None:
     if not video.exists():
         video.write_bytes(b"stands for a video")
     encoder = IndexEncoder()
-    from extractors.decoding.clip_reader import VideoInfo
+    from extractors.video import VideoInfo
 
     info = VideoInfo(video, 4.0, 10.0, 16, 16, 40, "h264", 0, "pyav", "")
     rows = np.arange(2, dtype=np.float32)[:, None]
@@ -206,7 +207,7 @@ def test_videos(
     path = folder / f"mutated{suffix}"
     path.write_bytes(mutate(content, random.Random(seed)))
     try:
-        with decoder.open(path, [Sampling("center_frame", 1.0)]) as reader:
+        with Reading(decoder, path, [Sampling("center_frame", 1.0)]) as reader:
             clips = sum(len(chunk.rows[0]) for chunk in reader)
     except VideoError as error:
         assert str(path) in str(error)
@@ -223,7 +224,7 @@ def test_a_second_that_says_it_is_a_year_is_refused(folder: Path, decoder: Decod
     content[place : place + 8] = (2_000_000).to_bytes(4, "little") + (1).to_bytes(4, "little")
     path.write_bytes(content)
     with pytest.raises(VideoError, match=r"20 frames last 4[0-9]+ days; its times are damaged"):
-        decoder.open(path, [Sampling("center_frame", 1.0)])
+        Reading(decoder, path, [Sampling("center_frame", 1.0)])
 
 
 def test_title_in_another_encoding(folder: Path, decoder: DecodeProcess) -> None:
@@ -232,7 +233,7 @@ def test_title_in_another_encoding(folder: Path, decoder: DecodeProcess) -> None
     content = path.read_bytes()
     assert name in content
     path.write_bytes(content.replace(name, b"\xe9\xff\xfe\x80"))
-    with decoder.open(path, [Sampling("center_frame", 1.0)]) as reader:
+    with Reading(decoder, path, [Sampling("center_frame", 1.0)]) as reader:
         assert sum(len(chunk.rows[0]) for chunk in reader) == 2
 
 
@@ -244,7 +245,7 @@ def test_a_codec_that_nobody_knows_is_named_as_that(folder: Path, decoder: Decod
     with pytest.raises(
         VideoError, match=r"unknown\.mkv: its video stream is of a codec that FFmpeg cannot decode"
     ):
-        decoder.open(path, [Sampling("center_frame", 1.0)])
+        Reading(decoder, path, [Sampling("center_frame", 1.0)])
 
 
 @pytest.fixture(scope="module")

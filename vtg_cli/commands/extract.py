@@ -25,8 +25,7 @@ from vtg_cli.parsing.options import (
 from vtg_cli.terminal.console import error_line, note, out
 
 if TYPE_CHECKING:
-    from extractors.extraction.events import Event
-    from extractors.extraction.multi_device import WorkerLost
+    from extractors.events import Event
 
 
 def extract(
@@ -99,7 +98,8 @@ def extract(
     from extractors.compute.device import resolve_devices
     from extractors.encoders.base import EncoderOptions
     from extractors.extraction.collect import collect_videos
-    from extractors.extraction.multi_device import WorkerLost, extract_on_devices
+    from extractors.extraction.multi_device import extract_on_devices
+    from extractors.extraction.options import ExtractionOptions
     from extractors.extraction.pipeline import extract_features
     from model.grounding.choice import plan_features, preferred_features
     from vtg_cli.commands.extraction_report import ReportFile
@@ -125,27 +125,15 @@ def extract(
             note(sentence)
         with ReportFile(report, videos) as write:
 
-            def listen(event: Event | WorkerLost) -> None:
-                if isinstance(event, WorkerLost):
-                    error_line(f"the process on {event.device} stopped: {event.reason}")
-                    return
+            def listen(event: Event) -> None:
                 on_event(event)
                 write(event)
 
+            extraction = ExtractionOptions(overwrite=overwrite, stall_s=timeout)
             if workers is None:
-                done = extract_features(
-                    videos, encoders, store, overwrite=overwrite, on_event=listen, stall_s=timeout
-                )
+                done = extract_features(videos, encoders, store, extraction, on_event=listen)
             else:
-                done = extract_on_devices(
-                    videos,
-                    workers,
-                    plan.options,
-                    store,
-                    overwrite=overwrite,
-                    on_event=listen,
-                    stall_s=timeout,
-                )
+                done = extract_on_devices(videos, workers, plan.options, store, extraction, on_event=listen)
 
     names = " + ".join(encoder.spec.name for encoder in encoders)
     video_s = sum(result.duration_s for result in done.results if result.status == "extracted")

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from extractors.errors import UsageError, VtgError
 from extractors.files.atomic import write_failure
 
 if TYPE_CHECKING:
-    from extractors.extraction.events import Event
+    from extractors.events import Event
 
 _STATUS = {"extracted": "ok", "cached": "skipped", "failed": "failed"}
 
@@ -44,12 +43,7 @@ class ReportFile:
                 raise self._failure(error) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._file is not None:
             # The failed write was reported, and would be tried again.
             with suppress(OSError):
@@ -57,7 +51,7 @@ class ReportFile:
 
     def __call__(self, event: Event) -> None:
         """Record a finished video; other events are ignored."""
-        from extractors.extraction.events import VideoFinished
+        from extractors.events import VideoFinished
 
         if self._file is None or not isinstance(event, VideoFinished):
             return
@@ -68,7 +62,7 @@ class ReportFile:
             "reason": event.reason,
             "seconds": round(event.seconds, 3),
             "duration_s": event.duration_s,
-            "damaged_s": [[round(time_s, 3) for time_s in segment] for segment in event.damaged_s],
+            **event.facts.to_json(digits=3),
         }
         try:
             self._file.write(json.dumps(row) + "\n")

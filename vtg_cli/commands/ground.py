@@ -27,7 +27,7 @@ from vtg_cli.parsing.options import (
 from vtg_cli.terminal.console import counted, detail, error_line, note, reader
 
 if TYPE_CHECKING:
-    from extractors.extraction.events import Event
+    from extractors.events import Event
     from model import Grounder
     from model.grounding.encoded import EncodedVideo
     from model.grounding.results import GroundingResult

@@ -26,7 +26,6 @@ from model.grounding.results import to_document
 from vtg_cli.drawing.curve import evenly_spaced, peak
 from vtg_cli.drawing.playback import is_played_somewhere
 from vtg_cli.terminal.console import one_line
-from vtg_cli.terminal.progress import damage
 from vtg_cli.terminal.timecode import timecode
 
 if TYPE_CHECKING:
@@ -158,9 +157,9 @@ def _page(
         "summary": _text(
             f"{timecode(first.duration_s)} · {first.model} on {' + '.join(first.features)} features"
         ),
-        "damage": f'\n<p class="note">{_text(f"This video is {damage(first.damaged_s)}.")}</p>'
-        if first.damaged_s
-        else "",
+        "damage": "".join(
+            f'\n<p class="note">{_text(f"This video is {text}.")}</p>' for text in first.facts.warnings()
+        ),
         "source": f' src="{escape(source)}"' if source else f' data-type="{kind}"',
         "trouble": _text(trouble),
         "strip": "\n".join(f'<img src="{data}" alt="at {timecode(time_s)}">' for time_s, data in strip),

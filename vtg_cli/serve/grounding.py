@@ -8,13 +8,12 @@ from pathlib import Path
 
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import clip_length_s
-from extractors.extraction.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
+from extractors.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
 from model import Grounder
 from model.grounding.choice import choose_model, feature_names
 from model.grounding.zeroshot.method import NAME as ZERO_SHOT
 from model.grounding.zeroshot.method import is_clear_match
 from vtg_cli.serve.jobs import Findings, Job, Report
-from vtg_cli.terminal.progress import damage
 
 _EXTRACTION = 0.9  # of a job's time, where features have to be made
 
@@ -79,11 +78,10 @@ class GroundingWork:
             for result in results
             if result.model == ZERO_SHOT and result.moments and not is_clear_match(result.moments[0].score)
         ]
-        damaged_s = results[0].damaged_s
-        damaged = [f"This video is {damage(damaged_s)}."] if damaged_s else []
+        warnings = [f"This video is {text}." for text in results[0].facts.warnings()]
         return Findings(
             results=tuple(replace(result, video=job.video.name) for result in results),
-            notes=(*damaged, *unclear),
+            notes=(*warnings, *unclear),
             model_notes=tuple(text[:1].upper() + text[1:] for text in self._grounder.notes),
         )
 

@@ -20,7 +20,6 @@ from extractors.files.home import vtg_home
 from vtg_cli.serve.access.addresses import is_loopback, page_address, reached_at
 from vtg_cli.serve.access.connections import Connection
 from vtg_cli.serve.access.entrance import choose_token
-from vtg_cli.serve.apart import Apart
 from vtg_cli.serve.api.app import create_app
 from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.folder_watch import FolderWatch
@@ -28,6 +27,7 @@ from vtg_cli.serve.grounding import GroundingWork, ModelChoice
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library.folders import Folders
 from vtg_cli.serve.library.library import Library
+from vtg_cli.serve.sandbox import Sandbox
 from vtg_cli.terminal.console import counted, note, out, verbosity
 
 _FIRST_LOOK_S = 10.0  # the page opens with all videos of any but large folders
@@ -69,12 +69,12 @@ def run(settings: Settings, choice: ModelChoice) -> None:
     folder = default_library() if settings.library is None else settings.library
     folders = Folders(settings.paths, folder.resolve())
     with _listen(settings.host, settings.port) as listening:
-        probers = {"uploads": Apart(), "folders": Apart()}
+        probers = {"uploads": Sandbox(), "folders": Sandbox()}
         library = Library(folder, **probers)
         services = Services(
             library=library,
             jobs=Jobs(GroundingWork(choice)),
-            apart=Apart(),
+            sandbox=Sandbox(),
             probers=tuple(probers.values()),
             most_upload_bytes=settings.max_upload_bytes,
             host=settings.host,

@@ -7,18 +7,17 @@ download before an extraction has the terminal to itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from extractors.extraction.events import (
+from extractors.events import (
     Event,
     VideoFinished,
     VideoOpening,
     VideoProgress,
     VideoStarted,
     VideoWaiting,
+    WorkerLost,
 )
 from vtg_cli.terminal.console import detail, err, error_line, note, printable, verbosity
 from vtg_cli.terminal.timecode import span
@@ -39,12 +38,7 @@ class Display:
     def __enter__(self: _Shown) -> _Shown:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stop()
 
     def _start(self, *columns: ProgressColumn) -> Progress:
@@ -106,6 +100,8 @@ class ExtractionProgress(Display):
                 detail(f"{event.path}: another process is extracting it; waiting")
             case VideoFinished():
                 self._finish(event)
+            case WorkerLost():
+                error_line(f"the process on {event.device} stopped: {event.reason}")
 
     def _stop(self) -> None:
         super()._stop()
@@ -148,16 +144,9 @@ class ExtractionProgress(Display):
         elif event.status == "cached":
             detail(f"{event.path}: nothing missing")
         elif self._report_failures:
-            error_line(event.reason if str(event.path) in event.reason else f"{event.path}: {event.reason}")
-        if event.damaged_s:
-            note(f"{event.path}: {damage(event.damaged_s)}")
-
-
-def damage(segments_s: Sequence[tuple[float, float]]) -> str:
-    """How a message describes damaged segments, start and end in seconds; there is at least one."""
-    places = ", ".join(f"{start_s:.0f} to {end_s:.0f} s" for start_s, end_s in segments_s[:3])
-    more = f" and {len(segments_s) - 3} more" if len(segments_s) > 3 else ""
-    return f"damaged somewhere in {places}{more}; what is found there is uncertain"
+            error_line(str(event.error))
+        for warning in event.facts.warnings():
+            note(f"{event.path}: {warning}")
 
 
 class DownloadProgress(Display):

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from extractors.errors import UsageError, VideoError, VtgError
+from extractors.video import VideoFacts
 from model.grounding.results import GroundingResult, Moment, Saliency, to_document
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render
@@ -130,7 +131,7 @@ def test_damage_is_told(video, tmp_path):
     def told(result: GroundingResult) -> list[str]:
         return [text for _, text in report([result], tmp_path).all("p") if "damaged" in text]
 
-    damaged = replace(answer(video), damaged_s=((1.2, 4.0),))
+    damaged = replace(answer(video), facts=VideoFacts(((1.2, 4.0),)))
     assert told(answer(video)) == []
     assert told(damaged) == ["This video is damaged somewhere in 1 to 4 s; what is found there is uncertain."]
 

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from extractors.cache.entry import seal, unseal
 from extractors.cache.store import FeatureCache, default_root
-from extractors.decoding.clip_reader import VideoInfo
 from extractors.errors import CacheError, VideoError
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write, remove_leftovers
 from extractors.files.identity import SAMPLE_BYTES, SAMPLES, file_identity
+from extractors.video import VideoFacts, VideoInfo
 
 REPO = Path(__file__).resolve().parents[3]
 SPEC = FeatureSpec("clip", 4, 2.0, order=("clip:4",), weights_id="w1")
@@ -98,10 +98,10 @@ def test_round_trip_in_half_precision(cache: FeatureCache, video: Path) -> None:
 
 def test_damage_is_part_of_an_entry(cache: FeatureCache, video: Path) -> None:
     damaged_s = ((0.5, 11.25), (30.0, 40.1))
-    stored = cache.store_video(video, SPEC, FEATURES, _info(video), damaged_s=damaged_s)
+    stored = cache.store_video(video, SPEC, FEATURES, _info(video), facts=VideoFacts(damaged_s))
     loaded = cache.load_video(video, SPEC)
     assert loaded is not None
-    assert stored.damaged_s == loaded.damaged_s == damaged_s
+    assert stored.facts == loaded.facts == VideoFacts(damaged_s)
 
 
 @pytest.mark.parametrize(

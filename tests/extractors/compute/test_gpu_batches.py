@@ -20,7 +20,8 @@ from extractors.compute.overlap import OverlappingEncoder, PendingRows
 from extractors.encoders import registry
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.torch_encoder import choosing_kernels
-from extractors.extraction.events import VideoFinished
+from extractors.events import VideoFinished
+from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_video, extract_features
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 from tests.extractors.random_weights import random_frames, write_slowfast_pytorchvideo
@@ -231,7 +232,9 @@ def test_rows_that_come_later_are_those_of_their_clips(
             finished.append(event.path)
 
     encoders = [later, IndexEncoder("motion", kind="slowfast", shares_batches=shares_batches)]
-    report = extract_features(rendered, encoders, cache, on_event=listen, chunk_s=chunk_s)
+    report = extract_features(
+        rendered, encoders, cache, on_event=listen, options=ExtractionOptions(chunk_s=chunk_s)
+    )
     assert report.extracted == 5
     assert finished == rendered
     assert sum(later.batches) == 26
@@ -330,7 +333,9 @@ def test_broken_video_leaves_the_others(
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(rendered[4].read_bytes())
     encoder = Meddler(batch_size=2, shares_batches=True, delay_s=0.05)
-    report = extract_features([rendered[0], broken, rendered[1]], [encoder], cache, chunk_s=2.0)
+    report = extract_features(
+        [rendered[0], broken, rendered[1]], [encoder], cache, options=ExtractionOptions(chunk_s=2.0)
+    )
     encoder.close()
     assert [result.status for result in report.results] == ["extracted", "failed", "extracted"]
     for path in rendered[:2]:

@@ -18,7 +18,7 @@ import av
 import numpy as np
 import pytest
 
-from extractors.decoding.clip_reader import ClipReader, probe
+from extractors.decoding.clip_reader import ClipReader, DecodingOptions, probe
 from extractors.decoding.container.timeline import read_timeline
 from extractors.decoding.decord_reader import unsuitable
 from extractors.decoding.grid import Sampling
@@ -33,7 +33,7 @@ DECODERS = ["decord", "pyav"]
 
 def read(path: Path, *samplings: Sampling, **options) -> tuple[list[np.ndarray], ClipReader]:
     """All clips of each sampling, (N, F, size, size, 3), checked to come whole and in order."""
-    reader = ClipReader(path, samplings, **options)
+    reader = ClipReader(path, samplings, DecodingOptions(**options))
     clips: list[list[np.ndarray]] = [[] for _ in samplings]
     for chunk in reader:
         for own, start, rows in zip(clips, chunk.start_clip, chunk.rows, strict=True):
@@ -406,9 +406,9 @@ def test_real_files_are_read_alike_by_both_decoders(relative):
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_memory_does_not_grow_with_length(tmp_path, decoder):
     code = (
-        "import sys, resource; from extractors.decoding.clip_reader import ClipReader;"
+        "import sys, resource; from extractors.decoding.clip_reader import ClipReader, DecodingOptions;"
         "from extractors.decoding.grid import Sampling\n"
-        "reader = ClipReader(sys.argv[1], [Sampling('slowfast', 2.0)], chunk_s=10, decoder=sys.argv[2])\n"
+        "reader = ClipReader(sys.argv[1], [Sampling('slowfast', 2.0)], DecodingOptions(sys.argv[2], 10))\n"
         "for chunk in reader: pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

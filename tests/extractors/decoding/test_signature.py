@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from extractors.decoding.clip_reader import ClipReader, probe
+from extractors.decoding.clip_reader import ClipReader, DecodingOptions, probe
 from extractors.decoding.container.signature import indexed_format, is_playlist
 from extractors.decoding.container.timeline import read_timeline
 from extractors.decoding.decord_reader import open_reader
@@ -53,7 +53,7 @@ def read_features(path: Path) -> None:
 
 
 def read_features_with_decord(path: Path) -> None:
-    with ClipReader(path, [SAMPLING], decoder="decord") as reader:
+    with ClipReader(path, [SAMPLING], DecodingOptions("decord")) as reader:
         list(reader)
 
 

@@ -20,22 +20,25 @@ import pytest
 from numpy.typing import NDArray
 
 from extractors.cache.store import FeatureCache
-from extractors.decoding.clip_reader import ClipReader, Decoder
+from extractors.decoding.clip_reader import ClipReader, Decoder, DecodingOptions
 from extractors.decoding.grid import Sampling
 from extractors.decoding.subprocess_reader import DecodeProcess, DecoderCrash
 from extractors.errors import VideoError
+from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_features
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
+from tests.extractors.reading import Reading
 from tests.extractors.rendering import read_indices, render
 from tests.hostile import crashes_decord, damaged_in_the_middle, mutate, undecodable_packet, without_end
 
-INFO = {
-    "kind": "opened",
+STARTED = {
+    "index": 0,
+    "path": "",
     "info": {
         "path": "", "duration_s": 9.0, "fps": 10.0, "width": 160, "height": 128, "frame_count": 90, "codec": "h264",
         "rotation": 0, "decoder": "decord", "note": "",
     },
-    "clip_counts": [5, 5],
+    "clip_counts": {"0": 5, "1": 5},
 }  # fmt: skip
 SAMPLINGS = [Sampling("center_frame", 2.0), Sampling("slowfast", 2.0)]
 
@@ -47,13 +50,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def hostile(code: str) -> list[str]:
     """A worker that reads one request and then does as the code says."""
-    return [sys.executable, "-c", "import sys, os, time\nsys.stdin.readline()\n" + textwrap.dedent(code)]
+    return [sys.executable, "-c", "import sys, os, time\nos.read(0, 1 << 16)\n" + textwrap.dedent(code)]
 
 
 def test_the_same_clips_as_in_this_process(video: Path) -> None:
-    with DecodeProcess() as process, ClipReader(video, SAMPLINGS, chunk_s=4.0) as here:
+    with DecodeProcess() as process, ClipReader(video, SAMPLINGS, DecodingOptions(chunk_s=4.0)) as here:
         for _ in range(2):  # one process serves one video after another
-            with process.open(video, SAMPLINGS, chunk_s=4.0) as there:
+            with Reading(process, video, SAMPLINGS, chunk_s=4.0) as there:
                 assert there.info == here.info
                 assert there.clip_counts == here.clip_counts
                 for ours, theirs in zip(here, there, strict=True):
@@ -88,7 +91,7 @@ def test_damage_is_concealed_alike_every_time(tmp_path: Path, suffix: str, codec
 
 def _pictures(process: DecodeProcess, path: Path) -> tuple[str, bytes]:
     try:
-        with process.open(path, [Sampling("center_frame", 0.5)]) as reader:
+        with Reading(process, path, [Sampling("center_frame", 0.5)]) as reader:
             frames = b"".join(chunk.frames.tobytes() for chunk in reader)
             return reader.info.note, hashlib.blake2b(frames).digest()
     except VideoError as error:
@@ -101,11 +104,11 @@ def test_where_a_video_is_damaged_is_told(tmp_path: Path, decoder: Decoder) -> N
     with DecodeProcess() as process:
         for video, count in (path, 0), (damaged, 1):
             for _ in range(2):
-                with process.open(video, [Sampling("center_frame", 1.0)], decoder=decoder) as reader:
-                    assert reader.damaged_s == ()
+                with Reading(process, video, [Sampling("center_frame", 1.0)], decoder=decoder) as reader:
+                    assert reader.facts.damaged_s == ()
                     list(reader)
-                assert len(reader.damaged_s) == count
-    ((start_s, end_s),) = reader.damaged_s
+                assert len(reader.facts.damaged_s) == count
+    ((start_s, end_s),) = reader.facts.damaged_s
     assert start_s <= 15 <= end_s
     assert end_s - start_s < 12
 
@@ -116,10 +119,10 @@ def test_an_undecodable_packet_is_damage(tmp_path: Path, decoder: Decoder, frame
     path = undecodable_packet(tmp_path, frame)
     with (
         DecodeProcess() as process,
-        process.open(path, [Sampling("center_frame", 0.2)], decoder=decoder) as reader,
+        Reading(process, path, [Sampling("center_frame", 0.2)], decoder=decoder) as reader,
     ):
         list(reader)
-    ((start_s, end_s),) = reader.damaged_s
+    ((start_s, end_s),) = reader.facts.damaged_s
     assert start_s <= frame / 10 <= end_s
 
 
@@ -132,10 +135,10 @@ def test_damage_near_the_end_is_told(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(content)
     with (
         DecodeProcess() as process,
-        process.open(path, [Sampling("center_frame", 0.5)], decoder="pyav") as reader,
+        Reading(process, path, [Sampling("center_frame", 0.5)], decoder="pyav") as reader,
     ):
         list(reader)
-    assert len(reader.damaged_s) == 1
+    assert len(reader.facts.damaged_s) == 1
 
 
 def test_damage_is_kept_with_the_features(tmp_path: Path, cache_root: Path) -> None:
@@ -143,9 +146,11 @@ def test_damage_is_kept_with_the_features(tmp_path: Path, cache_root: Path) -> N
     cache = FeatureCache(cache_root)
     told = []
     for status in ("extracted", "cached"):
-        report = extract_features([path, damaged], [IndexEncoder()], cache, stall_s=60.0)
+        report = extract_features(
+            [path, damaged], [IndexEncoder()], cache, options=ExtractionOptions(stall_s=60.0)
+        )
         assert [result.status for result in report.results] == [status] * 2
-        told.append([result.damaged_s for result in report.results])
+        told.append([result.facts.damaged_s for result in report.results])
     assert told[0] == told[1]
     assert [len(segments) for segments in told[0]] == [0, 1]
 
@@ -155,12 +160,12 @@ def test_damage_of_all_features_is_told_as_one(tmp_path: Path, cache_root: Path)
     _, damaged = damaged_in_the_middle(tmp_path)
     cache = FeatureCache(cache_root)
     centre, motion = IndexEncoder(), IndexEncoder("motion", kind="slowfast")
-    extract_features([damaged], [centre], cache, stall_s=60.0)
-    report = extract_features([damaged], [centre, motion], cache, stall_s=60.0)
-    ((start_s, end_s),) = report.results[0].damaged_s
+    extract_features([damaged], [centre], cache, options=ExtractionOptions(stall_s=60.0))
+    report = extract_features([damaged], [centre, motion], cache, options=ExtractionOptions(stall_s=60.0))
+    ((start_s, end_s),) = report.results[0].facts.damaged_s
     assert start_s <= 15 <= end_s
     entries = [cache.load_video(damaged, encoder.spec) for encoder in (centre, motion)]
-    assert all(entry is not None and len(entry.damaged_s) == 1 for entry in entries)
+    assert all(entry is not None and len(entry.facts.damaged_s) == 1 for entry in entries)
 
 
 def test_damaged_video_is_read_again(tmp_path: Path) -> None:
@@ -174,7 +179,7 @@ def test_damaged_video_is_read_again(tmp_path: Path) -> None:
 
 
 def _frames(process: DecodeProcess, path: Path) -> NDArray[np.uint8]:
-    with process.open(path, [Sampling("center_frame", 1.0)], decoder="pyav", chunk_s=4.0) as reader:
+    with Reading(process, path, [Sampling("center_frame", 1.0)], decoder="pyav", chunk_s=4.0) as reader:
         return np.concatenate([chunk.frames[chunk.rows[0][:, 0]] for chunk in reader])
 
 
@@ -184,7 +189,7 @@ def test_what_is_wrong_with_a_file_is_said_as_before(tmp_path: Path) -> None:
     with pytest.raises(VideoError) as here:
         ClipReader(path, SAMPLINGS)
     with DecodeProcess() as process, pytest.raises(VideoError) as there:
-        process.open(path, SAMPLINGS)
+        Reading(process, path, SAMPLINGS)
     assert str(there.value) == str(here.value)
 
 
@@ -201,41 +206,47 @@ def test_what_is_wrong_with_a_file_is_said_as_before(tmp_path: Path) -> None:
 )
 def test_a_crash_is_the_video_s_fault_alone(video: Path, code: str, reason: str) -> None:
     with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match=reason):
-        process.open(video, SAMPLINGS)
+        Reading(process, video, SAMPLINGS)
 
 
 def test_a_claim_of_endless_arrays_takes_no_memory(video: Path) -> None:
     code = """
     import json
-    header = json.dumps({"kind": "opened", "arrays": [["|u1", 1 << 20, 1 << 20]]}).encode()
+    header = json.dumps({"type": "VideoStarted", "arrays": [["|u1", 1 << 20, 1 << 20]]}).encode()
     os.write(1, len(header).to_bytes(4, "little") + header)
     time.sleep(60)
     """
     with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="crashed"):
-        process.open(video, SAMPLINGS)
+        Reading(process, video, SAMPLINGS)
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "messages",
     [
-        [{}],
-        [{"kind": "opened"}],
-        [{"kind": "opened", "info": {"path": "x"}, "clip_counts": [1, 1]}],
-        [INFO | {"clip_counts": ["many"]}],
-        [INFO, {"kind": "ended"}],
-        [INFO, {"kind": "ended", "damaged_s": [[1]]}],
-        [INFO, {"kind": "chunk", "start_clip": [0, 0]}],
+        [("", {})],
+        [("VideoFinished", {"index": 0, "path": "", "status": "extracted"})],
+        [("VideoStarted", {})],
+        [("VideoStarted", STARTED | {"info": {"path": "x"}})],
+        [("VideoStarted", STARTED | {"clip_counts": {"0": "many", "1": 5}})],
+        [("VideoStarted", STARTED | {"clip_counts": {"0": 5}})],
+        [("VideoStarted", STARTED), ("VideoDecoded", {"index": 0})],
+        [("VideoStarted", STARTED), ("VideoDecoded", {"index": 0, "facts": {"damaged_s": [[1]]}})],
+        [("VideoStarted", STARTED), ("ClipsDecoded", {"index": 0, "chunk": {"start_clip": [0, 0]}})],
+        [
+            ("VideoStarted", STARTED),
+            ("ClipsDecoded", {"index": 0, "chunk": {"start_clip": [0, 0], "frames": 0, "rows": []}}),
+        ],
     ],
 )
-def test_invalid_answer_is_a_video_error(video: Path, headers: list[Any]) -> None:
+def test_invalid_answer_is_a_video_error(video: Path, messages: list[Any]) -> None:
     code = f"""
     import json
-    for header in {headers!r}:
-        text = json.dumps({{"arrays": [], **header}}).encode()
+    for kind, fields in {messages!r}:
+        text = json.dumps({{"type": kind, "fields": fields, "arrays": [["|u1", 0]]}}).encode()
         os.write(1, len(text).to_bytes(4, "little") + text)
     """
     with DecodeProcess(command=hostile(code)) as process, pytest.raises(VideoError, match="invalid data"):  # noqa: SIM117
-        with process.open(video, SAMPLINGS) as reader:
+        with Reading(process, video, SAMPLINGS) as reader:
             list(reader)
 
 
@@ -243,14 +254,14 @@ def test_a_file_that_takes_long_to_open_is_given_time(video: Path) -> None:
     """For as long as there is progress."""
     code = f"""
     import json
-    for header in [{{"kind": "reading"}}] * 6 + [{INFO!r}]:
-        text = json.dumps({{"arrays": [], **header}}).encode()
+    for kind, fields in [("Alive", {{}})] * 6 + [("VideoStarted", {STARTED!r})]:
+        text = json.dumps({{"type": kind, "fields": fields, "arrays": []}}).encode()
         os.write(1, len(text).to_bytes(4, "little") + text)
         time.sleep(0.5)
     """
     with (
         DecodeProcess(stall_s=2.0, command=hostile(code)) as process,
-        process.open(video, SAMPLINGS) as reader,
+        Reading(process, video, SAMPLINGS) as reader,
     ):
         assert reader.clip_counts == (5, 5)
 
@@ -261,12 +272,12 @@ def test_reading_and_decoding_are_progress(tmp_path: Path) -> None:
     import sys
     from pathlib import Path
     from extractors.decoding import pulse
-    from extractors.decoding.clip_reader import ClipReader
+    from extractors.decoding.clip_reader import ClipReader, DecodingOptions
     from extractors.decoding.grid import Sampling
     pulse._EVERY_S = 0.0
     beats = []
     pulse.on_beat(lambda: beats.append(None))
-    with ClipReader(sys.argv[1], [Sampling("center_frame", 1.0)], decoder="pyav") as reader:
+    with ClipReader(sys.argv[1], [Sampling("center_frame", 1.0)], DecodingOptions("pyav")) as reader:
         print(len(beats))
         list(reader)
     print(len(beats))
@@ -283,13 +294,15 @@ def test_a_file_without_end_is_given_up(tmp_path: Path) -> None:
     path = without_end(tmp_path)
     start = time.monotonic()
     with DecodeProcess(stall_s=2.0) as process, pytest.raises(VideoError, match="no progress for 2 s"):
-        process.open(path, SAMPLINGS)
+        Reading(process, path, SAMPLINGS)
     assert time.monotonic() - start < 30
 
 
 def limited(code: str, *arguments: str | Path) -> int:
     """The exit code of what runs under the limits of a subprocess that decodes."""
-    start = "import os, sys\nfrom extractors import child\nchild.begin(dies_with_thread=False)\n"
+    start = (
+        "import os, sys\nfrom extractors.subprocesses import worker\nworker.begin(dies_with_thread=False)\n"
+    )
     command = [sys.executable, "-c", start + textwrap.dedent(code), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         return process.wait(60)
@@ -331,8 +344,8 @@ if sys.argv[2] == "parent":
     print(busy.pid, flush=True)
     busy.wait()
 else:
-    from extractors import child
-    child.begin(dies_with_thread=False)
+    from extractors.subprocesses import worker
+    worker.begin(dies_with_thread=False)
     from extractors.decoding.clip_reader import probe
     probe(sys.argv[3])
 """
@@ -354,7 +367,7 @@ def test_a_hang_ends(video: Path) -> None:
     start = time.monotonic()
     process = DecodeProcess(stall_s=1.0, command=hostile("time.sleep(600)"))
     with process, pytest.raises(VideoError, match="no progress for 1 s"):
-        process.open(video, SAMPLINGS)
+        Reading(process, video, SAMPLINGS)
     assert time.monotonic() - start < 30
 
 
@@ -362,12 +375,15 @@ def test_a_video_that_crashes_decord_is_read_with_pyav(tmp_path: Path, cache_roo
     path = crashes_decord(tmp_path)
     with DecodeProcess() as process:
         with pytest.raises(DecoderCrash, match="SIGABRT"):
-            process.open(path, SAMPLINGS, decoder="decord")
-        with process.open(path, SAMPLINGS) as reader, ClipReader(path, SAMPLINGS, decoder="pyav") as here:
+            Reading(process, path, SAMPLINGS, decoder="decord")
+        with (
+            Reading(process, path, SAMPLINGS) as reader,
+            ClipReader(path, SAMPLINGS, DecodingOptions("pyav")) as here,
+        ):
             assert reader.info == replace(here.info, note="read with PyAV: decord crashed on it (SIGABRT)")
             for ours, theirs in zip(here, reader, strict=True):
                 np.testing.assert_array_equal(ours.frames, theirs.frames)
-            assert reader.damaged_s == ()
+            assert reader.facts.damaged_s == ()
     report = extract_features(
         [path], [IndexEncoder()], FeatureCache(cache_root)
     )  # isolated unless told otherwise
@@ -379,7 +395,7 @@ def test_crash_in_the_middle(video: Path, chunks: int) -> None:
     """Whichever chunk it comes after, and whatever of them is on its way."""
     worker = f"""
     import sys; sys.path[:] = {sys.path!r}
-    from extractors.decoding import subprocess_main as decode_worker
+    from extractors.decoding import decode, subprocess_main
     from extractors.decoding.clip_reader import ClipReader
     class Crashing(ClipReader):
         def __iter__(self):
@@ -387,14 +403,14 @@ def test_crash_in_the_middle(video: Path, chunks: int) -> None:
                 if self.info.decoder == "decord" and number == {chunks}:
                     import os; os.abort()
                 yield chunk
-    decode_worker.ClipReader = Crashing
-    decode_worker.main()
+    decode.ClipReader = Crashing
+    subprocess_main.main()
     """
     command = [sys.executable, "-c", textwrap.dedent(worker)]
     with (
         DecodeProcess(command=command) as process,
-        process.open(video, SAMPLINGS, chunk_s=2.0) as there,
-        ClipReader(video, SAMPLINGS, chunk_s=2.0) as here,
+        Reading(process, video, SAMPLINGS, chunk_s=2.0) as there,
+        ClipReader(video, SAMPLINGS, DecodingOptions(chunk_s=2.0)) as here,
     ):
         assert there.info.decoder == "decord"
         for ours, theirs in zip(here, there, strict=True):
@@ -409,20 +425,20 @@ def test_the_rest_is_done_after_a_crash(tmp_path: Path, cache_root: Path) -> Non
     videos = [make_video(tmp_path / f"{name}.mp4", seconds=4.0, variant=i) for i, name in enumerate("abc")]
     worker = f"""
     import sys; sys.path[:] = {sys.path!r}
-    from extractors.decoding import subprocess_main as decode_worker
-    serve = decode_worker._serve
-    def checked(request, out):
-        if request["path"].endswith("b.mp4"):
+    from extractors.decoding import subprocess_main
+    serve = subprocess_main.serve
+    def checked(request, channel):
+        if request.path.name == "b.mp4":
             import os; os.abort()
-        serve(request, out)
-    decode_worker._serve = checked
-    decode_worker.main()
+        serve(request, channel)
+    subprocess_main.serve = checked
+    subprocess_main.main()
     """
     command = [sys.executable, "-c", textwrap.dedent(worker)]
     cache = FeatureCache(cache_root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("extractors.decoding.subprocess_reader._worker_command", lambda: command)
-        report = extract_features(videos, [IndexEncoder()], cache, stall_s=60.0)
+        report = extract_features(videos, [IndexEncoder()], cache, options=ExtractionOptions(stall_s=60.0))
     assert [result.status for result in report.results] == ["extracted", "failed", "extracted"]
     assert "SIGABRT" in report.results[1].reason
     entry = cache.load_video(videos[2], IndexEncoder().spec)
@@ -439,7 +455,9 @@ def test_no_child_outlives_the_run(tmp_path: Path, cache_root: Path) -> None:
 
     others = set(psutil.Process().children(recursive=True))
     with pytest.raises(KeyboardInterrupt):
-        extract_features(videos, [Interrupted()], FeatureCache(cache_root), stall_s=60.0)
+        extract_features(
+            videos, [Interrupted()], FeatureCache(cache_root), options=ExtractionOptions(stall_s=60.0)
+        )
     assert not set(psutil.Process().children(recursive=True)) - others
 
 

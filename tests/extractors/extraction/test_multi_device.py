@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -23,9 +22,10 @@ from extractors.compute.device import usable_cores
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.errors import UsageError, VtgError, WeightsInvalid
+from extractors.events import Event, VideoFinished, VideoOpening, VideoProgress, VideoStarted, WorkerLost
 from extractors.extraction.decode_ahead import DecodeAhead
-from extractors.extraction.events import Event, VideoFinished, VideoOpening, VideoProgress, VideoStarted
-from extractors.extraction.multi_device import WorkerLost, extract_on_devices
+from extractors.extraction.multi_device import extract_on_devices
+from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_features
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 
@@ -73,7 +73,7 @@ def notes(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_process_stays_behind() -> Iterator[None]:
     yield
-    assert multiprocessing.active_children() == []
+    assert psutil.Process().children() == []
 
 
 def _features(notes: Path) -> dict[str, EncoderOptions]:
@@ -250,10 +250,16 @@ def load_leaving(name: str, options: EncoderOptions) -> VideoEncoder:
 
 def test_processes_share_the_videos(six: list[Path], cache: FeatureCache, notes: Path) -> None:
     six[1].write_bytes(six[1].read_bytes()[:700])
-    events: list[Event | WorkerLost] = []
+    events: list[Event] = []
     paths = [*six, six[0]]
     report = extract_on_devices(
-        paths, TWO, _features(notes), cache, on_event=events.append, load=load_meeting, stall_s=60.0
+        paths,
+        TWO,
+        _features(notes),
+        cache,
+        on_event=events.append,
+        load=load_meeting,
+        options=ExtractionOptions(stall_s=60.0),
     )
     assert _statuses(report)[1:6] == ["failed", *["extracted"] * 4]
     assert sorted(_statuses(report)[::6]) == ["cached", "extracted"]  # one video given twice
@@ -272,7 +278,9 @@ def test_what_is_cached_is_not_made_again(videos: list[Path], cache: FeatureCach
     extract_features(videos[:3], [IndexEncoder()], cache)
     again = extract_on_devices(videos, TWO, _features(notes), cache, load=load_noting)
     assert _statuses(again) == ["cached", "cached", "cached", "extracted"]
-    done = extract_on_devices(videos[:2], TWO, _features(notes), cache, overwrite=True, load=load_noting)
+    done = extract_on_devices(
+        videos[:2], TWO, _features(notes), cache, options=ExtractionOptions(overwrite=True), load=load_noting
+    )
     assert _statuses(done) == ["extracted", "extracted"]
 
 
@@ -298,9 +306,15 @@ def test_no_more_processes_than_videos(videos: list[Path], cache: FeatureCache, 
 def test_a_process_that_dies_costs_its_video_alone(
     videos: list[Path], cache: FeatureCache, notes: Path
 ) -> None:
-    events: list[Event | WorkerLost] = []
+    events: list[Event] = []
     report = extract_on_devices(
-        videos, TWO, _features(notes), cache, on_event=events.append, load=load_dying, stall_s=60.0
+        videos,
+        TWO,
+        _features(notes),
+        cache,
+        on_event=events.append,
+        load=load_dying,
+        options=ExtractionOptions(stall_s=60.0),
     )
     assert sorted(_statuses(report)) == ["extracted"] * 3 + ["failed"]
     (failed,) = [result for result in report.results if result.status == "failed"]
@@ -321,7 +335,7 @@ def test_other_workers_finish_the_list(
 ) -> None:
     lost = []
 
-    def listen(event: Event | WorkerLost) -> None:
+    def listen(event: Event) -> None:
         if isinstance(event, WorkerLost):
             lost.append(event.paths)
         elif isinstance(event, VideoFinished):
@@ -347,7 +361,7 @@ def test_a_fault_of_an_encoder_ends_its_process_alone(
 
 
 def test_with_no_process_left_the_run_ends(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
-    events: list[Event | WorkerLost] = []
+    events: list[Event] = []
     with pytest.raises(VtgError, match=r"no process is left for 2 of 4 videos.*cpu, ended: SIGKILL"):
         extract_on_devices(videos, TWO, _features(notes), cache, on_event=events.append, load=load_mortal)
     assert sum(isinstance(event, WorkerLost) for event in events) == 2
@@ -363,12 +377,18 @@ def test_what_is_wrong_for_all_ends_the_run(videos: list[Path], cache: FeatureCa
 def test_worker_stops_in_order(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
     lost = []
 
-    def listen(event: Event | WorkerLost) -> None:
+    def listen(event: Event) -> None:
         if isinstance(event, WorkerLost):
             lost.append(event.reason)
 
     report = extract_on_devices(
-        videos, TWO, _features(notes), cache, on_event=listen, load=load_told, stall_s=60.0
+        videos,
+        TWO,
+        _features(notes),
+        cache,
+        on_event=listen,
+        load=load_told,
+        options=ExtractionOptions(stall_s=60.0),
     )
     assert lost == [f"exit code {128 + signal.SIGTERM}"]
     assert report.extracted + report.failed == 4
@@ -378,7 +398,14 @@ def test_worker_stops_in_order(videos: list[Path], cache: FeatureCache, notes: P
 
 def test_an_end_while_leaving_leaves_nothing(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
     with pytest.raises(WeightsInvalid, match=r"weights\.pkl: damaged"):
-        extract_on_devices(videos, TWO[:1], _features(notes), cache, load=load_leaving, stall_s=60.0)
+        extract_on_devices(
+            videos,
+            TWO[:1],
+            _features(notes),
+            cache,
+            load=load_leaving,
+            options=ExtractionOptions(stall_s=60.0),
+        )
     assert (notes / "told").exists()
     assert not _litter(cache.root)
 
@@ -396,15 +423,21 @@ def test_unknown_devices_are_refused(
 def test_an_interrupt_stops_all_processes(
     fault: type[BaseException], videos: list[Path], cache: FeatureCache, notes: Path
 ) -> None:
-    def listen(event: Event | WorkerLost) -> None:
+    def listen(event: Event) -> None:
         if isinstance(event, VideoProgress):
             raise fault
 
     with pytest.raises(fault):
         extract_on_devices(
-            videos, TWO, _features(notes), cache, on_event=listen, load=load_noting, stall_s=60
+            videos,
+            TWO,
+            _features(notes),
+            cache,
+            on_event=listen,
+            load=load_noting,
+            options=ExtractionOptions(stall_s=60),
         )
-    assert multiprocessing.active_children() == []
+    assert psutil.Process().children() == []
     assert not _litter(cache.root)
     report = extract_on_devices(videos, TWO, _features(notes), cache, load=load_noting)
     assert report.extracted + report.cached == 4
@@ -421,14 +454,14 @@ from extractors.encoders.base import EncoderOptions
 from extractors.cache.store import FeatureCache
 from extractors.extraction.multi_device import extract_on_devices
 from extractors.extraction.collect import collect_videos
+from extractors.extraction.options import ExtractionOptions
 from tests.extractors.extraction.test_multi_device import load_noting
 
 if __name__ == "__main__":
     videos, cache, notes = sys.argv[1:]
     features = {"index": EncoderOptions(weights={"index": Path(notes)})}
-    extract_on_devices(
-        collect_videos([videos]), ("cpu", "cpu"), features, FeatureCache(cache), load=load_noting, stall_s=60.0
-    )
+    paths, options = collect_videos([videos]), ExtractionOptions(stall_s=60.0)
+    extract_on_devices(paths, ("cpu", "cpu"), features, FeatureCache(cache), options, load=load_noting)
 """
 
 

@@ -20,13 +20,14 @@ import pytest
 from numpy.typing import NDArray
 
 from extractors.cache.store import CachedFeatures, FeatureCache
-from extractors.decoding import subprocess_reader
-from extractors.decoding.clip_reader import ClipChunk, ClipReader
+from extractors.decoding.clip_reader import ClipReader, DecodingOptions
+from extractors.decoding.decode import DecodeRequest
+from extractors.decoding.subprocess_reader import DecodeProcess
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import CacheError, UsageError, VideoError
-from extractors.extraction import decode_ahead
-from extractors.extraction.collect import collect_videos
-from extractors.extraction.events import (
+from extractors.events import (
+    ClipsDecoded,
+    DecoderEvent,
     Event,
     VideoFinished,
     VideoOpening,
@@ -34,8 +35,12 @@ from extractors.extraction.events import (
     VideoStarted,
     VideoWaiting,
 )
+from extractors.extraction import decode_ahead
+from extractors.extraction.collect import collect_videos
+from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_video, extract_features
 from extractors.files import identity
+from extractors.video import ClipChunk
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 from tests.extractors.rendering import render
 from tests.shared_data import shared
@@ -120,10 +125,10 @@ def test_rows_match_their_clips(rendered: Path, cache: FeatureCache, chunk_s: fl
     path = rendered / "long.mp4"
     centre = IndexEncoder(batch_size=batch_size)
     motion = IndexEncoder("motion", kind="slowfast", batch_size=batch_size)
-    features = encode_video(path, [centre, motion], cache, chunk_s=chunk_s)
+    features = encode_video(path, [centre, motion], cache, options=ExtractionOptions(chunk_s=chunk_s))
 
     np.testing.assert_array_equal(features["index"].features, centre_indices(len(features["index"].features)))
-    with ClipReader(path, [motion.sampling], chunk_s=1000.0) as reader:
+    with ClipReader(path, [motion.sampling], DecodingOptions(chunk_s=1000.0)) as reader:
         (chunk,) = reader
         expected = IndexEncoder("motion", kind="slowfast").encode(chunk.frames[chunk.rows[0]])
     np.testing.assert_array_equal(features["motion"].features, expected)
@@ -177,7 +182,9 @@ def test_only_missing_features_are_made(videos: list[Path], cache: FeatureCache)
 def test_overwrite_makes_them_again(videos: list[Path], cache: FeatureCache) -> None:
     extract_features(videos, [IndexEncoder()], cache)
     encoder = IndexEncoder()
-    report = extract_features([*videos, videos[0]], [encoder], cache, overwrite=True)
+    report = extract_features(
+        [*videos, videos[0]], [encoder], cache, options=ExtractionOptions(overwrite=True)
+    )
     assert _statuses(report) == ["extracted"] * 4 + ["cached"]
     assert sum(encoder.batches) == 16
 
@@ -219,7 +226,11 @@ def test_events_tell_the_story_in_order(videos: list[Path], cache: FeatureCache)
     encode_video(videos[1], [IndexEncoder()], cache)
     told: list[Event] = []
     report = extract_features(
-        videos[:3], [IndexEncoder(batch_size=1)], cache, on_event=told.append, chunk_s=4.0
+        videos[:3],
+        [IndexEncoder(batch_size=1)],
+        cache,
+        on_event=told.append,
+        options=ExtractionOptions(chunk_s=4.0),
     )
     for path in (videos[0], videos[2]):  # opening is told as often as it takes
         own = [type(event) for event in told if event.path == path]
@@ -282,7 +293,9 @@ def test_changing_file_is_not_stored(videos: list[Path], cache: FeatureCache) ->
             return super().encode(clips)
 
     # One clip a chunk: the encoder meddles long before the decoder is at the end.
-    report = extract_features([videos[0]], [Meddler(batch_size=1)], cache, chunk_s=2.0)
+    report = extract_features(
+        [videos[0]], [Meddler(batch_size=1)], cache, options=ExtractionOptions(chunk_s=2.0)
+    )
     assert "changed" in report.results[0].reason
     assert not list(cache.root.rglob("*.npz"))
 
@@ -301,7 +314,9 @@ def test_change_between_samples_is_not_stored(
             return super().encode(clips)
 
     address = cache.identify(videos[0]).address
-    report = extract_features([videos[0]], [Meddler(batch_size=1)], cache, chunk_s=2.0)
+    report = extract_features(
+        [videos[0]], [Meddler(batch_size=1)], cache, options=ExtractionOptions(chunk_s=2.0)
+    )
     assert cache.identify(videos[0]).address == address
     assert "changed" in report.results[0].reason
     assert not list(cache.root.rglob("*.npz"))
@@ -381,7 +396,7 @@ def test_a_long_reading_ends_with_the_run(
 
     monkeypatch.setattr(identity, "read_content", read_for_ever)
     with decode_ahead.DecodeAhead(
-        [videos[0]], [IndexEncoder()], cache, overwrite=False, chunk_s=2.0, decoder="auto", stall_s=None
+        enumerate([videos[0]]), [IndexEncoder()], cache, ExtractionOptions(chunk_s=2.0, stall_s=None)
     ):
         assert reading.wait(30)
     monkeypatch.setattr(identity, "read_content", read)
@@ -424,7 +439,7 @@ def test_batches_shrink_to_the_memory_there_is(rendered: Path, cache: FeatureCac
 
 def test_out_of_memory_fails_one_video(videos: list[Path], cache: FeatureCache) -> None:
     encoder = _Reluctant(MemoryError(), at=2, batch_size=1)
-    report = extract_features(videos, [encoder], cache, chunk_s=2.0)
+    report = extract_features(videos, [encoder], cache, options=ExtractionOptions(chunk_s=2.0))
     assert _statuses(report) == ["failed"] * 4
     assert "out of memory" in report.results[0].reason
     assert not _litter(cache.root)
@@ -518,12 +533,18 @@ def test_few_chunks_are_in_memory_at_once(
         most, chunks = max(most, len(alive)), chunks + 1
         return ClipChunk(chunk.start_clip, frames, chunk.rows)
 
-    for reader in (decode_ahead.ClipReader, subprocess_reader.IsolatedReader):
-        original = reader.__iter__
-        monkeypatch.setattr(reader, "__iter__", lambda self, original=original: map(watch, original(self)))
+    def receive(*arguments: Any) -> DecoderEvent:
+        event = original(*arguments)
+        return ClipsDecoded(event.index, watch(event.chunk)) if isinstance(event, ClipsDecoded) else event
+
+    if stall_s is None:
+        chunks_of = ClipReader.__iter__
+        monkeypatch.setattr(ClipReader, "__iter__", lambda self: map(watch, chunks_of(self)))
+    original = DecodeProcess._receive
+    monkeypatch.setattr(DecodeProcess, "_receive", receive)
     paths = [rendered / "long.mp4", *sorted((rendered / "short").iterdir())]
     encoders = [IndexEncoder(delay_s=delay_s), IndexEncoder("motion", kind="slowfast", batch_size=3)]
-    report = extract_features(paths, encoders, cache, chunk_s=2.0, stall_s=stall_s)
+    report = extract_features(paths, encoders, cache, options=ExtractionOptions(chunk_s=2.0, stall_s=stall_s))
     assert report.extracted == 5
     assert chunks > 20
     assert most <= 3
@@ -534,21 +555,21 @@ def test_next_video_is_decoded_ahead(
 ) -> None:
     opened: list[Path] = []
     second_is_open = threading.Event()
-    original = subprocess_reader.IsolatedReader.__iter__
+    original = DecodeProcess.decode
 
-    def watched(reader: subprocess_reader.IsolatedReader) -> Iterator[ClipChunk]:
-        opened.append(reader.info.path)
-        for chunk in original(reader):
-            if len(opened) == 2:
+    def watched(process: DecodeProcess, request: DecodeRequest) -> Iterator[DecoderEvent]:
+        opened.append(request.path)
+        for event in original(process, request):
+            if len(opened) == 2 and isinstance(event, ClipsDecoded):
                 second_is_open.set()
-            yield chunk
+            yield event
 
     class Patient(IndexEncoder):
         def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
             assert second_is_open.wait(30)
             return super().encode(clips)
 
-    monkeypatch.setattr(subprocess_reader.IsolatedReader, "__iter__", watched)
+    monkeypatch.setattr(DecodeProcess, "decode", watched)
     assert extract_features(videos[:2], [Patient()], cache).extracted == 2
 
 

@@ -12,12 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from extractors.cache.store import FeatureCache
-from extractors.decoding.clip_reader import ClipReader
+from extractors.decoding.clip_reader import ClipReader, DecodingOptions
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.lite.encoder import LiteVideoEncoder
 from extractors.errors import VideoError
-from extractors.extraction.events import VideoProgress
+from extractors.events import VideoProgress
+from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_video
 from extractors.extraction.repeats import Runs
 from tests.extractors.index_encoder import IndexEncoder
@@ -76,7 +77,7 @@ def test_rows_of_stills_are_those_of_their_clips(tmp_path, chunk_s, batch_size):
         path,
         [centre, motion],
         FeatureCache(tmp_path / "cache"),
-        chunk_s=chunk_s,
+        options=ExtractionOptions(chunk_s=chunk_s),
         on_event=lambda event: done_s.append(event.done_s) if isinstance(event, VideoProgress) else None,
     )
     for encoder in (centre, motion):
@@ -121,7 +122,7 @@ def test_the_cost_of_a_day_follows_from_its_frames(tmp_path):
 
 def test_chunks_of_moving_pictures_stay_short(tmp_path):
     path = render(tmp_path / "v.mp4", frames=450, fps=10, width=160, height=128)
-    with ClipReader(path, [Sampling("slowfast", 2.0)], chunk_s=10.0) as reader:
+    with ClipReader(path, [Sampling("slowfast", 2.0)], DecodingOptions(chunk_s=10.0)) as reader:
         assert [len(chunk.rows[0]) for chunk in reader] == [5, 5, 5, 5, 3]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from extractors.cache.store import FeatureCache
-from extractors.decoding.clip_reader import VideoInfo
 from extractors.features import FeatureSpec, TextFeatures
+from extractors.video import VideoInfo
 from model.datasets.annotations import AnnotationError
 from model.datasets.features import TEXT_KEY, FeatureFileError, FeatureFolder
 from model.datasets.sources import CachedVideos, EncodedTexts, FolderTexts, FolderVideos

@@ -123,7 +123,7 @@ def test_subprocess_only_for_uncached_videos(cache, tmp_path, monkeypatch):
     started = []
     original = subprocess.Popen
     monkeypatch.setattr(
-        "extractors.decoding.subprocess_reader.subprocess.Popen",
+        "extractors.subprocesses.parent.subprocess.Popen",
         lambda *command, **options: started.append(1) or original(*command, **options),
     )
     grounder = Grounder.load(features="lite", cache=cache, offline=True)
@@ -142,8 +142,8 @@ def test_damaged_video_matches_extract(tmp_path):
     encoder = load_video_encoder("lite", EncoderOptions(clip_length_s=1.0, offline=True))
     extracted = FeatureCache(tmp_path / "extracted")
     report = extract_features([damaged], [encoder], extracted)
-    assert result.damaged_s == report.results[0].damaged_s
-    ((start_s, end_s),) = report.results[0].damaged_s
+    assert result.facts == report.results[0].facts
+    ((start_s, end_s),) = report.results[0].facts.damaged_s
     assert start_s <= 15 <= end_s
     entries = [next(cache.root.rglob("lite_features/*.npz")) for cache in (answered, extracted)]
     assert entries[0].read_bytes() == entries[1].read_bytes()
@@ -156,7 +156,7 @@ def test_damage_is_told_of_cached_videos_too(cache, tmp_path):
         events = []
         grounder = Grounder.load(features="lite", cache=cache, offline=True, on_event=events.append)
         documents.append(to_document(grounder.ground(path, "a cat")))
-        assert events[-1].damaged_s == ((0.4, 4.4),)
+        assert events[-1].facts.damaged_s == ((0.4, 4.4),)
     assert documents[0] == documents[1]
     assert documents[0]["results"][0]["damaged_s"] == [[0.4, 4.4]]
     assert [event.status for event in events] == ["cached"]
@@ -166,11 +166,9 @@ def test_damage_is_told_of_cached_videos_too(cache, tmp_path):
 def test_what_cannot_be_kept_is_decoded_once(tmp_path, monkeypatch):
     """And in the subprocess: the features are answered from as they are."""
     opened = []
-    original = DecodeProcess.open
+    original = DecodeProcess.decode
     monkeypatch.setattr(
-        DecodeProcess,
-        "open",
-        lambda self, path, *rest, **options: opened.append(path) or original(self, path, *rest, **options),
+        DecodeProcess, "decode", lambda self, request: opened.append(request.path) or original(self, request)
     )
     monkeypatch.setattr(
         "extractors.decoding.clip_reader.ClipReader.__init__", None

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from extractors.cache.store import FeatureCache
-from extractors.decoding.clip_reader import VideoInfo
 from extractors.errors import UsageError
 from extractors.features import FeatureSpec
+from extractors.video import VideoInfo
 from model.config import load_config
 from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFileError, FeatureFolder

@@ -21,7 +21,6 @@ from extractors.errors import VideoError
 from vtg_cli.serve.access.entrance import Entrance
 from vtg_cli.serve.access.refusal import Refusal
 from vtg_cli.serve.access.security import Gate
-from vtg_cli.serve.apart import WorkFailed
 from vtg_cli.serve.api import schemas
 from vtg_cli.serve.api.routes_jobs import job_routes
 from vtg_cli.serve.api.routes_videos import UPLOADS, video_routes
@@ -30,6 +29,7 @@ from vtg_cli.serve.api.wording import sentence
 from vtg_cli.serve.jobs import NoSuchJob, QueueFull
 from vtg_cli.serve.library.library import NotThere, NotUploaded
 from vtg_cli.serve.library.uploads import DiskFull, TooLarge, TooSlow
+from vtg_cli.serve.sandbox import WorkFailed
 from vtg_cli.terminal.console import one_line
 
 if TYPE_CHECKING:

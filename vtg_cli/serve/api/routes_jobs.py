@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,6 +18,7 @@ from vtg_cli.serve.api.files import attachment
 from vtg_cli.serve.api.routes_videos import error_reply
 from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.jobs import Job, NoSuchJob
+from vtg_cli.serve.sandbox_worker import Export
 from vtg_cli.writers.formats import Format, find_format, formats
 
 HEARTBEAT_S = 15.0
@@ -135,15 +135,10 @@ async def _export(services: Services, job: Job, form: Format) -> bytes:
     assert job.results is not None, "asked for before"
     if form.counts_frames:
         await asyncio.to_thread(services.library.get(job.video.id).check_file)
-    return await services.apart.run(
-        "export",
-        results=[asdict(result) for result in job.results],
-        form=form.name,
-        path=str(job.video.path),
-        name=job.video.name,
-        # An upload's own name says nothing to an editing program, nor does a path to one on another machine.
-        rename=job.video.uploaded or not services.tells_paths,
-    )
+    # An upload's own name says nothing to an editing program, nor does a path to one on another machine.
+    rename = job.video.uploaded or not services.tells_paths
+    task = Export(job.results, form.name, job.video.path, job.video.name, rename)
+    return (await services.sandbox.run(task)).data
 
 
 async def _events(services: Services, job_id: str) -> AsyncIterator[str]:

@@ -6,10 +6,10 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
-from vtg_cli.serve.apart import Apart
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library.library import Library
 from vtg_cli.serve.library.thumbnails import Thumbnails
+from vtg_cli.serve.sandbox import Sandbox
 
 
 @dataclass(eq=False)
@@ -19,7 +19,7 @@ class Services:
     Attributes:
         library: the videos.
         jobs: the searches.
-        apart: where files that were let in are read.
+        sandbox: where files that were let in are read.
         probers: where files are looked at before they are let in.
         thumbnails: pictures of them.
         most_upload_bytes: bytes an upload may have.
@@ -33,8 +33,8 @@ class Services:
 
     library: Library
     jobs: Jobs
-    apart: Apart
-    probers: tuple[Apart, ...]
+    sandbox: Sandbox
+    probers: tuple[Sandbox, ...]
     most_upload_bytes: int
     host: str
     port: int
@@ -46,7 +46,7 @@ class Services:
     stopping: bool = False
 
     def __post_init__(self) -> None:
-        self.thumbnails = Thumbnails(self.apart)
+        self.thumbnails = Thumbnails(self.sandbox)
 
     def end_streams(self) -> None:
         """Have every event stream end; on the event loop's thread."""
@@ -57,5 +57,5 @@ class Services:
     def stop_reading(self) -> None:
         """End what is under way in other processes."""
         self.stopping = True
-        for apart in (self.apart, *self.probers):
-            apart.stop()
+        for sandbox in (self.sandbox, *self.probers):
+            sandbox.stop()

@@ -22,9 +22,10 @@ from extractors.errors import UsageError, VideoError, VtgError
 from extractors.extraction.collect import VIDEO_SUFFIXES
 from extractors.files.atomic import atomic_write
 from extractors.files.identity import read_content
-from vtg_cli.serve.apart import Apart, WorkFailed
 from vtg_cli.serve.library import upload_folder
 from vtg_cli.serve.library.upload_folder import ID_BYTES, RECORD, upload_id
+from vtg_cli.serve.sandbox import Sandbox, WorkFailed
+from vtg_cli.serve.sandbox_worker import Probe
 from vtg_cli.terminal.console import one_line
 
 _LONGEST_NAME = 120  # characters; with an ending and escapes it still fits a header and a file system
@@ -104,7 +105,7 @@ class Library:
         UsageError: if the folder cannot be used, holds other things, or another server uses it.
     """
 
-    def __init__(self, folder: Path, *, uploads: Apart, folders: Apart) -> None:
+    def __init__(self, folder: Path, *, uploads: Sandbox, folders: Sandbox) -> None:
         from filelock import FileLock, Timeout
 
         self._uploads = uploads
@@ -283,8 +284,8 @@ class Library:
 
     def _examine(self, path: Path, video_id: str, name: str, *, uploaded: bool) -> Video:
         try:
-            apart = self._uploads if uploaded else self._folders
-            info = json.loads(apart.call("probe", path=str(path)))
+            sandbox = self._uploads if uploaded else self._folders
+            info = sandbox.call(Probe(path))
         except WorkFailed as error:
             raise VideoError(path, str(error)) from error
         return Video(
@@ -293,10 +294,10 @@ class Library:
             path=path,
             content="",
             size_bytes=path.stat().st_size,
-            duration_s=info["duration_s"],
-            fps=info["fps"],
-            width=info["width"],
-            height=info["height"],
+            duration_s=info.duration_s,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
             uploaded=uploaded,
         )
 

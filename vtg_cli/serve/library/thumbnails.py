@@ -7,8 +7,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Literal
 
-from vtg_cli.serve.apart import Apart, WorkFailed
 from vtg_cli.serve.library.library import Video
+from vtg_cli.serve.sandbox import Sandbox, WorkFailed
+from vtg_cli.serve.sandbox_worker import DrawThumbnails
 
 Size = Literal["small", "large"]
 
@@ -27,11 +28,11 @@ class Thumbnails:
     While one pass through a video is under way, requests for more of it, of one size, gather and share the next.
 
     Args:
-        apart: draws them.
+        sandbox: draws them.
     """
 
-    def __init__(self, apart: Apart) -> None:
-        self._apart = apart
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self._kept: OrderedDict[tuple[str, Size, float], bytes] = OrderedDict()
         self._kept_bytes = 0
         self._wanted: dict[tuple[Video, Size], _Waiting] = {}
@@ -71,14 +72,8 @@ class Thumbnails:
             if len(now) < len(waiting):
                 self._wanted[video, size] = {at_s: waiting[at_s] for at_s in waiting if at_s not in now}
             try:
-                answer = await self._apart.run(
-                    "thumbnails",
-                    path=str(video.path),
-                    instants_s=list(now),
-                    height=_height(video, size),
-                    largest=LARGEST[size],
-                )
-                pictures = _split(answer)
+                task = DrawThumbnails(video.path, tuple(now), _height(video, size), LARGEST[size])
+                pictures = (await self._sandbox.run(task)).jpegs
                 if len(pictures) < len(now):
                     raise WorkFailed("not every picture could be drawn")
                 for (at_s, future), picture in zip(now.items(), pictures, strict=True):
@@ -100,13 +95,3 @@ def _height(video: Video, size: Size) -> int:
     """Pixels that make the longer side as long as wanted."""
     longer = min(LARGEST[size], max(LARGEST["small"], video.width, video.height))
     return max(round(longer * min(video.height / max(video.width, 1), 1.0)), 1)
-
-
-def _split(answer: bytes) -> list[bytes]:
-    pictures = []
-    at = 0
-    while at < len(answer):
-        end = at + 4 + int.from_bytes(answer[at : at + 4], "little")
-        pictures.append(answer[at + 4 : end])
-        at = end
-    return pictures

@@ -1,0 +1,128 @@
+"""The subprocess that `multi_device` starts for a device: extracts the videos that it is handed, one after another."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from extractors.cache.store import FeatureCache
+from extractors.encoders.base import EncoderOptions, VideoEncoder
+from extractors.errors import VtgError
+from extractors.events import Event
+from extractors.extraction.options import ExtractionOptions
+from extractors.extraction.pipeline import extract_each
+from extractors.subprocesses import worker
+from extractors.subprocesses.wire import Failed
+
+
+@dataclass(frozen=True)
+class DeviceJob:
+    """What a worker is told first.
+
+    Attributes:
+        device: where it computes.
+        features: how the encoders are built, by feature name.
+        load_module, load_function: the function that builds them.
+        cache_root: where features are kept.
+        options: how they are extracted.
+    """
+
+    device: str
+    features: Mapping[str, EncoderOptions]
+    load_module: str
+    load_function: str
+    cache_root: Path
+    options: ExtractionOptions
+
+    def encoders(self) -> list[VideoEncoder]:
+        """Build the encoders."""
+        load = getattr(importlib.import_module(self.load_module), self.load_function)
+        return [load(name, replace(options, device=self.device)) for name, options in self.features.items()]
+
+
+@dataclass(frozen=True)
+class VideoWanted:
+    """The worker is ready for a video; the answer is a `HandedVideo`."""
+
+
+@dataclass(frozen=True)
+class HandedVideo:
+    """A video, and its place in the list; no path if none is left."""
+
+    index: int
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class WorkerCrashed:
+    """The worker ends over a fault of its own."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class WorkerDone:
+    """The worker ends, as no video is left."""
+
+
+def main() -> None:
+    """Extract what is handed out until nothing is left."""
+    # It decodes in a subprocess of its own, and ends in order: there are claims to give back.
+    channel = worker.begin(reads_hostile_files=False)
+    stopping = threading.Event()
+    is_loading = True
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+        if is_loading:
+            sys.exit(128 + number)
+        # Later on, an exception out of nowhere could leave giving back claims half done.
+
+    def leave_if_stopping() -> None:
+        if stopping.is_set():
+            sys.exit(128 + signal.SIGTERM)
+
+    def emit(event: Event) -> None:
+        channel.send(event)
+        leave_if_stopping()
+
+    def handed() -> Iterator[tuple[int, Path]]:
+        while not stopping.is_set():
+            channel.send(VideoWanted())
+            try:
+                video = channel.receive(HandedVideo)
+            except EOFError:
+                stopping.set()
+                return
+            if video.path is None:
+                return
+            yield video.index, video.path
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        job = channel.receive(DeviceJob)
+        encoders = job.encoders()
+        is_loading = False
+        cache = FeatureCache(job.cache_root)
+        for event, _ in extract_each(handed(), encoders, cache, job.options, emit, stop=stopping):
+            channel.send(event)
+        leave_if_stopping()
+        channel.send(WorkerDone())
+    except (EOFError, ConnectionError):
+        sys.exit(1)  # nobody is left to work for
+    except VtgError as error:
+        channel.send(Failed(error))
+    except Exception as error:
+        traceback.print_exc()
+        channel.send(WorkerCrashed(f"{type(error).__name__}: {error}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""How an extraction is done, made once and passed on whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from extractors.decoding.clip_reader import DecodingOptions
+from extractors.decoding.subprocess_reader import STALL_S
+
+
+@dataclass(frozen=True)
+class ExtractionOptions(DecodingOptions):
+    """How features are extracted; beside what a video is decoded with:
+
+    Attributes:
+        overwrite: extract even what is cached.
+        stall_s: decode in a subprocess, which a hostile file can crash or hang without harm, and give up a video over
+            which it makes no progress for so many seconds; None decodes in this process.
+    """
+
+    first_chunk_s: float | None = 4.0  # the encoders wait for it
+    overwrite: bool = False
+    stall_s: float | None = STALL_S
