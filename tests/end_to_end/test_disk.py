@@ -78,7 +78,7 @@ def full(request: pytest.FixtureRequest) -> str:
 # --- full -----------------------------------------------------------------------------------------
 
 
-def test_a_cache_that_fills_up_keeps_what_is_whole(
+def test_full_cache_keeps_complete_entries(
     videos: Path, whole: Path, full: str, mount: Mount, tmp_path: Path
 ) -> None:
     cache, report = tmp_path / "cache", tmp_path / "report.jsonl"
@@ -163,7 +163,7 @@ def test_a_report_that_finds_no_room_is_named(videos: Path, full: str, mount: Mo
     assert len(report.read_text().splitlines()) == 6
 
 
-def test_an_output_folder_that_finds_no_room_is_named(
+def test_full_output_folder_is_named(
     videos: Path, whole: Path, full: str, mount: Mount, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -210,9 +210,7 @@ def test_nobody_reads_on(videos: Path, whole: Path) -> None:
     assert done.stderr.replace("\n", "") == "" or done.stderr.startswith("note: ")
 
 
-def test_a_full_disk_does_not_keep_an_answer_back(
-    videos: Path, whole: Path, mount: Mount, tmp_path: Path
-) -> None:
+def test_ground_answers_with_a_full_disk(videos: Path, whole: Path, mount: Mount, tmp_path: Path) -> None:
     cache = mount(tmp_path / "cache", "size=64k")
     fill(cache)
     done = run("ground", videos / "0.mp4", "a cup", *LITE, "--cache", cache, "--json", home=tmp_path)
@@ -361,7 +359,7 @@ def test_a_cache_that_goes_away_is_made_anew(videos: Path, whole: Path, tmp_path
     assert len(entries(cache)) == 6
 
 
-def test_a_cache_whose_drive_goes_away_is_named(videos: Path, tmp_path: Path) -> None:
+def test_removed_drive_is_named(videos: Path, tmp_path: Path) -> None:
     drive = tmp_path / "drive"
 
     def go() -> None:
@@ -380,7 +378,7 @@ def test_a_cache_whose_drive_goes_away_is_named(videos: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("version", [0, 2, None])
-def test_entries_of_another_version_are_replaced(
+def test_other_versions_are_replaced(
     videos: Path, whole: Path, tmp_path: Path, version: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"

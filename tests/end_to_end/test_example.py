@@ -26,7 +26,7 @@ def first(home):
     return vtg("ground", EXAMPLES / "example.mp4", *QUERIES, "--json", home=home)
 
 
-def test_the_top_moment_of_every_query_is_the_true_one(first):
+def test_top_moments(first):
     assert first.returncode == 0, first.stderr
     document = json.loads(first.stdout)
     assert document["schema"] == "vtg.grounding/1"
@@ -67,7 +67,7 @@ def test_second_query_skips_decoding_and_torch(first, home):
     assert not imported & {"torch", "decord", "av", "open_clip"}
 
 
-def test_a_query_asked_before_needs_no_text_encoder(first, home):
+def test_repeated_query_skips_the_text_encoder(first, home):
     done = vtg(
         "ground", EXAMPLES / "example.mp4", QUERIES[0], "--json", home=home, PYTHONPROFILEIMPORTTIME="1"
     )
@@ -103,7 +103,7 @@ def test_quiet_leaves_the_answer_alone(first, home):
     assert "“a cat”" in done.stdout
 
 
-def test_extract_does_the_rest_when_one_file_is_broken(home, tmp_path):
+def test_extract_continues_after_a_broken_file(home, tmp_path):
     (tmp_path / "good.mp4").write_bytes((EXAMPLES / "example.mp4").read_bytes())
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
     done = vtg("extract", tmp_path, "--features", "lite", "--output", tmp_path / "out", home=home)

@@ -13,7 +13,7 @@ from tests.extractors.index_encoder import make_video
 from tests.hostile import NAMES, damaged_in_the_middle, write_hostile
 
 
-def test_what_is_damaged_in_part_is_done_and_told_of(tmp_path: Path) -> None:
+def test_partly_damaged_files_are_done(tmp_path: Path) -> None:
     whole, damaged = damaged_in_the_middle(tmp_path)
     report = tmp_path / "report.jsonl"
     done = vtg("extract", whole, damaged, "--features", "lite", "--report", report, home=tmp_path / "home")

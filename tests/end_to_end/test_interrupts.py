@@ -152,7 +152,7 @@ def test_no_decoder_is_left_behind(tmp_path: Path, number: signal.Signals) -> No
     assert running.end()[0] != 0
 
 
-def test_a_file_without_end_is_interrupted_at_once(tmp_path: Path) -> None:
+def test_endless_file_is_interrupted(tmp_path: Path) -> None:
     running = Running("ground", without_end(tmp_path), "a cup", *LITE, home=tmp_path)
     running.wait_for(running.has_child)
     time.sleep(2)
@@ -162,7 +162,7 @@ def test_a_file_without_end_is_interrupted_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - start_s < 10
 
 
-def test_an_interrupted_answer_says_how_to_go_on(videos: Path, tmp_path: Path) -> None:
+def test_interrupted_answer_explains_resuming(videos: Path, tmp_path: Path) -> None:
     cache, target = tmp_path / "cache", tmp_path / "answers.json"
     arguments = ("ground", videos / "0.mp4", "a cup", *LITE, "--cache", cache, "-o", target)
     running = Running(*arguments, home=tmp_path)
@@ -212,7 +212,7 @@ CUTS = {"clips": ("--clips", "cuts"), "supercut": ("--supercut", "cuts/all.mp4")
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
 @pytest.mark.parametrize("what", CUTS)
-def test_cuts_that_are_ended_leave_nothing_for_long(
+def test_interrupted_cuts_leave_nothing(
     what: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -113,7 +113,7 @@ REASONS = {
 }
 
 
-def test_what_is_no_video_is_named_with_its_reason(strange: Path, home: Path, tmp_path: Path) -> None:
+def test_non_videos_are_named_with_a_reason(strange: Path, home: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.jsonl"
     done = run("extract", strange, *LITE, "--report", report, home=home, privileged=False)
     assert done.returncode == 1

@@ -100,7 +100,7 @@ def test_files_that_can_hold_all_do(folder, home):
         (("--plot", "a.png"), "--plot {video}-a.png"),
     ],
 )
-def test_files_of_one_video_are_refused_with_a_way_out(options, word, folder, home):
+def test_single_video_formats_suggest_placeholder(options, word, folder, home):
     done = vtg("ground", *VIDEOS, "a cat", *options, home=home)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.rstrip().endswith(word)
@@ -122,7 +122,7 @@ def test_video_placeholder(folder, home):
     assert ['src="./../two/v.mp4"' in page for page in pages] == [False, True]
 
 
-def test_what_cannot_be_written_leaves_the_rest(folder, home):
+def test_failed_output_leaves_the_rest(folder, home):
     (folder / "file").write_text("")
     done = vtg(
         "ground",
@@ -145,7 +145,7 @@ def test_what_cannot_be_written_leaves_the_rest(folder, home):
     assert (folder / "a.svg").exists()
 
 
-def test_no_clip_replaces_a_video_that_is_asked_about(folder, home):
+def test_cuts_never_replace_inputs(folder, home):
     shutil.copy(EXAMPLE, folder / "x.mp4")
     shutil.copy(folder / "two/v.mp4", folder / "x_a-cat_01.mp4")
     done = vtg("ground", "x.mp4", "x_a-cat_01.mp4", "a cat", "-k", "1", "--clips", ".", home=home)
@@ -155,7 +155,7 @@ def test_no_clip_replaces_a_video_that_is_asked_about(folder, home):
     assert (folder / "x_a-cat_01_a-cat_01.mp4").exists()
 
 
-def test_sentences_from_a_file_and_from_standard_input(folder, home):
+def test_queries_from_file_and_stdin(folder, home):
     (folder / "q.txt").write_text("a cat\n\na dog\n")
     done = vtg("ground", "one/v.mp4", "a cup", "--queries", "q.txt", "--json", home=home)
     assert [result["query"] for result in json.loads(done.stdout)["results"]] == ["a cup", "a cat", "a dog"]

@@ -217,7 +217,7 @@ def test_videos(
         assert clips <= reader.clip_counts[0]
 
 
-def test_a_second_that_says_it_is_a_year_is_refused(folder: Path, decoder: DecodeProcess) -> None:
+def test_second_claiming_a_year(folder: Path, decoder: DecodeProcess) -> None:
     path = render(folder / "year.avi", frames=20, fps=10, width=16, height=16)
     content = bytearray(path.read_bytes())
     place = content.index(b"strh") + 8 + 20  # how long a frame is shown: a scale, a rate
@@ -237,7 +237,7 @@ def test_title_in_another_encoding(folder: Path, decoder: DecodeProcess) -> None
         assert sum(len(chunk.rows[0]) for chunk in reader) == 2
 
 
-def test_a_codec_that_nobody_knows_is_named_as_that(folder: Path, decoder: DecodeProcess) -> None:
+def test_unknown_codec_is_named(folder: Path, decoder: DecodeProcess) -> None:
     path = render(folder / "unknown.mkv", frames=20, fps=10, width=16, height=16)
     content = path.read_bytes()
     place = content.index(b"V_")

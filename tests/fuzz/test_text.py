@@ -65,7 +65,7 @@ def test_what_is_nested_without_end(tmp_path: Path, name: str) -> None:
         read(tmp_path / name)
 
 
-def test_an_override_that_is_nested_without_end() -> None:
+def test_endlessly_nested_override() -> None:
     with pytest.raises(VtgError, match=r"training\.epochs"):
         load_config("custom-lite", ["training.epochs=" + "[" * DEEP])
 

@@ -116,7 +116,7 @@ def test_offsets_are_averaged_over_positive_points() -> None:
     assert float(offset_loss(offsets, target, positive & False)) == 0
 
 
-def test_clip_aware_loss_stretches_over_the_batch() -> None:
+def test_clip_aware_loss_rescales_per_batch() -> None:
     logits, saliency = values(3, LONGEST), labels()
     rows = [(float(logits[b, i]), float(saliency[b, i])) for b, n in enumerate(LENGTHS) for i in range(n)]
     scores, truth = zip(*rows, strict=True)

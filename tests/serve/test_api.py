@@ -102,7 +102,7 @@ def other_video(number: int) -> bytes:
     return EXAMPLE.read_bytes() + (16).to_bytes(4, "big") + b"free" + number.to_bytes(8, "big")
 
 
-def test_a_folder_is_on_offer_without_what_is_no_video(server, client, served, folder):
+def test_folder_offers_videos_only(server, client, served, folder):
     assert list(served) == ["example.mp4", "ünter wegs.mkv"]
     video = served["example.mp4"]
     assert video["duration_s"] == pytest.approx(50, abs=0.1)
@@ -175,7 +175,7 @@ def test_a_finished_job_tells_its_end_again(client, job):
     assert all("results" not in kept for kept in client.get("/api/jobs").json()["jobs"])
 
 
-def test_a_query_that_matches_nothing_is_said_to(server, client, served, job):
+def test_no_clear_match_is_noted(server, client, served, job):
     video = served["example.mp4"]["id"]
     asked = server.start_job(client, video, "a submarine on the bottom of the sea").json()
     assert any("nothing here matches clearly" in s for s in server.finished(client, asked["id"])["notes"])
@@ -518,7 +518,7 @@ def test_uploads_survive_a_kill(tmp_path):
         assert "Traceback" not in server.said
 
 
-def test_what_is_uploaded_is_told_apart_by_every_byte(tmp_path):
+def test_uploads_differ_by_every_byte(tmp_path):
     home, folder = tmp_path / "home", tmp_path / "videos"
     folder.mkdir()
     whole = bytearray(
@@ -555,7 +555,7 @@ def test_what_is_uploaded_is_told_apart_by_every_byte(tmp_path):
         assert (there.status_code, there.json()) == (200, new.json())
 
 
-def test_a_file_that_is_edited_in_place_is_sent_again(tmp_path):
+def test_edited_file_is_sent_again(tmp_path):
     path = tmp_path / "mine.mp4"
     path.write_bytes(other_video(1))
     with serving(path, home=tmp_path / "home") as server, server.client() as client:
@@ -568,7 +568,7 @@ def test_a_file_that_is_edited_in_place_is_sent_again(tmp_path):
         assert (answer.status_code, answer.content) == (200, other_video(2))
 
 
-def test_a_full_disk_is_told_and_nothing_is_left(tmp_path):
+def test_upload_to_a_full_disk(tmp_path):
     library = tmp_path / "library"
     with (
         serving("--library", library, home=tmp_path / "home", wrapper=SMALL_FILES) as server,
@@ -596,7 +596,7 @@ def test_a_listener_that_leaves_does_no_harm(tmp_path):
         assert server.said.splitlines() == ["note: Ctrl-C stops it"]
 
 
-def test_what_has_gone_from_a_folder_can_be_uploaded(tmp_path):
+def test_removed_file_can_be_uploaded(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     (folder / "example.mp4").write_bytes(EXAMPLE.read_bytes())
@@ -611,7 +611,7 @@ def test_what_has_gone_from_a_folder_can_be_uploaded(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_files_that_go_or_change_fail_their_job_alone(tmp_path, cache, long_video):
+def test_changed_file_fails_its_job(tmp_path, cache, long_video):
     folder = tmp_path / "videos"
     folder.mkdir()
     shutil.copy(long_video, folder / "long.mp4")
@@ -690,7 +690,7 @@ def test_uploads_at_once_are_each_kept(server, client):
         client.delete(f"/api/videos/{video_id}")
 
 
-def test_nothing_is_left_of_an_upload_that_breaks_off(server, client, place):
+def test_broken_upload_leaves_nothing(server, client, place):
     library = place / "home" / "vtg" / "library"
     before = files_in(library)
 
@@ -705,7 +705,7 @@ def test_nothing_is_left_of_an_upload_that_breaks_off(server, client, place):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_a_pipe_in_place_of_a_video_holds_nobody_up(tmp_path):
+def test_pipe_in_place_of_a_video(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("pipe.mp4", "video.mp4"):
@@ -772,7 +772,7 @@ def test_a_killed_server_leaves_no_process_behind(tmp_path):
         sending.join()
 
 
-def test_a_folder_with_other_files_is_no_library(tmp_path):
+def test_library_needs_an_empty_folder(tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     names = {".notes.swp.tmp", f"{'0123456789abcdef' * 2}.json", "letter.txt"}
@@ -805,7 +805,7 @@ def test_only_what_uploads_leave_is_swept(tmp_path):
     assert files_in(library) == kept | {f"{video['id']}.mp4", f"{video['id']}.json"}
 
 
-def test_a_model_that_gives_no_numbers_fails_its_job(tmp_path, cache):
+def test_nan_model_fails_its_job(tmp_path, cache):
     checkpoint = small_checkpoint()
     for weight in checkpoint.weights.values():
         weight.fill_(float("nan"))
@@ -820,7 +820,7 @@ def test_a_model_that_gives_no_numbers_fails_its_job(tmp_path, cache):
         assert "numbers that are not finite" in job["error"]
 
 
-def test_what_comes_and_goes_in_a_folder_is_followed(tmp_path):
+def test_folder_changes_are_followed(tmp_path):
     folder, single = tmp_path / "videos", tmp_path / "single.mp4"
     folder.mkdir()
     (folder / "first.mp4").write_bytes(other_video(1))

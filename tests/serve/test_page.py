@@ -543,7 +543,7 @@ def test_other_pages_follow_changes(browser, tmp_path):
             assert [trouble for trouble in seen.troubles if "404" not in trouble] == []
 
 
-def test_a_file_that_changes_is_shown_as_another_video(browser, tmp_path):
+def test_changed_file_is_another_video(browser, tmp_path):
     (tmp_path / "videos").mkdir()
     path = render(tmp_path / "videos" / "take.mp4", frames=20, fps=10)
     with serving(tmp_path / "videos", home=tmp_path / "home") as server, window(browser) as (page, _):
@@ -620,7 +620,7 @@ def test_names_are_broken_where_words_end(size, browser, many):
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_the_list_stays_still_while_it_is_scrolled(size, browser, many):
+def test_list_is_stable_while_scrolling(size, browser, many):
     with window(browser, size) as (page, watch):
         page.goto(many.url)
         settled(page)
@@ -722,7 +722,7 @@ def test_damage_is_shown_with_every_search(browser, tmp_path):
             assert chart["x"] < mark["x"] < chart["x"] + chart["width"] / 2 < mark["x"] + mark["width"]
 
 
-def test_a_thousand_videos_can_be_looked_through(browser, tmp_path):
+def test_a_thousand_videos(browser, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
     first = render(tmp_path / "v.mp4", frames=4, fps=4, width=64, height=48)

@@ -79,7 +79,7 @@ def test_a_click_on_a_moment_shows_it(name, browser, folder):
         assert watch.origins() == {"file://"}
 
 
-def test_the_curve_stands_in_its_place_and_seeks(browser, folder):
+def test_curve_position_and_seek(browser, folder):
     with window(browser) as (page, watch):
         opened(page, folder / "beside.html")
         chart = page.locator("#chart")
@@ -137,7 +137,7 @@ def test_nothing_found_is_said(browser, tmp_path):
         assert page.locator("#answers .hint").inner_text() == "no moment scores as high as the threshold"
 
 
-def test_bars_and_curve_stand_where_they_belong(browser, tmp_path):
+def test_bar_and_curve_positions(browser, tmp_path):
     with window(browser) as (page, _):
         opened(page, written(tmp_path / "r.html"))
         bars = page.locator("#chart .bar").evaluate_all(
@@ -165,7 +165,7 @@ def test_long_curves_keep_their_peaks(browser, tmp_path):
         assert min(map(float, points)) == 7.5
 
 
-def test_queries_can_be_left_out_and_are_never_markup(browser, folder):
+def test_legend_and_markup(browser, folder):
     with window(browser) as (page, watch):
         opened(page, folder / "beside.html")
         assert page.title() == "my #1 example.mp4"

@@ -196,7 +196,7 @@ def test_large_uploads_leave_nothing(server, client, place):
     assert files_in(library) == before
 
 
-def test_a_body_of_unstated_size_is_an_upload_like_any(server, client):
+def test_chunked_upload(server, client):
     content = EXAMPLE.read_bytes() + b"\0\0\0\x10freechunked!"
     answer = client.post("/api/videos", content=iter([content[:1000], content[1000:]]))
     assert answer.status_code == 201
@@ -284,7 +284,7 @@ def test_pages_of_other_sites_can_do_nothing(server, client, video, headers):
     assert len(client.get("/api/videos").json()["videos"]) == 1
 
 
-def test_its_own_page_and_a_link_to_it_are_let_in(server, client):
+def test_own_page_and_links_are_allowed(server, client):
     own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
     assert client.post("/api/jobs/x/cancel", headers=own).status_code == 404
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -293,7 +293,7 @@ def test_its_own_page_and_a_link_to_it_are_let_in(server, client):
     assert client.get("/", headers=framed).status_code == 403
 
 
-def test_every_answer_tells_browsers_to_be_careful(client, video):
+def test_security_headers(client, video):
     for path in ("/", "/api/videos", f"/api/videos/{video}/file", "/nothing", "/static/nothing.js"):
         headers = client.get(path).headers
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -357,7 +357,7 @@ def test_only_the_token_opens(locked):
     assert locked.address.endswith(f"/?token={TOKEN}")
 
 
-def test_beyond_this_machine_there_is_always_a_token(place):
+def test_network_needs_a_token(place):
     with serving("--host", "0.0.0.0", home=place / "open") as server, server.client() as client:
         token = server.address.partition("?token=")[2]
         assert len(token) >= 32
@@ -694,7 +694,7 @@ def test_one_client_cannot_take_every_place(server, client):
 
 
 @pytest.mark.slow
-def test_a_request_without_its_body_is_answered(server, client):
+def test_request_without_body(server, client):
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(
             b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

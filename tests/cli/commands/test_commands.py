@@ -135,7 +135,7 @@ def test_weights_that_are_added_are_found(home):
     assert str(home / "vtg") in found.stdout
 
 
-def test_weights_that_are_not_here_have_no_path(home):
+def test_missing_weights_have_no_path(home):
     for name, how in (("clip-vit-b-32", "vtg weights pull clip-vit-b-32"), ("flashvtg-qvhl", "weights add")):
         missing = vtg("weights", "path", name, home=home, VTG_OFFLINE="")
         fails_with_one_line(missing, 1)
@@ -161,7 +161,7 @@ def test_doctor_shows_how_to_get_weights(home):
     assert "vtg weights pull clip-vit-b-32" in findings["weights", "clip-vit-b-32"]["text"]
 
 
-def test_doctor_asks_for_no_second_form_of_weights(home):
+def test_doctor_accepts_equivalent_weights(home):
     file = home / "hub/models--openai--clip-vit-base-patch32/snapshots/3d74/pytorch_model.bin"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x")

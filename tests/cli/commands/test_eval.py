@@ -55,7 +55,7 @@ def test_the_table_has_every_score(tmp_path):
         ([{"id": 1}], "line 1"),
     ],
 )
-def test_what_cannot_be_scored_is_said_in_one_line(tmp_path, found, words):
+def test_unscorable_files_get_one_line(tmp_path, found, words):
     done = run(tmp_path, found)
     assert done.returncode == 1
     assert words in done.stderr

@@ -223,9 +223,7 @@ def assert_the_same(run: Run, expected: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    home: Path, steady: list[str | Path], unbroken: Run
-) -> None:
+def test_killed_run_resumes(home: Path, steady: list[str | Path], unbroken: Run) -> None:
     run = Run(home / "killed" / "run")
     status, _ = stop(
         [*steady, "--output", run.folder],
@@ -302,7 +300,7 @@ def test_checkpoint_and_predictions_score_the_same(
 
 
 @pytest.mark.slow
-def test_ones_own_videos_are_learnt_and_grounded(home: Path, tmp_path: Path) -> None:
+def test_train_and_ground_own_videos(home: Path, tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
     rows = []

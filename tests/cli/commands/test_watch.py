@@ -43,7 +43,7 @@ def taken(arrivals: Arrivals, files: dict[Path, FileState], now_s: float) -> lis
 # Which file is ready.
 
 
-def test_a_file_is_ready_once_it_has_stayed_as_it_is():
+def test_unchanged_file_is_ready():
     arrivals = Arrivals(2.0)
     assert taken(arrivals, {A: state(10)}, 0) == []
     assert arrivals.next_look_s(0.5) == 1.5
@@ -82,7 +82,7 @@ def test_files_come_in_the_order_they_arrived():
     assert taken(arrivals, {A: state(1), B: state(2), C: state(1)}, 2.0) == [B, A, C]
 
 
-def test_what_was_there_already_can_be_left_alone():
+def test_existing_files_can_be_skipped():
     arrivals = Arrivals(1.0)
     arrivals.pass_over({A: state(10), B: state(10)})
     # One of them was still being copied.
@@ -137,7 +137,7 @@ def test_each_state_is_handed_out_once(steps):
 
 
 @pytest.mark.parametrize("name", [".v.mp4", "~v.mp4", "~$v.mp4", "v.part.mp4", "v.TEMP.mp4", "v.tmp.mkv"])
-def test_names_that_programs_give_what_they_write(name):
+def test_temporary_names(name):
     assert is_temporary(name)
 
 

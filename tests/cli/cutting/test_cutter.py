@@ -246,7 +246,7 @@ def test_spans_are_joined_in_the_order_given(tmp_path):
     assert clip.flashes_s == pytest.approx(clip.beeps_s, abs=SYNC_S)
 
 
-def test_spans_that_meet_share_no_frame_and_lose_none(tmp_path):
+def test_adjacent_spans_share_no_frame(tmp_path):
     path = render(tmp_path / "v.mp4", frames=90, fps=Fraction(30000, 1001), width=160, height=120)
     cutter = VideoCutter(path)
     held = [cutter.cut(tmp_path / "c.mp4", [span])[0] for span in ((0, 1.0), (1.0, 2.0), (2.0, 9.0))]
@@ -457,7 +457,7 @@ def test_join_keeps_what_a_cut_keeps(tmp_path):
     assert clip.length_s == pytest.approx(joined.length_s, abs=2e-3)
 
 
-def test_colours_that_do_not_go_together_are_told(tmp_path):
+def test_mixed_colours_get_a_note(tmp_path):
     plain, bright = signal_video(tmp_path / "a.mp4", length_s=1), tmp_path / "b.mp4"
     with av.open(str(bright), "w") as container:
         stream = container.add_stream("libx265", rate=30, options=DEEP["options"])
@@ -538,7 +538,7 @@ def test_without_key_frames_a_copy_is_refused(tmp_path):
     assert probe(tmp_path / "cut.mp4").frame_count == 18
 
 
-def test_a_damaged_video_is_cut_as_far_as_it_goes(tmp_path):
+def test_cut_of_a_damaged_video(tmp_path):
     path = signal_video(tmp_path / "v.mkv")
     data = bytearray(path.read_bytes())
     path.write_bytes(data[: len(data) // 2])

@@ -156,7 +156,7 @@ def test_names_of_files_are_text_and_addresses(tmp_path):
     assert unquote(page.one("video")[0]["src"]) == './films & <b>/"><script>x.mp4'
 
 
-def test_the_video_is_found_from_where_the_report_lies(video, tmp_path, monkeypatch):
+def test_path_of_the_video(video, tmp_path, monkeypatch):
     page = report([answer(video)], tmp_path / "deep" / "down")
     source = page.one("video")[0]["src"]
     assert re.fullmatch(r"[\w./%~-]+", source)
@@ -203,7 +203,7 @@ def test_large_videos_are_not_embedded(tmp_path):
     check_report(tmp_path / "r.html", large, embed=False)
 
 
-def test_what_cannot_be_written_leaves_the_old_file(video, tmp_path):
+def test_failed_report_keeps_the_old_file(video, tmp_path):
     target = tmp_path / "report.html"
     target.write_text("old")
     with pytest.raises(VideoError, match=r"nothing\.mp4"):
@@ -235,7 +235,7 @@ def test_invalid_requests_are_usage_errors(arguments, word, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_command_draws_it_all_on_any_terminal(tmp_path):
+def test_all_drawings_in_one_command(tmp_path):
     files = [tmp_path / name for name in ("a.png", "a.svg", "a.html")]
     done = vtg(
         "ground", EXAMPLES / "example.mp4", "a cat", "ein Löffel", "--top-k", "1", "--embed",

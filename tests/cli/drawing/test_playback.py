@@ -34,7 +34,7 @@ def test_what_cannot_be_read_is_not_doubted(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["v.avi", "v.wmv", "v.ts", "v"])
-def test_no_video_is_embedded_that_no_browser_plays(name, tmp_path):
+def test_embed_refuses_unplayable_videos(name, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(UsageError, match="make an MP4 of"):
         check_report(tmp_path / "r.html", tmp_path / name, embed=True)

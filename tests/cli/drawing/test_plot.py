@@ -204,12 +204,12 @@ def test_the_peak_of_a_moment_is_its_best_clip(scores, clip_length_s, one, other
     assert score >= max(covered, default=score)
 
 
-def test_of_equal_clips_the_most_central_is_the_peak():
+def test_central_clip_is_the_peak():
     assert peak(Saliency(1.0, (0.5,) * 9), Moment(2, 7, 0.5)) == (4.5, 0.5)
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.floats(0, 10)), max_size=6))
-def test_marks_of_moments_never_hide_one_another(spans):
+def test_marks_do_not_overlap(spans):
     marks = [(start, start + length) for start, length in spans]
     placed = [(row, mark) for row, mark in zip(rows(marks), marks, strict=True) if row < MOST_ROWS]
     assert [row for row, _ in placed[:1]] == [0][: len(marks)]

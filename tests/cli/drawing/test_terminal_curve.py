@@ -112,7 +112,7 @@ def terminal(monkeypatch, **environment: str) -> str:
     return console.file.getvalue()
 
 
-def test_colours_are_for_terminals_that_want_them(monkeypatch):
+def test_colours_depend_on_the_terminal(monkeypatch):
     colour = re.compile(r"\x1b\[[0-9;]*\b(3[0-7]|9[0-7]|38;5;\d+)m")
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -144,7 +144,7 @@ def test_it_says_when_nothing_matches_clearly():
     assert not any("Nothing here matches" in line for line in shown(result()))
 
 
-def test_no_moments_above_the_threshold_is_said():
+def test_no_moments_above_threshold():
     assert any("threshold" in line for line in shown(result(moments=())))
 
 

@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch) -> Path:
         ([], [], []),
     ],
 )  # fmt: skip
-def test_files_are_videos_and_the_rest_is_asked(arguments, videos, queries):
+def test_files_are_videos_and_the_rest_queries(arguments, videos, queries):
     assert videos_and_queries(arguments) == (list(map(Path, videos)), queries)
 
 

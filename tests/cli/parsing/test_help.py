@@ -81,7 +81,7 @@ def test_values_have_names_and_no_types(path):
 
 
 @every_command
-def test_paragraphs_are_filled_and_examples_whole(path):
+def test_paragraphs_and_examples(path):
     text = shown(path)
     lines = [line.rstrip() for line in text.splitlines()]
     for paragraph in filled(COMMANDS[path].help or "").split("\n\n"):

@@ -69,7 +69,7 @@ def test_wrapping_of_sentences_and_addresses():
     ]
 
 
-def test_terminals_that_are_too_narrow_for_columns():
+def test_narrow_terminals():
     rows = [(NAMES[0], "model", "", "no"), ("a", "encoder", "1 MB", "yes")]
     assert printed(("name", "kind", "size", "here"), rows, width=45) == [
         "name",

@@ -78,7 +78,7 @@ def test_answers_are_as_wide_as_the_terminal(home, columns):
     assert any("━" in line for line in lines)
 
 
-def test_a_dumb_terminal_gets_text_of_its_width(home):
+def test_dumb_terminal(home):
     shown = on_terminal(home, "a cat", TERM="dumb")
     assert b"\x1b" not in shown
     assert max(len(line) for line in lines_of(shown)[1:]) in (58, 59, 60)
@@ -146,7 +146,7 @@ def test_files_are_written_after_a_closed_pipe(home, tmp_path, json_too, stderr_
     assert all(file.stat().st_size > 100 for file in files)
 
 
-def test_head_gets_its_line_and_nobody_complains(home):
+def test_pipe_into_head(home):
     command = " ".join(f"'{part}'" for part in ground("a cat", "a dog", "-q"))
     done = subprocess.run(
         f"{command} | head -n 1; echo ${{PIPESTATUS[@]}}",

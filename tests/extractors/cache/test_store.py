@@ -109,7 +109,7 @@ def test_damage_is_part_of_an_entry(cache: FeatureCache, video: Path) -> None:
     [(None, True), ([], True), ([[1, 2]], True), ([[1]], False), (3, False), ([[0, float("inf")]], False)],
     ids=str,
 )
-def test_what_an_entry_says_of_damage_is_checked(
+def test_damage_in_an_entry_is_checked(
     cache: FeatureCache, video: Path, damaged_s: object, valid: bool
 ) -> None:
     """Entries of earlier versions say nothing of it, and are as good."""
@@ -164,7 +164,7 @@ def large(tmp_path: Path) -> Path:
     return _video(tmp_path / "large.mp4", os.urandom(3 * SAMPLES * SAMPLE_BYTES))
 
 
-def test_an_edit_that_no_sample_sees_is_another_video(cache: FeatureCache, large: Path) -> None:
+def test_edit_between_samples(cache: FeatureCache, large: Path) -> None:
     _store(cache, large)
     address = cache.identify(large).address
     assert cache.load_video(large, SPEC) is not None
@@ -239,9 +239,7 @@ def test_storing_again_replaces(cache: FeatureCache, video: Path) -> None:
     [FEATURES[:, :3], FEATURES[0], FEATURES * np.nan, FEATURES + 1e6],
     ids=["dim", "one row", "nan", "beyond half precision"],
 )
-def test_what_the_spec_does_not_describe_is_refused(
-    cache: FeatureCache, video: Path, features: np.ndarray
-) -> None:
+def test_features_must_match_the_spec(cache: FeatureCache, video: Path, features: np.ndarray) -> None:
     with pytest.raises(ValueError, match="clip"):
         cache.store_video(video, SPEC, features, _info(video))
     assert not list(cache.root.rglob("*.npz"))
@@ -275,7 +273,7 @@ def test_a_damaged_entry_is_never_believed(
         assert loaded.info == _info(video)
 
 
-def test_a_cut_entry_is_missing_and_gets_replaced(cache: FeatureCache, video: Path) -> None:
+def test_truncated_entry_is_replaced(cache: FeatureCache, video: Path) -> None:
     entry = _store(cache, video)
     entry.write_bytes(entry.read_bytes()[:-30])
     assert cache.load_video(video, SPEC) is None

@@ -55,7 +55,7 @@ def test_batches_do_not_wait_for_each_other() -> None:
     assert [pending.rows().item() for pending in sent] == [1, 1]
 
 
-def test_a_network_that_sets_itself_up_does_so_once() -> None:
+def test_setup_runs_once() -> None:
     calls: list[int] = []
 
     def set_up(clips: NDArray[np.uint8]) -> NDArray[np.float32]:

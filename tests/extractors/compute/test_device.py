@@ -75,7 +75,7 @@ def test_formats_of_gpus_follow_their_generation() -> None:
     assert [multiplies_bf16(each) for each in generations] == [False] * 4 + [True] * 4
 
 
-def test_a_precision_asked_for_is_kept_or_refused() -> None:
+def test_requested_precision() -> None:
     assert resolve_precision("fp32", CPU) == torch.float32
     assert resolve_precision("bf16", CPU) == torch.bfloat16
     assert resolve_precision("fp16", torch.device("cuda")) == torch.float16

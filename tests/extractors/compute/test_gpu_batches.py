@@ -106,7 +106,7 @@ def test_few_sizes_of_batches_are_run(device: str) -> None:
     assert sums.batches[-1] == 6
 
 
-def test_a_batch_that_fails_leaves_the_others_alone() -> None:
+def test_failed_batch_leaves_the_others() -> None:
     sums = _Sums()
 
     def network(clips: Tensor) -> Tensor:
@@ -221,7 +221,7 @@ def test_encoders_say_whether_they_take_more(later: _Later, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("shares_batches", [True, False])
 @pytest.mark.parametrize("chunk_s", [2.0, 30.0])
-def test_rows_that_come_later_are_those_of_their_clips(
+def test_late_rows_match_their_clips(
     rendered: list[Path], cache: FeatureCache, later: _Later, chunk_s: float, shares_batches: bool
 ) -> None:
     later.shares_batches = shares_batches
@@ -244,14 +244,14 @@ def test_rows_that_come_later_are_those_of_their_clips(
         np.testing.assert_array_equal(entry.features, centre_indices(10 if path == rendered[4] else 4))
 
 
-def test_few_batches_are_on_their_way_at_a_time(rendered: list[Path], cache: FeatureCache) -> None:
+def test_few_batches_in_flight(rendered: list[Path], cache: FeatureCache) -> None:
     encoder = _Later(batch_size=1, delay_s=0.03)
     encode_video(rendered[4], [encoder], cache)
     encoder.close()
     assert encoder.most_unread == 6  # five on their way, and the one that was sent to wait for the first
 
 
-def test_a_batch_that_turns_out_not_to_fit_is_cut(rendered: list[Path], cache: FeatureCache) -> None:
+def test_oversized_batch_is_split(rendered: list[Path], cache: FeatureCache) -> None:
     class Refused:
         is_ready = False
 

@@ -170,7 +170,7 @@ def test_turned_videos_are_seen_upright(tmp_path, degrees):
     assert np.abs(clips[0, 0].astype(int) - upright).mean() < 4
 
 
-def test_av1_goes_to_the_second_decoder_and_says_so(tmp_path):
+def test_av1_uses_pyav(tmp_path):
     try:
         path = render(tmp_path / "v.mkv", frames=60, codec="libsvtav1", options={"preset": "12"})
     except av.error.FFmpegError:
@@ -207,7 +207,7 @@ X264 = {"bf": "3", "preset": "veryfast"}
     ],
     ids=["open-mp4", "open-mkv", "refresh", "ts"],
 )
-def test_key_frames_that_cannot_be_sought_are_not(tmp_path, suffix, options):
+def test_unseekable_key_frames(tmp_path, suffix, options):
     path = render(tmp_path / f"v{suffix}", frames=150, fps=30, gop=30, options=options)
     # Seven frames apart, so that key frames are stepped over and a decoder has to seek.
     (clips,), reader = read(path, Sampling("center_frame", 7 / 30))
@@ -221,7 +221,7 @@ def test_frames_before_a_key_frame_are_counted(tmp_path):
     assert read_indices(clips[:, 0]) == [7 * k + 3 for k in range(len(clips))]
 
 
-def test_a_start_between_microseconds_tips_no_tie(tmp_path):
+def test_start_between_microseconds(tmp_path):
     # At 60 fps every second frame appears at the very instant the 30 fps grid looks at: it does not count.
     path = render(tmp_path / "v.ts", times_s=(2501 / 30000 + np.arange(240) / 60).tolist(), fps=60)
     (clips,), _ = read(path, SLOWFAST)
@@ -314,7 +314,7 @@ def test_a_cut_off_file_gives_what_it_has(tmp_path):
     assert read_indices(clips[:2, 0]) == [29, 89]
 
 
-def test_damage_in_the_middle_costs_only_what_it_hits(tmp_path):
+def test_damage_in_the_middle(tmp_path):
     whole = render(tmp_path / "whole.mkv", frames=300, fps=30, gop=30)
     data = bytearray(whole.read_bytes())
     middle = len(data) // 2
@@ -367,7 +367,7 @@ def write_playlist(path: Path) -> None:
     ],
     ids=["missing", "folder", "fifo", "text", "empty", "noise", "sound", "playlist", "loop"],
 )
-def test_what_is_no_video_is_refused_with_its_name(tmp_path, write, reason):
+def test_non_videos_are_refused(tmp_path, write, reason):
     path = tmp_path / "a:b\n.mp4"
     write(path)
     with pytest.raises(VideoError, match=reason) as caught:
@@ -391,7 +391,7 @@ REAL = sorted(path.relative_to(ROOT) for path in ROOT.glob("videos/**/*.*") if p
 
 
 @pytest.mark.parametrize("relative", REAL, ids=lambda path: path.name)
-def test_real_files_are_read_alike_by_both_decoders(relative):
+def test_both_decoders_agree_on_real_files(relative):
     path = shared(str(relative))
     (center, slowfast), reader = read(path, CENTER, SLOWFAST)
     assert len(center) == reader.clip_counts[0]

@@ -28,7 +28,7 @@ def write(text):
     return done.stdout
 
 
-def test_decoders_are_heard_and_containers_are_not() -> None:
+def test_decoder_reports_only() -> None:
     code = f"""
 decoder_log.keep()
 write({DECODER!r})
@@ -76,7 +76,7 @@ say(memory_kb() - before_kb < 20_000, time.monotonic() - start_s < 60)
     assert heard(code).splitlines() == ["True False True", "True True"]
 
 
-def test_a_line_that_comes_in_parts_is_one_line() -> None:
+def test_line_in_parts() -> None:
     code = f"""
 decoder_log.keep()
 listener = Listener()

@@ -69,7 +69,7 @@ USES = [
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("use", USES, ids=["probe", "features", "decord", "thumbnails", "cut"])
 @pytest.mark.parametrize("other", ["video", "pipe"])
-def test_a_playlist_that_is_also_a_video_is_refused(folder, use, other):
+def test_playlist_with_video_is_refused(folder, use, other):
     if other == "video":
         render(folder / "other.ts", frames=100, fps=25)
     else:
@@ -86,7 +86,7 @@ def test_a_playlist_that_is_also_a_video_is_refused(folder, use, other):
 @pytest.mark.parametrize(
     "text", [HLS, CONCAT, b"\xef\xbb\xbf" + HLS, b"\n\n  " + HLS, b"[playlist]\nFile1=a.ts\n"]
 )
-def test_playlists_are_known_whatever_their_name(folder, text):
+def test_playlists_by_content(folder, text):
     path = folder / "list.mp4"
     path.write_bytes(text)
     with pytest.raises(VideoError, match="is a playlist"):

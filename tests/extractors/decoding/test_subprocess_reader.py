@@ -183,7 +183,7 @@ def _frames(process: DecodeProcess, path: Path) -> NDArray[np.uint8]:
         return np.concatenate([chunk.frames[chunk.rows[0][:, 0]] for chunk in reader])
 
 
-def test_what_is_wrong_with_a_file_is_said_as_before(tmp_path: Path) -> None:
+def test_errors_match_in_process_decoding(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("these are notes")
     with pytest.raises(VideoError) as here:
@@ -209,7 +209,7 @@ def test_a_crash_is_the_video_s_fault_alone(video: Path, code: str, reason: str)
         Reading(process, video, SAMPLINGS)
 
 
-def test_a_claim_of_endless_arrays_takes_no_memory(video: Path) -> None:
+def test_claimed_arrays_take_no_memory(video: Path) -> None:
     code = """
     import json
     header = json.dumps({"type": "VideoStarted", "arrays": [["|u1", 1 << 20, 1 << 20]]}).encode()
@@ -250,7 +250,7 @@ def test_invalid_answer_is_a_video_error(video: Path, messages: list[Any]) -> No
             list(reader)
 
 
-def test_a_file_that_takes_long_to_open_is_given_time(video: Path) -> None:
+def test_slow_open_is_not_a_stall(video: Path) -> None:
     """For as long as there is progress."""
     code = f"""
     import json
@@ -371,7 +371,7 @@ def test_a_hang_ends(video: Path) -> None:
     assert time.monotonic() - start < 30
 
 
-def test_a_video_that_crashes_decord_is_read_with_pyav(tmp_path: Path, cache_root: Path) -> None:
+def test_pyav_after_a_decord_crash(tmp_path: Path, cache_root: Path) -> None:
     path = crashes_decord(tmp_path)
     with DecodeProcess() as process:
         with pytest.raises(DecoderCrash, match="SIGABRT"):

@@ -34,7 +34,7 @@ def test_each_instant_gets_the_frame_on_show(name, options, tmp_path):
     assert indices(render(tmp_path / name, frames=100, fps=FPS, **options)) == SHOWN
 
 
-def test_instants_outside_of_the_video_mean_its_ends(tmp_path):
+def test_instants_outside_the_video(tmp_path):
     assert indices(render(tmp_path / "v.mp4", frames=30), (-1.0, 99.0)) == [0, 29]
 
 

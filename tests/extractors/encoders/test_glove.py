@@ -132,7 +132,7 @@ def test_unicode_space_belongs_to_the_word(home: Path) -> None:
     np.testing.assert_array_equal(features.tokens, [[3, 4], [7, 8], [0, 0], [0, 0]])
 
 
-def test_of_a_word_with_several_lines_the_last_counts(home: Path) -> None:
+def test_last_line_of_a_word_counts(home: Path) -> None:
     encoder = write(home / "glove.txt", b"a 1 2\nb 3 4\na 5 6\n")
     np.testing.assert_array_equal(encoder.encode(["a b"])[0].tokens, [[5, 6], [3, 4]])
 
@@ -146,7 +146,7 @@ def test_line_ends(content: bytes, home: Path) -> None:
 # Packed.
 
 
-def test_packed_or_not_the_vectors_are_the_same(home: Path) -> None:
+def test_packed_vectors_are_the_same(home: Path) -> None:
     text = glove_text(KITCHEN)
     plain = write(home / "plain.txt", text)
     packed = write(home / "packed.bin", gzip.compress(text))
@@ -249,7 +249,7 @@ def test_construction_reads_nothing(home: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
 
 
-def test_the_file_is_read_once_also_under_another_name(home: Path) -> None:
+def test_file_is_read_once(home: Path) -> None:
     first = write(home / "glove.txt", glove_text(KITCHEN))
     spec = first.spec
     assert [path.name for path in prepared(home)] == ["rows.npy", "words.npz"]
@@ -310,7 +310,7 @@ def test_concurrent_processes(home: Path) -> None:
     }
 
 
-def test_a_home_that_cannot_be_written_is_named(home: Path) -> None:
+def test_unwritable_home_is_named(home: Path) -> None:
     (home / "vtg").write_text("a file where the folder should be")
     with pytest.raises(CacheError, match=r"glove\.txt: cannot be stored in .*VTG_HOME"):
         write(home / "glove.txt", glove_text(KITCHEN)).encode(["man"])

@@ -145,7 +145,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("how", ["caffe2", "torch", "legacy torch"])
-def test_a_pickle_with_a_program_in_it_runs_nothing(how: str, tmp_path: Path) -> None:
+def test_pickle_runs_no_code(how: str, tmp_path: Path) -> None:
     path, marker = tmp_path / "evil.pkl", tmp_path / "ran"
     if how == "caffe2":
         path.write_bytes(pickle.dumps({"blobs": {"conv1_w": Bomb(marker)}}))
@@ -182,7 +182,7 @@ def test_garbage_is_named_as_such(content: bytes, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_tensor_that_is_missing_or_too_many_is_named(tmp_path: Path) -> None:
+def test_missing_and_extra_tensors(tmp_path: Path) -> None:
     state = dict(slowfast_model().state_dict())
     name = "blocks.2.multipathway_blocks.1.res_blocks.3.branch2.norm_b.bias"
     torch.save({k: v for k, v in state.items() if k != name}, tmp_path / "missing.pyth")

@@ -99,7 +99,7 @@ def test_other_rates_are_bounded(name: str, fps: float) -> None:
     assert ("for vgg also at 6" in str(caught.value)) == (name == "vgg")
 
 
-def test_video_and_text_have_names_of_their_own() -> None:
+def test_video_and_text_names() -> None:
     assert video_feature_names() == ("clip", "lite", "slowfast", "vgg")
     assert text_feature_names() == ("clip", "glove", "lite")
     with pytest.raises(UsageError, match="unknown features 'vgg'; known are clip, glove, lite"):
@@ -249,7 +249,7 @@ def test_real_video_through_the_pipeline(name: str, weights: Path, tmp_path: Pat
     assert (entry.features > 0).any(axis=1).all()
 
 
-def test_a_video_is_extracted_by_name_at_its_own_rate(weights: Path, tmp_path: Path) -> None:
+def test_extraction_at_its_rate(weights: Path, tmp_path: Path) -> None:
     video = render(tmp_path / "video.mp4", frames=25, fps=25)
     arguments = ("extract", video, "--features", "vgg", "--weights", f"vgg={weights}", "--device", "cpu")
     result = vtg(*arguments, "--output", tmp_path / "out", home=tmp_path)

@@ -303,9 +303,7 @@ def test_no_more_processes_than_videos(videos: list[Path], cache: FeatureCache, 
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
-def test_a_process_that_dies_costs_its_video_alone(
-    videos: list[Path], cache: FeatureCache, notes: Path
-) -> None:
+def test_dead_worker_fails_its_video(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
     events: list[Event] = []
     report = extract_on_devices(
         videos,
@@ -349,7 +347,7 @@ def test_other_workers_finish_the_list(
     _assert_stored(cache, *videos[:count])
 
 
-def test_a_fault_of_an_encoder_ends_its_process_alone(
+def test_encoder_error_ends_one_worker(
     videos: list[Path], cache: FeatureCache, notes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report = extract_on_devices(videos, TWO, _features(notes), cache, load=load_faulty)

@@ -329,7 +329,7 @@ def _sample_sparsely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "_SETTLED_NS", 0)
 
 
-def test_pictures_that_are_exchanged_in_place_are_seen(
+def test_replaced_video_is_noticed(
     cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _sample_sparsely(monkeypatch)
@@ -403,7 +403,7 @@ def test_a_long_reading_ends_with_the_run(
     assert _statuses(extract_features([videos[0]], [IndexEncoder()], cache)) == ["cached"]
 
 
-def test_an_interrupt_drops_the_current_video_alone(videos: list[Path], cache: FeatureCache) -> None:
+def test_interrupt_drops_one_video(videos: list[Path], cache: FeatureCache) -> None:
     with pytest.raises(KeyboardInterrupt):
         extract_features(videos, [_Reluctant(KeyboardInterrupt(), at=3, batch_size=2)], cache)
     assert _features(cache, videos[0], IndexEncoder()).shape == (4, 1)
@@ -488,7 +488,7 @@ def test_oversized_clip_fails_its_video(videos: list[Path], cache: FeatureCache,
         np.testing.assert_array_equal(_features(cache, path, IndexEncoder()), centre_indices(4))
 
 
-def test_values_that_are_not_finite_are_not_stored(videos: list[Path], cache: FeatureCache) -> None:
+def test_infinite_values_are_not_stored(videos: list[Path], cache: FeatureCache) -> None:
     class Overflowing(IndexEncoder):
         def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
             return super().encode(clips) * np.inf
@@ -666,7 +666,7 @@ def test_two_processes_share_the_work(videos: list[Path], cache: FeatureCache) -
     assert not _litter(cache.root)
 
 
-def test_a_video_that_is_claimed_elsewhere_comes_last(videos: list[Path], cache: FeatureCache) -> None:
+def test_claimed_video_comes_last(videos: list[Path], cache: FeatureCache) -> None:
     claim = cache.try_claim(cache.identify(videos[0]).address)
     assert claim is not None
     order = []
@@ -714,7 +714,7 @@ def test_folders_are_searched_in_order(tree: Path) -> None:
     assert _names(tree, ".") == ["a.MKV", "b.mp4", "sub/c.webm", "sub/deep/d.avi"]
 
 
-def test_files_are_taken_as_named_and_each_once(tree: Path) -> None:
+def test_files_are_collected_once(tree: Path) -> None:
     assert _names(tree, "notes.txt", "b.mp4", "sub", "sub/../b.mp4", ".") == [
         "notes.txt",
         "b.mp4",
@@ -737,7 +737,7 @@ def test_patterns_stand_for_what_they_match(tree: Path, pattern: str, names: lis
     assert _names(tree, pattern) == names
 
 
-def test_a_file_with_a_name_like_a_pattern_is_a_file(tree: Path) -> None:
+def test_file_named_like_a_pattern(tree: Path) -> None:
     (tree / "take[1].mp4").touch()
     assert _names(tree, "take[1].mp4") == ["take[1].mp4"]
 
@@ -761,7 +761,7 @@ def test_all_that_is_missing_is_named(tree: Path) -> None:
     assert "b.mp4" not in message
 
 
-def test_cached_features_of_the_type_say_what_they_are(videos: list[Path], cache: FeatureCache) -> None:
+def test_cached_features_report_cached(videos: list[Path], cache: FeatureCache) -> None:
     features = encode_video(videos[0], [IndexEncoder()], cache)["index"]
     assert isinstance(features, CachedFeatures)
     assert features.spec == IndexEncoder().spec

@@ -107,7 +107,7 @@ def test_lite_rows_are_bit_identical(tmp_path):
     np.testing.assert_array_equal(features, expected_rows(path, encoder))
 
 
-def test_the_cost_of_a_day_follows_from_its_frames(tmp_path):
+def test_cost_depends_on_frames(tmp_path):
     path = render(
         tmp_path / "v.mp4", times_s=np.linspace(0, 80_000, 40).tolist(), fps=1, width=160, height=128
     )
@@ -126,7 +126,7 @@ def test_chunks_of_moving_pictures_stay_short(tmp_path):
         assert [len(chunk.rows[0]) for chunk in reader] == [5, 5, 5, 5, 3]
 
 
-def test_days_are_refused_before_they_are_encoded(tmp_path):
+def test_days_are_refused_early(tmp_path):
     frames = [600.0 * number for number in range(2_000)]
     path = render(tmp_path / "v.mp4", times_s=frames, fps=1, width=32, height=32)
     cache = FeatureCache(tmp_path / "cache")

@@ -284,7 +284,7 @@ def test_reading_ahead_is_reading_once(video: Path, readings: list[str]) -> None
             assert not thread.is_alive()
 
 
-def test_reading_ends_when_it_is_given_up_or_stopped(video: Path) -> None:
+def test_reading_can_be_stopped(video: Path) -> None:
     given_up = VideoIdentity(video)
     given_up.give_up()
     given_up.read_ahead()

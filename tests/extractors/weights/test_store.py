@@ -265,7 +265,7 @@ def test_pull_is_complete(item: Artefact, shop: Shop) -> None:
     assert len(shop.requests) == 1
 
 
-def test_a_broken_transfer_goes_on_where_it_stopped(item: Artefact, shop: Shop) -> None:
+def test_broken_download_resumes(item: Artefact, shop: Shop) -> None:
     shop.cuts = 3
     assert store.pull(item, backoff_s=0.01).read_bytes() == CONTENT
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in shop.asked_from() if asked]
@@ -285,7 +285,7 @@ def test_complete_part_is_only_renamed(item: Artefact, shop: Shop) -> None:
     assert shop.asked_from() == [f"bytes={len(CONTENT)}-"]
 
 
-def test_bytes_nobody_vouches_for_are_not_gone_on_from(item: Artefact, shop: Shop) -> None:
+def test_unverified_part_is_not_resumed(item: Artefact, shop: Shop) -> None:
     part_of(item).write_bytes(bytes(1_000_000))
     assert store.pull(unpinned(item)).read_bytes() == CONTENT
     assert shop.asked_from() == [None]
@@ -324,7 +324,7 @@ def test_server_without_ranges(item: Artefact, shop: Shop) -> None:
     assert len(shop.requests) == 3
 
 
-def test_a_server_that_always_breaks_is_given_up(item: Artefact, shop: Shop) -> None:
+def test_giving_up_on_a_broken_server(item: Artefact, shop: Shop) -> None:
     shop.ranges, shop.cuts = False, 1000
     with pytest.raises(WeightsMissing, match="the connection ended after 1500000 of 3000000 bytes"):
         store.pull(item, retries=2, backoff_s=0.001)
@@ -337,7 +337,7 @@ def test_a_busy_server_is_asked_again(item: Artefact, shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_is_final_and_says_what_to_do(status: int, item: Artefact, shop: Shop) -> None:
+def test_refusal_is_final(status: int, item: Artefact, shop: Shop) -> None:
     shop.status = status
     with pytest.raises(WeightsMissing) as caught:
         store.pull(item)
@@ -396,7 +396,7 @@ def test_offline_opens_no_connection(
     assert shop.requests == []
 
 
-def test_what_is_required_is_here_or_told_how_to_get(item: Artefact, shop: Shop, home: Path) -> None:
+def test_require(item: Artefact, shop: Shop, home: Path) -> None:
     with pytest.raises(
         WeightsMissing, match=r"is not on this machine; to download it: `vtg weights pull"
     ) as said:
@@ -434,7 +434,7 @@ def test_concurrent_pulls_download_once(item: Artefact, shop: Shop) -> None:
     assert len(shop.requests) == 1
 
 
-def test_a_store_that_cannot_be_written_is_named(item: Artefact, home: Path) -> None:
+def test_unwritable_store_is_named(item: Artefact, home: Path) -> None:
     (home / "vtg").write_text("a file where the folder should be")
     with pytest.raises(WeightsMissing, match="cannot be written"):
         store.pull(item)
@@ -453,7 +453,7 @@ def test_a_proxy_of_the_environment_is_used(
 # Adding and resolving.
 
 
-def test_a_file_brought_by_hand_is_found_afterwards(item: Artefact, home: Path) -> None:
+def test_added_file_is_found(item: Artefact, home: Path) -> None:
     brought = home / "download (1).bin"
     brought.write_bytes(CONTENT)
     assert store.add(item, brought) == store.stored_path(item) == store.locate(item)
@@ -533,7 +533,7 @@ def test_resolve_pulls_what_is_missing(item: Artefact) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "weights.invalid"])
-def test_an_unreachable_host_is_told_within_seconds(host: str, item: Artefact) -> None:
+def test_unreachable_host_fails_fast(host: str, item: Artefact) -> None:
     item = replace(item, urls=(f"http://{host}/net.bin",))
     start = time.monotonic()
     with pytest.raises(WeightsMissing, match="its host cannot be reached"):

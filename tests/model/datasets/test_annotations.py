@@ -174,7 +174,7 @@ class TestFields:
         assert annotation.saliency.tolist() == [0, 6, 12, 0]
         assert annotation.relevant_clips == (1, 2)
 
-    def test_ones_own_may_have_the_scores_of_qvhighlights(self, tmp_path: Path) -> None:
+    def test_own_data_with_saliency_scores(self, tmp_path: Path) -> None:
         annotation = read_one(tmp_path, QVHIGHLIGHTS, "custom")
         assert annotation.saliency is not None
         assert annotation.saliency.tolist() == [0, 12, 3, 0, 0, 3]
@@ -222,7 +222,7 @@ class TestLines:
         with pytest.raises(AnnotationError, match=r"a\.jsonl, line 3: qid 1 is that of line 1 too"):
             read_annotations(write(tmp_path / "a.jsonl", rows), "charades_sta")
 
-    def test_a_made_up_qid_is_not_used_twice_either(self, tmp_path: Path) -> None:
+    def test_generated_qids_are_unique(self, tmp_path: Path) -> None:
         with pytest.raises(AnnotationError, match="qid 0 is that of line 1 too"):
             read_annotations(write(tmp_path / "a.jsonl", [OWN, {**OWN, "qid": 0}]), "custom")
 
@@ -330,9 +330,7 @@ class TestRefused:
             ("custom", {**OWN, "saliency": []}, "numbers from 0 to 1"),
         ],
     )
-    def test_lines_that_do_not_say_what_they_should(
-        self, tmp_path: Path, dataset: str, row: Any, reason: str
-    ) -> None:
+    def test_malformed_lines(self, tmp_path: Path, dataset: str, row: Any, reason: str) -> None:
         with pytest.raises(AnnotationError, match=rf"a\.jsonl, line 1: .*{reason}"):
             read_one(tmp_path, row, dataset)
 
@@ -366,7 +364,7 @@ class TestRefused:
             read_annotations(tmp_path, "tacos")
 
 
-def test_an_unknown_domain_names_those_there_are(tmp_path: Path) -> None:
+def test_unknown_domain_names_the_known(tmp_path: Path) -> None:
     rows = [{**TVSUM, "qid": qid, "domain": domain} for qid, domain in enumerate(["VT", "BK", "VT"])]
     annotations = read_annotations(write(tmp_path / "a.jsonl", rows), "tvsum")
     assert [a.qid for a in select_domain(annotations, "VT")] == [0, 2]

@@ -115,7 +115,7 @@ class TestChoice:
         save(tmp_path / "qid7.npy", -ROWS)
         np.testing.assert_array_equal(folder.load("qid7", "7"), -ROWS)
 
-    def test_what_is_missing_is_named_once_and_in_order(self, tmp_path: Path) -> None:
+    def test_missing_files_are_listed_once(self, tmp_path: Path) -> None:
         for stream, stems in (("a", "pqr"), ("b", "pr")):
             (tmp_path / stream).mkdir()
             for stem in stems:
@@ -187,7 +187,7 @@ class TestDamaged:
     @pytest.mark.parametrize(
         ("true", "false"), [(b"(900, 4)", b"(100, 4)"), (b"<f4", b"<f2"), (b"<f4", b"<i4")]
     )
-    def test_an_archive_whose_array_was_made_another(self, tmp_path: Path, true: bytes, false: bytes) -> None:
+    def test_replaced_array_in_an_archive(self, tmp_path: Path, true: bytes, false: bytes) -> None:
         path = save(tmp_path / "v.npz", np.tile(ROWS, (300, 1)))  # more than is read ahead
         content = path.read_bytes()
         assert content.count(true) == 1
@@ -197,7 +197,7 @@ class TestDamaged:
 
     @settings(max_examples=100, deadline=None)
     @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
-    def test_no_changed_byte_of_an_archive_goes_unnoticed(self, place: float, value: int) -> None:
+    def test_every_changed_byte_is_noticed(self, place: float, value: int) -> None:
         with tempfile.TemporaryDirectory() as name:
             path = save(Path(name) / "v.npz", ROWS)
             content = bytearray(path.read_bytes())

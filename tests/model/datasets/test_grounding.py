@@ -196,12 +196,12 @@ class TestLabelsOverEpochs:
         assert labels is not None
         return tuple(labels.positive.tolist()), tuple(labels.negative.tolist())
 
-    def test_drawn_anew_each_epoch_and_for_each_query(self, tmp_path: Path) -> None:
+    def test_labels_are_resampled(self, tmp_path: Path) -> None:
         dataset = self.dataset(tmp_path)
         chosen = {self.pairs(dataset, epoch, index) for epoch in range(10) for index in range(4)}
         assert len(chosen) > 30
 
-    def test_drawn_once_where_the_configuration_says_so(self, tmp_path: Path) -> None:
+    def test_labels_drawn_once(self, tmp_path: Path) -> None:
         dataset = self.dataset(tmp_path, "training.resample_labels=false")
         for index in range(4):
             assert len({self.pairs(dataset, epoch, index) for epoch in range(10)}) == 1
@@ -360,14 +360,14 @@ class TestEpochs:
         orders.append(epoch_of(durations_s, dataclasses.replace(config, seed=7)))
         assert all(one != other for place, one in enumerate(orders) for other in orders[:place])
 
-    def test_what_is_left_out_changes_from_epoch_to_epoch(self) -> None:
+    def test_left_out_samples_change(self) -> None:
         config = TrainingConfig(1, 4, 1.0, ("mAP",), drop_last=True)
         left_out = set()
         for epoch in range(30):
             left_out |= set(range(7)).difference(*epoch_of([1.0] * 7, config, epoch))
         assert left_out == set(range(7))
 
-    def test_groups_of_like_length_need_less_padding(self) -> None:
+    def test_length_groups_need_less_padding(self) -> None:
         durations_s = np.random.default_rng(0).uniform(5, 100, 512)
         plain, grouped, more = (
             padding(
@@ -379,7 +379,7 @@ class TestEpochs:
         assert grouped < plain / 4
         assert more < grouped / 2
 
-    def test_batches_of_like_length_come_in_no_order(self) -> None:
+    def test_length_groups_are_shuffled(self) -> None:
         durations_s = [float(k) for k in range(256)]
         batches = epoch_of(durations_s, TrainingConfig(1, 8, 1.0, ("mAP",), length_groups=32))
         shortest = [min(batch) for batch in batches]

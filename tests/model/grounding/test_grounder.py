@@ -45,7 +45,7 @@ def test_video_is_encoded_once(grounder, video):
     np.testing.assert_array_equal(again.features["lite"], video.features["lite"])
 
 
-def test_queries_together_are_answered_as_each_alone(grounder, video):
+def test_batched_queries_match_single(grounder, video):
     together = grounder.ground(video, ["a cat", "a cup of coffee"])
     alone = [grounder.ground(video, query)[0] for query in ("a cat", "a cup of coffee")]
     assert together == alone

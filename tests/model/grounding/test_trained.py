@@ -103,7 +103,7 @@ def test_checkpoint_answers_from_video(home, cache):
     assert cat.saliency != coffee.saliency
 
 
-def test_answers_that_are_not_numbers_are_refused(home, cache):
+def test_nan_answers_are_refused(home, cache):
     checkpoint = small_checkpoint()
     for weight in checkpoint.weights.values():
         weight.fill_(1e38)  # finite, unlike what the network makes of it
@@ -171,7 +171,7 @@ def test_another_rate_is_refused(home, cache):
         Grounder.load(str(path), fps=2, cache=cache, offline=True)
 
 
-def test_text_features_that_cannot_be_made_are_said_so(home, cache):
+def test_unmakable_text_features(home, cache):
     path = home / "mine.safetensors"
     save_checkpoint(small_checkpoint(small_config(text_features={"name": "llama_text", "dim": 384})), path)
     with pytest.raises(UsageError, match="llama_text"):
@@ -258,7 +258,7 @@ def test_what_stands_for_a_model(home, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["flashvtg-tacos", "flashvtg-qvhl", "flashvtg-charades-vgg"])
-def test_a_published_model_that_is_not_here_is_known(home, name):
+def test_missing_published_model(home, name):
     for ask in (require_model, lambda name: Grounder.load(name, offline=True)):
         with pytest.raises(
             WeightsMissing, match=r"is not on this machine\. To bring it by hand, open https"
@@ -277,7 +277,7 @@ def test_names_of_models(home):
 
 
 @pytest.mark.parametrize("name", ["../outside", "a/b", "", ".hidden", "a\x1b[31mb"])
-def test_names_that_are_no_file_names_are_refused(home, name):
+def test_invalid_model_names(home, name):
     path = home / "mine.safetensors"
     save_checkpoint(small_checkpoint(), path)
     with pytest.raises(UsageError, match="the name of a model must be"):

@@ -38,7 +38,7 @@ def test_a_curve_that_windows_agree_on_is_kept(count: int, length: int) -> None:
     np.testing.assert_allclose(blended, curve, atol=1e-5)
 
 
-def test_a_curve_has_no_steps_where_windows_disagree() -> None:
+def test_curve_is_blended() -> None:
     windows = split_windows(300, 100)
     levels = [np.full(100, index, dtype=np.float32) for index in range(len(windows))]
     blended = blend_curves(levels, windows)
@@ -56,7 +56,7 @@ def seen(start_s: float, end_s: float, windows: list[Window]) -> list[np.ndarray
 
 
 @given(start=st.integers(0, 380), length=st.integers(1, 200))
-def test_a_moment_comes_out_whole_wherever_it_lies(start: int, length: int) -> None:
+def test_moments_across_borders(start: int, length: int) -> None:
     windows = split_windows(400, 100)
     end = min(start + length, 400)
     merged = merge_moments(seen(start, end, windows), windows, clip_length_s=1.0)
@@ -67,7 +67,7 @@ def test_a_moment_comes_out_whole_wherever_it_lies(start: int, length: int) -> N
     assert all(overlap >= union - 2 for overlap, union in zip(overlaps, unions, strict=True))
 
 
-def test_moments_of_one_window_are_left_as_they_are() -> None:
+def test_single_window_moments() -> None:
     rows = np.array([[0, 5, 0.9], [20, 30, 0.5]], dtype=np.float32)
     np.testing.assert_array_equal(merge_moments([rows], [Window(0, 30)], clip_length_s=2.0), rows)
 

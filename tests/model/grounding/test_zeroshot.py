@@ -88,13 +88,13 @@ def test_constants_are_seconds(space):
     np.testing.assert_allclose(slow[:2], fast[:2], atol=1)
 
 
-def test_a_query_that_nothing_shows_is_no_clear_match(space):
+def test_absent_query_is_not_clear(space):
     query, background, rng = space
     moments, _ = grounded(scenes(rng, 60), query, background)
     assert not is_clear_match(moments[0, 2])
 
 
-def test_hours_of_something_else_make_no_clear_match(space):
+def test_hours_of_other_content(space):
     query, background, rng = space
     scores = [grounded(scenes(rng, 7200), query, background)[0][0, 2] for _ in range(3)]
     assert not any(map(is_clear_match, scores))
@@ -122,13 +122,13 @@ def test_similar_scenes_are_not_joined(space):
     np.testing.assert_allclose(moments[0, :2], [20, 30], atol=1)
 
 
-def test_what_fills_the_whole_video_is_one_moment(space):
+def test_whole_video_is_one_moment(space):
     query, background, rng = space
     moments, _ = grounded(video_showing(query, 0, 90, 90, rng), query, background)
     np.testing.assert_allclose(moments[0, :2], [0, 90], atol=2)
 
 
-def test_pictures_close_to_every_sentence_do_not_win(space):
+def test_generic_frames_do_not_win(space):
     query, _, rng = space
     hub = unit(rng, 1)[0]
     background = unit(rng, 100) + 2 * hub
@@ -163,7 +163,7 @@ def test_a_curve_alone_gives_moments_too():
     assert {tuple(moment[:2]) for moment in moments[:2]} == {(10, 14), (40, 80)}
 
 
-def test_a_curve_that_is_high_throughout_is_one_moment():
+def test_high_curve_is_one_moment():
     moments = find_moments(np.full(50, 0.9), clip_length_s=1, duration_s=49.5)
     np.testing.assert_allclose(moments, [[0, 49.5, 0.9]])
 
@@ -248,7 +248,7 @@ def test_another_class_explains_a_picture_better():
     assert shares["horse"] < -3
 
 
-def test_no_class_is_meant_by_what_none_is_like():
+def test_query_unlike_every_class():
     classes = Classes(np.eye(5)[:3])
     assert classes.meant(np.eye(5)[4]).max() < 1e-6
 

@@ -138,7 +138,7 @@ def test_negatives_are_read_under_the_next_query() -> None:
 
 
 @torch.no_grad()
-def test_attention_on_words_is_what_the_dummies_leave() -> None:
+def test_attention_left_by_dummies() -> None:
     """Fused and written-out attention agree, and a query without words leaves everything to the dummies."""
     model = build(replace(SMALL, dropout=0.0, input_dropout=0.0, dummy_dropout=0.0))
     video, video_mask, text, text_mask = batch_of([9, 6], [4, 2])

@@ -130,7 +130,7 @@ class TestNetwork:
         assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
         assert all(parameter.grad is None for parameter in network.parameters())
 
-    def test_it_is_left_as_it_was_when_something_fails(self, tmp_path: Path) -> None:
+    def test_mode_is_restored_after_an_error(self, tmp_path: Path) -> None:
         network, dataset = split(tmp_path, small_config("qvhighlights-slowfast-clip"), keep_bytes=0)
         (tmp_path / "clip_features" / "v3.npz").unlink()
         network.train()
@@ -269,7 +269,7 @@ class TestDomains:
 
 
 class TestSelection:
-    def test_the_mean_of_the_metrics_that_are_named(self) -> None:
+    def test_mean_of_selection_metrics(self) -> None:
         config = load_config("charades-sta-slowfast-clip")
         scores = {"MR-full-R1@0.5": 40.0, "MR-full-R1@0.7": 20.0, "MR-full-mAP": 99.0}
         assert selection_score(scores, config) == 30

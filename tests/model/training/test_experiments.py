@@ -47,7 +47,7 @@ def test_run_is_scored_on_held_out_videos(own: OwnData) -> None:
 
 
 @pytest.mark.parametrize("videos", [2, 5, 40])
-def test_some_videos_are_held_out_whatever_their_order(own: OwnData, videos: int) -> None:
+def test_held_out_videos(own: OwnData, videos: int) -> None:
     rows = [{**own.rows[0], "vid": f"clip{number}"} for number in range(videos)]
     splits = [evaluation_annotations(CONFIG, Inputs(train=own.write(some)))[0] for some in (rows, rows[::-1])]
     held_out = [{annotation.vid for annotation in split} for split in splits]
@@ -93,7 +93,7 @@ def test_what_was_moved_is_named(own: OwnData) -> None:
         ({"relevant_clip_ids": [9], "saliency_scores": [[1, 2, 3]]}, "labels 10 clips, but"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_in_the_video_is_refused(own: OwnData, row: dict[str, Any], reason: str) -> None:
+def test_impossible_moments_are_refused(own: OwnData, row: dict[str, Any], reason: str) -> None:
     own.rows[3] |= row
     inputs = Inputs(train=own.write())
     with pytest.raises(AnnotationError, match=rf"mine\.jsonl, line 4: .*{reason}"):
@@ -118,7 +118,7 @@ def test_what_nearly_fits_is_taken(own: OwnData, row: dict[str, Any]) -> None:
     assert len(learnt.annotations) + len(scored.annotations) == 12
 
 
-def test_further_lines_that_do_not_fit_are_counted(own: OwnData) -> None:
+def test_further_misfits_are_counted(own: OwnData) -> None:
     for index in (1, 4, 5, 9):
         own.rows[index]["relevant_windows"] = [[50, 60]]
     with pytest.raises(
@@ -200,7 +200,7 @@ def test_wrong_width_of_extracted_features(tmp_path: Path) -> None:
         training_splits(config, Inputs(train=tmp_path / "a.jsonl", videos=tmp_path))
 
 
-def test_missing_features_of_ones_own_are_explained(own: OwnData) -> None:
+def test_missing_own_features_are_explained(own: OwnData) -> None:
     own.rows[3]["vid"] = "kitchen"
     inputs = Inputs(train=own.write())
     with pytest.raises(DataMissing) as error:
@@ -214,7 +214,7 @@ def test_missing_features_of_ones_own_are_explained(own: OwnData) -> None:
     assert learnt.left_out == ("kitchen",)
 
 
-def test_absent_and_unreadable_videos_are_named_apart(tmp_path: Path) -> None:
+def test_absent_and_unreadable_videos(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
     (videos / "broken.mp4").write_text("no video")
@@ -228,7 +228,7 @@ def test_absent_and_unreadable_videos_are_named_apart(tmp_path: Path) -> None:
     )
 
 
-def test_a_model_of_ones_own_data_asks_for_annotations() -> None:
+def test_own_model_needs_annotations() -> None:
     with pytest.raises(UsageError, match="--annotations FILE"):
         evaluation_split(CONFIG, Inputs())
 

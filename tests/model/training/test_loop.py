@@ -227,7 +227,7 @@ def test_early_interrupt_keeps_the_inputs(tiny: Path, tmp_path: Path) -> None:
     assert run.config() == changed == load_checkpoint(run.last).config
 
 
-def test_an_epoch_without_resume_file_did_not_happen(unbroken: Run, tiny: Path, tmp_path: Path) -> None:
+def test_epoch_without_resume_file(unbroken: Run, tiny: Path, tmp_path: Path) -> None:
     """As if the power went after the log and the checkpoints were written, and before the resume file was."""
     folder = tmp_path / "unbroken"
     run_training(tiny_config("training.epochs=2"), tiny, folder)
@@ -270,7 +270,7 @@ def test_a_damaged_resume_file_is_named(damage: str, tiny: Path, unbroken: Run, 
     assert snapshot(folder) == before
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path: Path, unbroken: Run) -> None:
+def test_nonempty_folder_is_refused(tmp_path: Path, unbroken: Run) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty"):
         Run(tmp_path).create(tiny_config(), {})
@@ -298,7 +298,7 @@ def test_concurrent_runs_get_one_folder(tmp_path: Path) -> None:
     assert (run.config().training.seed, run.inputs()["number"]) == (winner, winner)
 
 
-def test_folders_made_at_once_have_names_of_their_own(tmp_path: Path) -> None:
+def test_concurrent_folders_get_new_names(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(new_folder, [tmp_path / "runs" / "a"] * 8))
     assert sorted(path.name for path in made) == ["a", *(f"a-{number}" for number in range(2, 9))]

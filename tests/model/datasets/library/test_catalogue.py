@@ -169,7 +169,7 @@ def test_the_published_feature_tree_is_understood(home: Path) -> None:
     assert find_features(QVHL, "slowfast", home) == home / "features" / "slowfast_features"
 
 
-def test_a_folder_that_is_not_there_yet_is_named(home: Path) -> None:
+def test_missing_folder_is_named(home: Path) -> None:
     assert dataset_folder(QVHL, home / "new") == home / "new" / "qvhighlights"
     assert dataset_folder(QVHL, home / "qvhighlights") == home / "qvhighlights"
 

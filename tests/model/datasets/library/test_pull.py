@@ -89,7 +89,7 @@ def test_two_at_a_time_download_once(shop: Shop, folder: Path) -> None:
     assert len(shop.asked) == 1
 
 
-def test_a_broken_transfer_goes_on_where_it_stopped(shop: Shop, folder: Path) -> None:
+def test_broken_download_resumes(shop: Shop, folder: Path) -> None:
     shop.cuts = 1
     path = pull_annotations(TACOS, published(shop), folder, backoff_s=0.01)
     assert path.read_bytes() == ROWS
@@ -150,7 +150,7 @@ def test_offline_asks_for_nothing(
     assert shop.asked == []
 
 
-def test_a_host_that_is_not_there_is_not_waited_for(folder: Path) -> None:
+def test_missing_host_fails_fast(folder: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/train.jsonl"
@@ -182,7 +182,7 @@ def hosted(shop: Shop, content: bytes) -> FeatureArchive:
     )
 
 
-def test_an_archive_is_downloaded_unpacked_and_removed(shop: Shop, folder: Path) -> None:
+def test_pull_archive(shop: Shop, folder: Path) -> None:
     archive = hosted(shop, tar({"any_name/a.npz": FEATURES, "any_name/b.npz": FEATURES}))
     shop.cuts = 1
     assert pull_archive(TACOS, archive, folder, backoff_s=0.01) == (folder / "clip_features",)
@@ -199,7 +199,7 @@ def test_a_corrupted_archive_is_not_unpacked(shop: Shop, folder: Path) -> None:
     assert visible(folder) == []
 
 
-def test_what_only_a_person_can_download_is_not_tried(folder: Path) -> None:
+def test_manual_archives_are_not_tried(folder: Path) -> None:
     (archive,) = TACOS.archives
     with pytest.raises(DatasetError, match=r"drive\.google\.com.*vtg datasets add tacos"):
         pull_archive(TACOS, archive, folder)
@@ -286,7 +286,7 @@ def test_files_join_those_that_are_there(tmp_path: Path, folder: Path) -> None:
     assert (folder / "vid_clip" / "a.npz").read_bytes() == FEATURES
 
 
-def test_an_unknown_folder_needs_to_be_told_what_it_is(tmp_path: Path, folder: Path) -> None:
+def test_unknown_folder_needs_a_stream(tmp_path: Path, folder: Path) -> None:
     packed = written(tmp_path / "mine.zip", zipped({"mine/a.npz": FEATURES}))
     with pytest.raises(DatasetError, match=r"'mine'.*--stream \(slowfast, clip, clip_text\)"):
         add_archive(TACOS, packed, folder)
@@ -317,7 +317,7 @@ def test_an_archive_without_features_says_so(tmp_path: Path, folder: Path) -> No
         add_archive(TACOS, packed, folder)
 
 
-def test_folders_and_missing_files_are_said_to_be(tmp_path: Path, folder: Path) -> None:
+def test_folders_and_missing_files(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         add_archive(TACOS, tmp_path, folder)
     with pytest.raises(UsageError, match="no such file"):
@@ -412,12 +412,12 @@ def test_a_damaged_file_inside_is_noticed(tmp_path: Path, folder: Path) -> None:
     assert visible(folder) == []
 
 
-def test_something_that_is_no_archive_is_said_to_be(tmp_path: Path, folder: Path) -> None:
+def test_non_archives_are_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(DatasetError, match="not an archive"):
         add_archive(TACOS, written(tmp_path / "page.zip", b"<html>sign in</html>" * 100), folder)
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path, folder: Path) -> None:
+def test_leftovers_of_a_kill_are_removed(tmp_path: Path, folder: Path) -> None:
     written(folder / ".unpack-dead" / "clip" / "a.npz", b"half")
     add_archive(TACOS, written(tmp_path / "c.zip", zipped({"clip_features/a.npz": FEATURES})), folder)
     assert not (folder / ".unpack-dead").exists()
