@@ -71,7 +71,7 @@ class DataConfig:
     """The training data.
 
     Attributes:
-        dataset: which annotations, and with them which metrics and label rules; `custom` for one's own.
+        dataset: selects the annotations, the metrics and the label rules; `custom` for your own.
         clip_length_s: seconds one feature row stands for.
         video_features: the video streams, in the order they are concatenated.
         text_features: the token rows of a query.
@@ -81,7 +81,7 @@ class DataConfig:
             of this length. None takes max_clips, or what the training split had.
         train_annotations: file of the training split.
         eval_annotations: file of the split that chooses the checkpoint.
-        domains: values of the annotations' `domain`, one model each; empty where one model learns all.
+        domains: values of the annotations' `domain`, one model per domain; empty if one model covers all.
     """
 
     dataset: Literal["qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights", "custom"]
@@ -260,8 +260,8 @@ class TrainingConfig:
         epochs: passes over the training split.
         batch_size: samples per step.
         drop_last: leave out the last, smaller batch.
-        length_groups: batches that are cut at a time from a shuffled stretch sorted by length: the more, the less is
-            padded; 1 shuffles plainly, as the released code does.
+        length_groups: batches cut at a time from a shuffled group of samples sorted by length. Larger values pad less;
+            1 is plain shuffling, as in the released code.
         learning_rate: constant.
         weight_decay: on every parameter.
         gradient_clip: largest norm of all gradients together; 0 does not clip.
@@ -310,7 +310,7 @@ class Config:
     """One experiment.
 
     Attributes:
-        name: what its runs and its model are called: letters, digits, `-`, `_` and `.`.
+        name: the name of its runs and its model: letters, digits, `-`, `_` and `.`.
         data, model, training, loss, decoding: its tables.
 
     Raises:

@@ -84,22 +84,22 @@ class Grounder:
         Args:
             model: a trained model by name (`flashvtg-qvhl`), by path or by the folder of its run; `zero-shot`; or
                 `auto`: the best installed model whose features are available, else zero-shot.
-            features: `auto`, or names with commas between, for instance `clip,slowfast`.
+            features: `auto`, or names separated by commas, for instance `clip,slowfast`.
             fps: clips per second, 0.5 to 2; None for the rate of the model or of the features.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: of the encoders: `auto`, `fp32`, `bf16` or `fp16`.
             weights: paths that replace the named weights, by feature name.
-            cache: the feature cache or its folder; the user's own by default.
+            cache: the feature cache or its folder; the user's default cache if None.
             offline: never open a connection.
             extraction: how videos are decoded; `stall_s=None` among the options decodes them in this process.
             on_event: called as a video is extracted, as for `extractors.extraction.pipeline.extract_features`.
-            on_download: called with bytes done and in all while weights are fetched.
+            on_download: called with the bytes done and the total while weights are downloaded.
 
         Raises:
             UsageError: if a name is unknown or a value is out of range.
             WeightsMissing: if named features have weights that are neither here nor reachable.
             WeightsInvalid: if the model's file is damaged.
-            FeatureMismatch: if the model reads other features than those asked for.
+            FeatureMismatch: if the model reads other features than the given ones.
         """
         options = EncoderOptions(
             device=device,
@@ -205,8 +205,8 @@ class Grounder:
     def encode_each(self, paths: Sequence[str | Path]) -> Generator[EncodedVideo | VideoError, None, None]:
         """Extract the features of videos one after the other, or read them from the cache.
 
-        While one is used the next is decoded, and one subprocess decodes them all, so that many short videos take less
-        time than with `encode`. Closing the generator ends that.
+        The next video is decoded while one is used, and one subprocess decodes them all, so many short videos take less
+        time than with `encode`. Closing the generator stops this.
 
         Yields:
             for each video, in order, what `encode` returns, or the VideoError it raises.
@@ -237,11 +237,11 @@ class Grounder:
             threshold: moments that score less are left out.
 
         Returns:
-            one result a query, in order; its moments best first.
+            one result per query, in order; its moments best first.
 
         Raises:
             UsageError: if a query is empty or `top_k` is less than 1.
-            WeightsInvalid: if the model answers with what is not a number.
+            WeightsInvalid: if the model's answer is not a number.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
         _check_request(queries, top_k)
