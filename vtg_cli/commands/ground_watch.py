@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from extractors.errors import UsageError, VideoError
-from vtg_cli.commands.outputs import Delivery, show
+from vtg_cli.commands.outputs import Outputs, note_not_kept
 from vtg_cli.cutting.clips import Stems
+from vtg_cli.parsing import values
+from vtg_cli.parsing.arguments import SearchArguments
+from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.terminal.console import counted, detail, error_line, note, reader
 from vtg_cli.watch import Arrival, Arrivals, arriving, videos_in
 
@@ -23,97 +28,131 @@ if TYPE_CHECKING:
     from model.grounding.results import GroundingResult
 
 
-def check_watch(folder: Path, videos: Sequence[Path], delivery: Delivery) -> None:
-    """Refuse an invalid watch before any work begins.
+@dataclass(frozen=True)
+class WatchArguments:
+    """Which folder is watched, and how; the rest means something only with a folder."""
 
-    Args:
-        videos: those that were named beside it.
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=values.existing("--watch"),
+            help="Answer for every video in a folder, and for each new one, until Ctrl-C.",
+            show_default=False,
+            rich_help_panel="Watching",
+        ),
+    ] = None
+    new_only: Annotated[
+        bool,
+        typer.Option("--new-only", help="Skip the videos already in the folder.", rich_help_panel="Watching"),
+    ] = False
+    settle: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            parser=values.number("--settle", least=0.1, most=values.LONGEST_S),
+            help="Seconds without changes before a file counts as complete.",
+            rich_help_panel="Watching",
+        ),
+    ] = 2.0
 
-    Raises:
-        UsageError: if the folder is none, videos are named, or something is asked for that is of one video only.
-    """
-    from vtg_cli.writers.formats import formats
+    def require_none(self) -> None:
+        """Raise UsageError if the rest is given without a folder."""
+        if self.new_only:
+            raise UsageError("--new-only: needs --watch")
 
-    if not folder.is_dir():
-        raise UsageError(f"--watch {folder}: is not a folder")
-    if videos:
-        raise UsageError(
-            f"'{videos[0]}' is a file, but --watch takes its videos from the folder; leave it out, or move it there"
-        )
-    if delivery.plot is not None or delivery.html is not None:
-        raise UsageError(
-            "--plot and --html hold one video; with --watch use -o answers.jsonl, --clips or --supercut"
-        )
-    for name, form in delivery.outputs:
-        if not form.appendable:
-            growing = " or ".join(known.name for known in formats() if known.appendable)
+    def check(self, videos: Sequence[Path], outputs: Outputs) -> None:
+        """Refuse an invalid watch before any work begins.
+
+        Args:
+            videos: those that were named beside it.
+            outputs: what is to become of the answers.
+
+        Raises:
+            UsageError: if the folder is none, videos are named, or something is asked for that is of one video only.
+        """
+        from vtg_cli.writers.formats import formats
+
+        folder = self.watch
+        if folder is None or not folder.is_dir():
+            raise UsageError(f"--watch {folder}: is not a folder")
+        if videos:
             raise UsageError(
-                f"--output {name}: {form.name} cannot be appended to; with --watch use {growing}"
+                f"'{videos[0]}' is a file, but --watch takes its videos from the folder; leave it out, or move it there"
             )
-    for option, target in (("--clips", delivery.clips), ("--supercut", delivery.supercut)):
-        if target is not None and target.resolve().is_relative_to(folder.resolve()):
+        if outputs.plot is not None or outputs.html is not None:
             raise UsageError(
-                f"{option} {target}: is in the watched folder and would be grounded too; choose another folder"
+                "--plot and --html hold one video; with --watch use -o answers.jsonl, --clips or --supercut"
             )
-    delivery.check([folder])
+        for name, form in outputs.files:
+            if not form.appendable:
+                growing = " or ".join(known.name for known in formats() if known.appendable)
+                raise UsageError(
+                    f"--output {name}: {form.name} cannot be appended to; with --watch use {growing}"
+                )
+        for option, target in (("--clips", outputs.clips), ("--supercut", outputs.supercut)):
+            if target is not None and target.resolve().is_relative_to(folder.resolve()):
+                raise UsageError(
+                    f"{option} {target}: is in the watched folder and would be grounded too; choose another folder"
+                )
+        outputs.check([folder])
 
+    def answer(
+        self, queries: Sequence[str], search: SearchArguments, outputs: Outputs, choice: ModelArguments
+    ) -> bool:
+        """Answer until Ctrl-C; arguments, errors and what is returned as of `FolderWatch`."""
+        from vtg_cli.terminal.progress import DownloadProgress
 
-class Relay:
-    """Passes events of extraction on to the display of the video at work."""
-
-    def __init__(self) -> None:
-        self.listener: Callable[[Event], None] | None = None
-
-    def __call__(self, event: Event) -> None:
-        if self.listener is not None:
-            self.listener(event)
+        watch = FolderWatch(self, queries, search, outputs)
+        with DownloadProgress("weights") as on_download:
+            grounder = choice.load(
+                on_event=watch.on_event, on_download=on_download, on_write_error=note_not_kept
+            )
+            for sentence in grounder.notes:
+                note(sentence)
+            return watch.run(grounder)
 
 
 class FolderWatch:
     """Answers the videos of a folder, one after another.
 
     Args:
-        folder: where they arrive.
+        watching: the folder where they arrive, and when a file counts as whole.
         queries: what to look for in each.
-        delivery: what becomes of the answers.
-        top_k, threshold: as for `Grounder.ground`.
-        settle_s: seconds without a change after which a file counts as whole.
-        new_only: whether what is there already is left alone.
+        search: which moments are an answer.
+        outputs: what becomes of the answers.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        queries: Sequence[str],
-        delivery: Delivery,
-        *,
-        top_k: int,
-        threshold: float,
-        settle_s: float,
-        new_only: bool,
+        self, watching: WatchArguments, queries: Sequence[str], search: SearchArguments, outputs: Outputs
     ) -> None:
         from vtg_cli.writers.formats import Appender
 
-        self._folder = folder
+        assert watching.watch is not None, "there is a folder"
+        self._folder = watching.watch
         self._queries = list(queries)
-        self._delivery = delivery
-        self._top_k = top_k
-        self._threshold = threshold
-        self._appenders = [Appender(name, form) for name, form in delivery.outputs]
-        self._arrivals = Arrivals(settle_s)
-        if new_only:
-            self._arrivals.pass_over(videos_in(folder))
+        self._search = search
+        self._outputs = outputs
+        self._appenders = [Appender(name, form) for name, form in outputs.files]
+        self._listener: Callable[[Event], None] | None = None
+        self._arrivals = Arrivals(watching.settle)
+        if watching.new_only:
+            self._arrivals.pass_over(videos_in(self._folder))
         self._answered: dict[Path, list[GroundingResult]] = {}
         self._failed: set[Path] = set()
         self._unfinished: set[Path] = set()
         self._stems: dict[Path, Stems] = {}
 
-    def run(self, grounder: Grounder, relay: Relay) -> bool:
+    def on_event(self, event: Event) -> None:
+        """Pass an event of extraction on to the display of the video at work."""
+        if self._listener is not None:
+            self._listener(event)
+
+    def run(self, grounder: Grounder) -> bool:
         """Answer until Ctrl-C, SIGTERM, or until standard output is closed.
 
         Args:
-            grounder: answers.
-            relay: hears of its extraction.
+            grounder: answers; its extraction tells `on_event`.
 
         Returns:
             whether all that could be read was answered.
@@ -124,22 +163,22 @@ class FolderWatch:
         with _interruptible() as interrupt:
             note(f"{self._folder}: watching for videos; Ctrl-C stops it")
             for arrival in arriving(self._folder, self._arrivals):
-                self._answer(arrival, grounder, relay, interrupt)
-                if interrupt.came or (reader.left and not self._delivery.keeps_something):
+                self._answer(arrival, grounder, interrupt)
+                if interrupt.came or (reader.left and not self._outputs.keeps_something):
                     break
         self._summarise()
-        if self._delivery.supercut is not None:
-            self._join(self._delivery.supercut)
+        if self._outputs.supercut is not None:
+            self._join(self._outputs.supercut)
         return not self._failed
 
-    def _answer(self, arrival: Arrival, grounder: Grounder, relay: Relay, interrupt: _Interrupt) -> None:
+    def _answer(self, arrival: Arrival, grounder: Grounder, interrupt: _Interrupt) -> None:
         from vtg_cli.terminal.progress import ExtractionProgress
 
         self._unfinished.add(arrival.path)
         try:
-            with ExtractionProgress(report_failures=False) as relay.listener:
+            with ExtractionProgress(report_failures=False) as self._listener:
                 results = grounder.ground(
-                    arrival.path, self._queries, top_k=self._top_k, threshold=self._threshold
+                    arrival.path, self._queries, top_k=self._search.top_k, threshold=self._search.threshold
                 )
             if arrival.has_changed:
                 detail(f"{arrival.path}: changed meanwhile; it is read again when it is complete")
@@ -163,9 +202,8 @@ class FolderWatch:
     def _deliver(self, video: Path, results: list[GroundingResult]) -> None:
         from vtg_cli.cutting.clips import cut_clips
 
-        wanted = self._delivery
-        if wanted.shows_tables:
-            show(results)
+        wanted = self._outputs
+        wanted.show(results)
         for appender in self._appenders:
             appender.append(results)
         self._answered.pop(video, None)
@@ -198,7 +236,7 @@ class FolderWatch:
         if not any(result.moments for result in results):
             note(f"{target}: not written, because there is no moment to join")
             return
-        note(f"{target}: {span(join_moments(results, target, padding_s=self._delivery.padding_s))}")
+        note(f"{target}: {span(join_moments(results, target, padding_s=self._outputs.padding_s))}")
 
 
 @dataclass

@@ -6,11 +6,14 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from extractors.errors import UsageError, VtgError
+from vtg_cli.parsing import values
 from vtg_cli.parsing.values import is_same_file
 from vtg_cli.terminal.console import answering, counted, detail, error_line, note, out
 
@@ -24,43 +27,130 @@ PLACEHOLDER = "{video}"
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """The requested outputs.
+class Outputs:
+    """The requested outputs: the options of `vtg ground` that name files.
 
     Attributes:
-        outputs: files, or `-` for standard output, and the formats they are written in.
-        clips: folder for a video of each moment.
-        supercut: file for all moments in one video.
-        padding_s: seconds added on either side of a moment that is cut.
-        copy: whether clips are copied at key frames.
-        plot: picture of the curves.
-        html: page for a browser.
-        embed: whether the video is put into the page.
+        json_format: the format that --json prints.
     """
 
-    outputs: tuple[tuple[str, Format], ...] = ()
-    clips: Path | None = None
-    supercut: Path | None = None
-    padding_s: float = 0.0
-    copy: bool = False
-    plot: Path | None = None
-    html: Path | None = None
-    embed: bool = False
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=values.path_text("--output"),
+            help="Write the answers to a file, or to standard output if -. The ending selects the format: {endings}. "
+            "Can be given several times.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of an --output whose ending does not select one: {formats}.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=values.path("--clips"),
+            help="Cut every moment out into a separate video file in this folder.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None
+    supercut: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=values.path("--supercut"),
+            help="Join all moments in order of time into one video.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None
+    padding: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            parser=values.number("--padding", least=0, most=values.LONGEST_S),
+            help="Seconds added on either side of a moment that is cut out.",
+            rich_help_panel="Results",
+        ),
+    ] = 0.0
+    copy: Annotated[
+        bool,
+        typer.Option(
+            "--copy",
+            help="Cut --clips at key frames, without re-encoding.",
+            rich_help_panel="Results",
+        ),
+    ] = False
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=values.path("--plot"),
+            help="Draw curves, moments and thumbnails into a .png or .svg.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=values.path("--html"),
+            help="Write a page for a browser: the video, its curves, and moments to click.",
+            show_default=False,
+            rich_help_panel="Results",
+        ),
+    ] = None
+    embed: Annotated[
+        bool,
+        typer.Option(
+            "--embed",
+            help="Store the video in the --html file, up to 100 MB.",
+            rich_help_panel="Results",
+        ),
+    ] = False
+    json_format: str = "json"
 
-    @property
-    def shows_tables(self) -> bool:
-        """Whether tables are printed: if nothing else goes to standard output."""
-        from vtg_cli.writers.formats import STDOUT
+    @cached_property
+    def files(self) -> tuple[tuple[str, Format], ...]:
+        """Files, or `-` for standard output, and the formats they are written in.
 
-        return all(name != STDOUT for name, _ in self.outputs)
+        Raises:
+            UsageError: if an ending says no format, a format is unknown, or standard output is asked for twice.
+        """
+        from vtg_cli.writers.formats import STDOUT, assign_formats
+
+        names, formats = self.output or [], self.formats or []
+        if formats and not names:
+            raise UsageError("--format: needs an --output; for the terminal, add -o -")
+        files = list(zip(names, assign_formats(names, formats), strict=True))
+        if self.json:
+            files += zip([STDOUT], assign_formats([STDOUT], [self.json_format]), strict=True)
+        if [name for name, _ in files].count(STDOUT) > 1:
+            raise UsageError("only one answer can go to standard output; give --json or -o - once")
+        return tuple(files)
 
     @property
     def keeps_something(self) -> bool:
         """Whether anything is written besides standard output."""
         from vtg_cli.writers.formats import STDOUT
 
-        files = any(name != STDOUT for name, _ in self.outputs)
-        return files or any((self.clips, self.supercut, self.plot, self.html))
+        named = any(name != STDOUT for name, _ in self.files)
+        return named or any((self.clips, self.supercut, self.plot, self.html))
 
     def check(self, videos: Sequence[Path]) -> None:
         """Refuse outputs that cannot be written for these videos, before any work begins.
@@ -73,7 +163,7 @@ class Delivery:
         from vtg_cli.drawing.html_report import check_report
         from vtg_cli.drawing.plot import check_plot
 
-        check_request(self.clips, self.supercut, padding_s=self.padding_s, copy=self.copy)
+        check_request(self.clips, self.supercut, padding_s=self.padding, copy=self.copy)
         if self.embed and self.html is None:
             raise UsageError("--embed: needs --html")
         if self.plot is not None:
@@ -88,6 +178,13 @@ class Delivery:
                 raise UsageError(
                     f"{option} {target}: is the video itself; give the {_WHAT[option]} another name"
                 )
+
+    def show(self, results: Sequence[GroundingResult]) -> None:
+        """Print tables and curves, if nothing else goes to standard output."""
+        from vtg_cli.writers.formats import STDOUT
+
+        if all(name != STDOUT for name, _ in self.files):
+            _show(results)
 
     def deliver(self, results: Sequence[GroundingResult]) -> bool:
         """Write the requested outputs and report them on standard error; tables are printed elsewhere.
@@ -123,7 +220,7 @@ class Delivery:
             for video, own in by_video.items():
                 yield str(name).replace(PLACEHOLDER, stems[video]), own
 
-        for name, form in self.outputs:
+        for name, form in self.files:
             for target, part in files(name):
                 yield partial(_write_output, part, target, form)
         if self.clips is not None:
@@ -139,16 +236,14 @@ class Delivery:
     ) -> None:
         from vtg_cli.cutting.clips import cut_clips
 
-        written = cut_clips(
-            results, folder, stem=stem, padding_s=self.padding_s, copy=self.copy, spared=spared
-        )
+        written = cut_clips(results, folder, stem=stem, padding_s=self.padding, copy=self.copy, spared=spared)
         note(f"{folder}: {counted(len(written), 'clip')} of {results[0].video}")
 
     def _join(self, results: Sequence[GroundingResult], target: Path) -> None:
         from vtg_cli.cutting.clips import join_moments
         from vtg_cli.terminal.timecode import span
 
-        note(f"{target}: {span(join_moments(results, target, padding_s=self.padding_s))}")
+        note(f"{target}: {span(join_moments(results, target, padding_s=self.padding))}")
 
     def _draw(self, results: Sequence[GroundingResult], target: Path) -> None:
         from vtg_cli.drawing.plot import write_plot
@@ -167,7 +262,7 @@ class Delivery:
 
     def _check_room(self) -> None:
         """Refuse files that hold one video and have no placeholder for its name."""
-        for name, form in self.outputs:
+        for name, form in self.files:
             if form.holds_one_video and PLACEHOLDER not in name:
                 file = (
                     f"{PLACEHOLDER}{form.suffix}"
@@ -192,7 +287,7 @@ class Delivery:
 
         stems = self._stems(map(str, videos))
         named: list[tuple[str, str | Path | None]] = [
-            ("--output", name) for name, _ in self.outputs if name != STDOUT
+            ("--output", name) for name, _ in self.files if name != STDOUT
         ]
         named += [("--supercut", self.supercut), ("--plot", self.plot), ("--html", self.html)]
         for option, name in named:
@@ -218,32 +313,12 @@ def _write_output(results: Sequence[GroundingResult], name: str, form: Format) -
         detail(f"{name}: written as {form.name}")
 
 
-def choose_outputs(
-    names: Sequence[str], formats: Sequence[str], *, json: str | None
-) -> tuple[tuple[str, Format], ...]:
-    """What is written where.
-
-    Args:
-        names: of each --output.
-        formats: of each --format.
-        json: the format that standard output has for programs, if it is wanted.
-
-    Raises:
-        UsageError: if an ending says no format, a format is unknown, or standard output is asked for twice.
-    """
-    from vtg_cli.writers.formats import STDOUT, assign_formats
-
-    if formats and not names:
-        raise UsageError("--format: needs an --output; for the terminal, add -o -")
-    outputs = list(zip(names, assign_formats(names, formats), strict=True))
-    if json is not None:
-        outputs += zip([STDOUT], assign_formats([STDOUT], [json]), strict=True)
-    if [name for name, _ in outputs].count(STDOUT) > 1:
-        raise UsageError("only one answer can go to standard output; give --json or -o - once")
-    return tuple(outputs)
+def note_not_kept(error: VtgError) -> None:
+    """Say that answers come at the price of another extraction the next time."""
+    note(f"the features are not kept, and are made again for the next query: {error}")
 
 
-def show(results: Sequence[GroundingResult]) -> None:
+def _show(results: Sequence[GroundingResult]) -> None:
     """Tables and curves on the terminal."""
     from rich.markup import escape
 

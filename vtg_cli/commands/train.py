@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from extractors.errors import UsageError
 from vtg_cli.parsing import values
-from vtg_cli.parsing.options import (
-    Cache,
-    Device,
-    Offline,
-    Precision,
-    Quiet,
-    SkipMissing,
-    Verbose,
-    Videos,
-    Weights,
-    weights_by_feature,
-)
+from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos
 from vtg_cli.terminal.console import counted, error_line, note, out, printable, verbosity
 
 if TYPE_CHECKING:
-    from model.config import Config
-    from model.training.experiments import Inputs
+    from model.training.events import TrainingResult
+    from model.training.experiments import Split
+    from model.training.plan import Experiment
     from model.training.run import Run
 
 _DATA = "Data"
 _RECIPE = "Recipe"
-_OWN_SUFFIX = ".jsonl"
-_OWN_EXAMPLE = '{"vid": "kitchen", "query": "man opens fridge", "relevant_windows": [[12.0, 17.5]]}'
 
 
-def train(
+@dataclass(frozen=True)
+class DataArguments:
+    """What is learnt from."""
+
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +36,7 @@ def train(
             show_default=False,
             rich_help_panel=_DATA,
         ),
-    ] = None,
+    ] = None
     data: Annotated[
         Path | None,
         typer.Option(
@@ -52,8 +46,8 @@ def train(
             show_default="VTG_DATA, else the user's cache folder",
             rich_help_panel=_DATA,
         ),
-    ] = None,
-    videos: Videos = None,
+    ] = None
+    videos: Videos = None
     eval_: Annotated[
         Path | None,
         typer.Option(
@@ -64,8 +58,8 @@ def train(
             show_default="every tenth video is held out",
             rich_help_panel=_DATA,
         ),
-    ] = None,
-    skip_missing: SkipMissing = False,
+    ] = None
+    skip_missing: SkipMissing = False
     domain: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,7 +68,13 @@ def train(
             show_default=False,
             rich_help_panel=_DATA,
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class RecipeArguments:
+    """How it is learnt."""
+
     config: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +83,7 @@ def train(
             show_default="the dataset's first",
             rich_help_panel=_RECIPE,
         ),
-    ] = None,
+    ] = None
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,7 +93,7 @@ def train(
             show_default=False,
             rich_help_panel=_RECIPE,
         ),
-    ] = None,
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(
@@ -103,7 +103,17 @@ def train(
             show_default=False,
             rich_help_panel=_RECIPE,
         ),
-    ] = None,
+    ] = None
+
+    def overrides(self) -> list[str]:
+        """Changes to the configuration, `KEY=VALUE`."""
+        return [*(self.set_ or []), *([] if self.seed is None else [f"training.seed={self.seed}"])]
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Where the run is kept."""
+
     output: Annotated[
         Path | None,
         typer.Option(
@@ -112,7 +122,7 @@ def train(
             help="Folder of the run; it must be new.",
             show_default="runs/CONFIG-DATE-TIME",
         ),
-    ] = None,
+    ] = None
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -121,17 +131,14 @@ def train(
             help="Continue the run in this folder.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configuration, check the data, and stop.")
-    ] = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    weights: Weights = None,
-    cache: Cache = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    offline: Offline = False,
+    ] = False
+
+
+def train(
+    data: DataArguments, recipe: RecipeArguments, target: RunArguments, encoders: EncoderArguments
 ) -> None:
     """Train FlashVTG with the released recipe, or your own.
 
@@ -152,158 +159,81 @@ def train(
 
       vtg train --resume runs/qvhighlights-slowfast-clip-20261125-120000
     """
-    del quiet, verbose
     from extractors.compute.device import resolve_device
-    from extractors.encoders.base import EncoderOptions
-    from extractors.errors import UsageError
-    from model.training.loop import agreed_folder
-    from model.training.run import Run, is_main_process, new_folder
+    from model.training.run import Run, is_main_process
 
     if not is_main_process():
         verbosity.quiet = True  # one of them speaks
-    overrides = [*(set_ or []), *([] if seed is None else [f"training.seed={seed}"])]
-    options = EncoderOptions(
-        device=device, precision=precision, weights=weights_by_feature(weights), offline=offline
-    )
-    resolve_device(device)  # before anything else is done, which may take hours
-    if resume is not None:
-        if dataset or config or output or data or videos or eval_ or domain or skip_missing:
+    resolve_device(encoders.device)  # before anything else is done, which may take hours
+    experiment = _experiment(data, recipe, target, encoders)
+    if target.output is not None:
+        Run(target.output).require_new()
+    if target.dry_run:
+        _print_config(experiment)
+    splits = _splits(experiment, encoders)
+    if target.dry_run:
+        note(f"{experiment.config.name}: {_counts(splits)}; with --dry-run nothing is trained")
+        return
+    run = experiment.begin(target.output, encoders.device) if target.resume is None else Run(target.resume)
+    results = _run(experiment, run, splits, encoders.device)
+    if is_main_process():
+        _print_results(experiment, run, results)
+
+
+def _experiment(
+    data: DataArguments, recipe: RecipeArguments, target: RunArguments, encoders: EncoderArguments
+) -> Experiment:
+    from model.training.experiments import Inputs
+    from model.training.plan import plan_experiment, resumed_experiment
+    from model.training.run import Run
+
+    options = encoders.options()
+    if target.resume is not None:
+        if data != DataArguments() or recipe.config or target.output:
             raise UsageError(
                 "--resume continues a run with its own settings; it allows only --set and --device"
             )
-        _resume(Run(resume), overrides, device, options, cache)
-        return
-    if dataset is None and config is None:
-        raise UsageError(
-            "say what to train on: --dataset NAME (see `vtg datasets list`), or --dataset FILE.jsonl"
-        )
-    chosen, inputs = _choose(dataset, config, overrides, data, videos, eval_, skip_missing, options)
-    domains = _domains(chosen, domain or [])
-    if output is not None:
-        Run(output).require_new()
-    if dry_run:
-        _print_config(chosen)
-    splits = _splits(chosen, inputs, cache, options)
-    if dry_run:
-        note(f"{chosen.name}: {_counts(splits)}; with --dry-run nothing is trained")
-        return
-    if output is None:
-        # One process makes it, so that of two that begin in the same second each has its own.
-        made = new_folder(_default_folder(chosen)) if is_main_process() else Path()
-        output = agreed_folder(made, chosen, device)
-    run = Run(output)
-    run.create(chosen, {**inputs.to_json(), "domains": list(domains)})
-    _run(chosen, inputs, run, splits, domains, device)
+        return resumed_experiment(Run(target.resume), recipe.overrides())
+    experiment = plan_experiment(
+        data.dataset,
+        config=recipe.config,
+        overrides=recipe.overrides(),
+        inputs=Inputs(data.data, None, data.eval_, data.videos, data.skip_missing),
+        domains=data.domain or (),
+        options=options,
+    )
+    if experiment.note:
+        note(experiment.note)
+    return experiment
 
 
-def _resume(run: Run, overrides: list[str], device: str, options: Any, cache: Path | None) -> None:
-    from model.training.experiments import Inputs
-
-    config, values = run.config(overrides), run.inputs()
-    inputs = Inputs.from_json(values)
-    inputs.require_there(str(run.folder / "inputs.json"))
-    splits = _splits(config, inputs, cache, options)
-    domains = tuple(str(name) for name in values.get("domains") or ())
-    if not domains and values.get("domain"):
-        domain = str(values["domain"])
-        splits = (splits[0].of_domain(domain), splits[1].of_domain(domain))
-    _run(config, inputs, run, splits, domains, device)
-
-
-def _choose(
-    dataset: str | None,
-    config: str | None,
-    overrides: list[str],
-    data: Path | None,
-    videos: Path | None,
-    evaluate: Path | None,
-    skip_missing: bool,
-    options: Any,
-) -> tuple[Config, Inputs]:
-    from extractors.errors import UsageError
-    from model.config import load_config
-    from model.training.experiments import Inputs, config_for, own_config
-
-    own = None if dataset is None else _own_annotations(dataset)
-    if evaluate is not None and own is None:
-        raise UsageError("--eval goes with --dataset FILE.jsonl; a published dataset has its own split")
-    if config is not None:
-        chosen = load_config(config, overrides)
-    elif own is not None:
-        chosen, sentence = own_config(own.parent if data is None else data, videos, overrides, options)
-        if sentence:
-            note(sentence)
-    else:
-        chosen = config_for(str(dataset), overrides)
-    if own is None and chosen.data.dataset == "custom" and not chosen.data.train_annotations:
-        raise UsageError(f"{chosen.name} is trained on your own data: give --dataset FILE{_OWN_SUFFIX}")
-    if own is None and dataset is not None and config is not None:
-        from model.datasets.library.catalogue import dataset_info
-
-        if dataset_info(dataset).name != chosen.data.dataset:
-            raise UsageError(f"--config {config} is for {chosen.data.dataset}, not for {dataset}")
-    return chosen, Inputs(data, own, evaluate, videos, skip_missing)
-
-
-def _own_annotations(dataset: str) -> Path | None:
-    """The user's file that --dataset names; None if it names a published dataset."""
-    from extractors.errors import UsageError
-    from model.datasets.library.catalogue import dataset_info
-
-    if Path(dataset).suffix.lower() == _OWN_SUFFIX:
-        return values.existing("--dataset")(dataset)
-    try:
-        dataset_info(dataset)
-    except UsageError as error:
-        form = f"your own is a {_OWN_SUFFIX} file with one JSON object per line, such as {_OWN_EXAMPLE}"
-        if values.exists(Path(dataset)):
-            raise UsageError(f"--dataset {dataset}: cannot be read as annotations; {form}") from None
-        raise UsageError(f"{error}; {form}") from None
-    return None
-
-
-def _domains(config: Config, wanted: list[str]) -> tuple[str, ...]:
-    from extractors.errors import UsageError
-
-    unknown = [name for name in wanted if name not in config.data.domains]
-    if unknown:
-        known = ", ".join(config.data.domains) or "none"
-        raise UsageError(f"--domain {unknown[0]}: {config.name} has the domains: {known}")
-    return tuple(wanted) or config.data.domains
-
-
-def _splits(config: Config, inputs: Inputs, cache: Path | None, options: Any) -> Any:
+def _splits(experiment: Experiment, encoders: EncoderArguments) -> tuple[Split, Split]:
     from extractors.cache.store import FeatureCache
-    from model.training.experiments import training_splits
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import ExtractionProgress
 
+    cache = FeatureCache(encoders.cache)
     with explain_missing_data(), ExtractionProgress() as on_event:
-        splits = training_splits(
-            config, inputs, cache=FeatureCache(cache), options=options, on_event=on_event
-        )
+        splits = experiment.splits(cache=cache, options=encoders.options(), on_event=on_event)
     note_left_out(name for split in splits for name in split.left_out)
     return splits
 
 
 def _run(
-    config: Config, inputs: Inputs, run: Run, splits: Any, domains: tuple[str, ...], device: str
-) -> None:
-    from model.training.experiments import mean_metrics, run_experiment
-    from model.training.published import published_row
-    from model.training.run import is_main_process
-    from vtg_cli.terminal.scores import print_scores
+    experiment: Experiment, run: Run, splits: tuple[Split, Split], device: str
+) -> Mapping[str, TrainingResult]:
+    from model.training.experiments import run_experiment
     from vtg_cli.terminal.training_progress import TrainingProgress
 
-    note(f"{config.name}: {_counts(splits)}; the run is kept in {run.folder}")
+    note(f"{experiment.config.name}: {_counts(splits)}; the run is kept in {run.folder}")
     try:
         with TrainingProgress() as progress:
-            results = run_experiment(
-                config,
-                inputs,
+            return run_experiment(
+                experiment.config,
+                experiment.inputs,
                 run,
                 splits,
-                domains=domains,
+                domains=experiment.domains,
                 device=device,
                 on_begin=progress.begin,
                 on_event=progress,
@@ -313,15 +243,21 @@ def _run(
             f"interrupted; every complete epoch is kept, and `vtg train --resume {run.folder}` continues from there"
         )
         raise typer.Exit(130) from None
-    if not is_main_process():
-        return
+
+
+def _print_results(experiment: Experiment, run: Run, results: Mapping[str, TrainingResult]) -> None:
+    from model.training.experiments import mean_metrics
+    from model.training.published import published_row
+    from vtg_cli.terminal.scores import print_scores
+
+    config = experiment.config
     paper = published_row(config.name, config.data.eval_annotations)
-    if domains:
+    if experiment.domains:
         scores = mean_metrics({name: result.metrics for name, result in results.items()})
         print_scores({"best": scores}, paper)
         out().print(f"best checkpoints: {printable(str(run.folder))}/DOMAIN/best.safetensors", soft_wrap=True)
         return
-    result = next(iter(results.values()))
+    (result,) = results.values()
     columns = {"as decoded": result.metrics}
     if result.suppressed_metrics != result.metrics:
         columns["after NMS"] = result.suppressed_metrics
@@ -333,20 +269,14 @@ def _run(
     )
 
 
-def _counts(splits: Any) -> str:
+def _counts(splits: tuple[Split, Split]) -> str:
     return " and ".join(
         f"{counted(len(split.annotations), 'query', 'queries')} to {verb}"
         for split, verb in zip(splits, ("train on", "score on"), strict=True)
     )
 
 
-def _print_config(config: Config) -> None:
+def _print_config(experiment: Experiment) -> None:
     import tomli_w
 
-    typer.echo(tomli_w.dumps(config.to_dict()))
-
-
-def _default_folder(config: Config) -> Path:
-    from datetime import datetime
-
-    return Path("runs") / f"{config.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    typer.echo(tomli_w.dumps(experiment.config.to_dict()))

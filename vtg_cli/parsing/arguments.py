@@ -6,16 +6,68 @@ import glob
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from extractors.errors import UsageError, VtgError
+from vtg_cli.parsing import values
 from vtg_cli.parsing.values import exists, path_text
+from vtg_cli.terminal.console import note
 
 STDIN = "-"
 """The --queries that are read from standard input."""
 
 _MOST_BYTES = 10_000_000  # of a file of sentences; a larger file is something else
 _EXAMPLE = 'vtg ground video.mp4 "man opens fridge"'
+
+
+@dataclass(frozen=True)
+class SearchArguments:
+    """What is looked for, beside the queries named as arguments, and which moments are an answer."""
+
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            parser=values.path_text("--queries"),
+            help="Read more sentences from a file, one per line, or from standard input if -.",
+            show_default=False,
+        ),
+    ] = None
+    top_k: Annotated[
+        int,
+        typer.Option(
+            "--top-k",
+            "-k",
+            metavar="N",
+            parser=values.whole_number("--top-k", least=1),
+            help="Maximum moments per query.",
+        ),
+    ] = 5
+    threshold: Annotated[
+        float,
+        typer.Option(
+            metavar="SCORE",
+            parser=values.number("--threshold", least=0, most=1),
+            help="Leave out moments with a lower score, from 0 to 1.",
+        ),
+    ] = 0.0
+
+    def all_queries(self, named: Sequence[str]) -> list[str]:
+        """The queries named as arguments, and those of --queries after them.
+
+        Raises:
+            UsageError: if there is none, one cannot be asked, or --queries holds none.
+            VtgError: if --queries cannot be read.
+        """
+        if len(named) > 1 and all(word.isascii() and word.isalpha() for word in named):
+            note(f'these are {len(named)} queries of one word; as one query: "{" ".join(named)}"')
+        queries = [*named, *(() if self.queries is None else read_queries(self.queries))]
+        require_queries(queries)
+        return queries
 
 
 def videos_and_queries(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -39,15 +91,6 @@ def videos_and_queries(arguments: Sequence[str]) -> tuple[list[Path], list[str]]
         if found is None:
             queries.append(argument)
     return list(videos.values()), queries
-
-
-def require_queries(queries: Sequence[str]) -> None:
-    """Raise UsageError if there is no query, or an invalid one."""
-    from model.grounding.grounder import check_queries
-
-    if not queries:
-        raise UsageError('say what to look for, in a query such as "man opens fridge"')
-    check_queries(queries)
 
 
 def require_videos(videos: Sequence[Path], arguments: Sequence[str]) -> None:
@@ -90,6 +133,15 @@ def read_queries(source: str) -> list[str]:
     if not queries:
         raise UsageError(f"--queries {source}: holds no sentence; give one per line")
     return queries
+
+
+def require_queries(queries: Sequence[str]) -> None:
+    """Raise UsageError if there is no query, or an invalid one."""
+    from model.grounding.grounder import check_queries
+
+    if not queries:
+        raise UsageError('say what to look for, in a query such as "man opens fridge"')
+    check_queries(queries)
 
 
 def _videos_named(argument: str, *, is_first: bool) -> list[Path] | None:

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from vtg_cli.parsing.groups import grouped
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -24,8 +26,14 @@ class App(typer.Typer):
         super().__init__(cls=_Group, no_args_is_help=True, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
-        """Register a command, as `typer.Typer.command`."""
-        return super().command(name, cls=_Command, **options)
+        """Register a command, as `typer.Typer.command`; its parameters may be groups of options."""
+        register = super().command(name, cls=_Command, **options)
+
+        def add(function: _Function) -> _Function:
+            register(grouped(function))
+            return function
+
+        return add
 
 
 class _Command(TyperCommand):

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from extractors.errors import UsageError
 from vtg_cli.parsing import values
 from vtg_cli.terminal.console import verbosity
+
+if TYPE_CHECKING:
+    from extractors.cache.store import CacheError
+    from extractors.encoders.base import EncoderOptions
+    from extractors.events import Event
+    from model import Grounder
 
 Features = Annotated[
     str,
@@ -129,6 +137,68 @@ Offline = Annotated[
     bool,
     typer.Option("--offline", help="Never open a connection; same as VTG_OFFLINE=1.", callback=_go_offline),
 ]
+
+
+@dataclass(frozen=True)
+class EncoderArguments:
+    """Where and how encoders run, and what is said meanwhile; `EncoderOptions` explains the former."""
+
+    device: Device = "auto"
+    precision: Precision = "auto"
+    weights: Weights = None
+    cache: Cache = None
+    quiet: Quiet = False
+    verbose: Verbose = False
+    offline: Offline = False
+
+    def options(self) -> EncoderOptions:
+        """The same for encoders.
+
+        Raises:
+            UsageError: as `weights_by_feature`.
+        """
+        from extractors.encoders.base import EncoderOptions
+
+        return EncoderOptions(
+            device=self.device,
+            precision=self.precision,
+            weights=weights_by_feature(self.weights),
+            offline=self.offline,
+        )
+
+
+@dataclass(frozen=True)
+class ModelArguments:
+    """What answers; `Grounder.load` explains the fields."""
+
+    model: Model = "auto"
+    features: Features = "auto"
+    fps: Fps = None
+    encoders: EncoderArguments = EncoderArguments()
+
+    def load(
+        self,
+        *,
+        on_event: Callable[[Event], None],
+        on_download: Callable[[int, int | None], None],
+        on_write_error: Callable[[CacheError], None] | None = None,
+    ) -> Grounder:
+        """Load what answers, as `Grounder.load`; `on_write_error` as for `FeatureCache`."""
+        from extractors.cache.store import FeatureCache
+        from model import Grounder
+
+        return Grounder.load(
+            self.model,
+            features=self.features,
+            fps=self.fps,
+            device=self.encoders.device,
+            precision=self.encoders.precision,
+            weights=weights_by_feature(self.encoders.weights),
+            cache=FeatureCache(self.encoders.cache, on_write_error=on_write_error),
+            offline=self.encoders.offline,
+            on_event=on_event,
+            on_download=on_download,
+        )
 
 
 def weights_by_feature(pairs: list[str] | None) -> dict[str, Path]:

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import clip_length_s
 from extractors.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
 from model import Grounder
 from model.grounding.choice import choose_model, feature_names
 from model.grounding.zeroshot.method import NAME as ZERO_SHOT
 from model.grounding.zeroshot.method import is_clear_match
+from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.jobs import Findings, Job, Report
 
 _EXTRACTION = 0.9  # of a job's time, where features have to be made
 
 
-@dataclass(frozen=True)
-class ModelChoice:
-    """The model and features from the command's options; `Grounder.load` explains them."""
-
-    model: str = "auto"
-    features: str = "auto"
-    fps: float | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    weights: Mapping[str, Path] | None = None
-    cache: Path | None = None
-    offline: bool = False
-
-
-def check_choice(choice: ModelChoice) -> None:
+def check_choice(choice: ModelArguments) -> None:
     """Refuse names that no job could use, without loading anything.
 
     Raises:
-        UsageError: if a model or feature is unknown, or a rate out of range.
+        UsageError: if a model or feature is unknown, a rate out of range, or a file of weights is not there.
     """
+    options = choice.encoders.options()
     if choice.features != "auto":
         for name in feature_names(choice.features):
             clip_length_s(name, choice.fps)
     if choice.model != "auto":
-        choose_model(choice.model, choice.features, choice.fps, EncoderOptions(offline=choice.offline))
+        choose_model(choice.model, choice.features, choice.fps, options)
 
 
 class GroundingWork:
@@ -52,7 +37,7 @@ class GroundingWork:
         choice: what answers.
     """
 
-    def __init__(self, choice: ModelChoice) -> None:
+    def __init__(self, choice: ModelArguments) -> None:
         self._choice = choice
         self._grounder: Grounder | None = None
         self._report: Report | None = None
@@ -69,7 +54,9 @@ class GroundingWork:
         report("extracting", 0.0)
         job.video.check_file()
         if self._grounder is None:
-            self._grounder = self._load()
+            self._grounder = self._choice.load(
+                on_event=self._on_event, on_download=lambda done, total: self._tell(0.0)
+            )
         video = self._grounder.encode(job.video.path)
         report("grounding", _EXTRACTION)
         results = self._grounder.ground(video, job.queries, top_k=job.top_k, threshold=job.threshold)
@@ -85,29 +72,11 @@ class GroundingWork:
             model_notes=tuple(text[:1].upper() + text[1:] for text in self._grounder.notes),
         )
 
-    def _load(self) -> Grounder:
-        choice = self._choice
-        return Grounder.load(
-            choice.model,
-            features=choice.features,
-            fps=choice.fps,
-            device=choice.device,
-            precision=choice.precision,
-            weights=choice.weights,
-            cache=choice.cache,
-            offline=choice.offline,
-            on_event=self._on_event,
-            on_download=lambda done, total: self._on_download(),
-        )
-
     def _on_event(self, event: Event) -> None:
         if isinstance(event, (VideoOpening, VideoStarted, VideoWaiting)):
             self._tell(0.0)
         elif isinstance(event, VideoProgress):
             self._tell(_EXTRACTION * event.done_s / max(event.duration_s, 1e-3))
-
-    def _on_download(self) -> None:
-        self._tell(0.0)
 
     def _tell(self, progress: float) -> None:
         assert self._report is not None, "only a job makes things happen"

@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -17,17 +16,19 @@ import uvicorn
 
 from extractors.errors import UsageError
 from extractors.files.home import vtg_home
+from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.access.addresses import is_loopback, page_address, reached_at
 from vtg_cli.serve.access.connections import Connection
 from vtg_cli.serve.access.entrance import choose_token
 from vtg_cli.serve.api.app import create_app
 from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.folder_watch import FolderWatch
-from vtg_cli.serve.grounding import GroundingWork, ModelChoice
+from vtg_cli.serve.grounding import GroundingWork, check_choice
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library.folders import Folders
 from vtg_cli.serve.library.library import Library
 from vtg_cli.serve.sandbox import Sandbox
+from vtg_cli.serve.settings import Settings
 from vtg_cli.terminal.console import counted, note, out, verbosity
 
 _FIRST_LOOK_S = 10.0  # the page opens with all videos of any but large folders
@@ -35,39 +36,17 @@ _GRACE_S = 1
 _LAST_BATCH_S = 2.0
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The server's settings, from the command's options.
-
-    Attributes:
-        paths: folders and videos to offer.
-        host: the address to listen on.
-        port: 0 for a free one.
-        library: where uploads are kept; None for the user's own place.
-        max_upload_bytes: bytes an upload may have.
-        token, token_file: what visitors have to know, as `entrance.choose_token` takes it.
-        open_browser: whether to open the page.
-    """
-
-    paths: tuple[Path, ...]
-    host: str
-    port: int
-    library: Path | None
-    max_upload_bytes: int
-    token: str | None
-    token_file: Path | None
-    open_browser: bool
-
-
-def run(settings: Settings, choice: ModelChoice) -> None:
+def run(settings: Settings, choice: ModelArguments) -> None:
     """Serve until Ctrl-C.
 
     Raises:
-        UsageError: if a path does not exist, the library cannot be used, or the port is taken.
+        UsageError: if a name of a model or features is unknown, a path does not exist, the library cannot be used, or
+            the port is taken.
     """
+    check_choice(choice)
     token = choose_token(settings.token, settings.token_file, settings.host)
     folder = default_library() if settings.library is None else settings.library
-    folders = Folders(settings.paths, folder.resolve())
+    folders = Folders(settings.paths or (), folder.resolve())
     with _listen(settings.host, settings.port) as listening:
         probers = {"uploads": Sandbox(), "folders": Sandbox()}
         library = Library(folder, **probers)
@@ -76,7 +55,7 @@ def run(settings: Settings, choice: ModelChoice) -> None:
             jobs=Jobs(GroundingWork(choice)),
             sandbox=Sandbox(),
             probers=tuple(probers.values()),
-            most_upload_bytes=settings.max_upload_bytes,
+            most_upload_bytes=settings.max_upload_mb * 1_000_000,
             host=settings.host,
             port=listening.getsockname()[1],
             token=token,

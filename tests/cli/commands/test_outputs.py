@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from extractors.errors import UsageError
-from vtg_cli.commands.outputs import Delivery, choose_outputs
+from vtg_cli.commands.outputs import Outputs
 from vtg_cli.cutting.clips import Stems
 
 
-def asked(option: str, name: str) -> Delivery:
+def asked(option: str, name: str) -> Outputs:
     if option == "--output":
-        return Delivery(outputs=choose_outputs([name], [], json=None))
-    return Delivery(**{option.removeprefix("--"): Path(name)})
+        return Outputs(output=[name])
+    return Outputs(**{option.removeprefix("--"): Path(name)})
 
 
 @pytest.mark.parametrize("name", ["link", "second", "{video}-second"])

@@ -1,0 +1,86 @@
+"""What the server is told: the options of `vtg serve` but for those of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vtg_cli.parsing import values
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve; None for what the help names as the default."""
+
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH",
+            parser=values.path("PATH"),
+            help="Videos, or folders of videos, to offer.",
+            show_default=False,
+        ),
+    ] = None
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on; 0.0.0.0 means all addresses of this machine.",
+            rich_help_panel="Server",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=values.whole_number("--port", least=0, most=65535),
+            help="Port to listen on; 0 picks a free one.",
+            rich_help_panel="Server",
+        ),
+    ] = 8642
+    library: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=values.path("--library"),
+            help="Folder for uploads.",
+            show_default="vtg/library in the user's data folder",
+            rich_help_panel="Server",
+        ),
+    ] = None
+    max_upload_mb: Annotated[
+        int,
+        typer.Option(
+            "--max-upload-mb",
+            metavar="N",
+            parser=values.whole_number("--max-upload-mb", least=1),
+            help="Largest upload, in MB.",
+            rich_help_panel="Server",
+        ),
+    ] = 2048
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="Token that visitors need; a random one if other machines can connect. Other users of this machine "
+            "can see it in the process list; use --token-file or the environment variable VTG_TOKEN to avoid that.",
+            show_default=False,
+            rich_help_panel="Server",
+        ),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=values.path("--token-file"),
+            help="File that holds the token.",
+            show_default=False,
+            rich_help_panel="Server",
+        ),
+    ] = None
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in a browser.", rich_help_panel="Server")
+    ] = False
