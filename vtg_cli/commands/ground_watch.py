@@ -211,7 +211,7 @@ class FolderWatch:
         if wanted.clips is not None:
             folder = wanted.clips / video.parent.relative_to(self._folder)
             stem = self._stems.setdefault(folder, Stems()).of(video)
-            written = cut_clips(results, folder, stem=stem, padding_s=wanted.padding_s, copy=wanted.copy)
+            written = cut_clips(results, folder, stem=stem, padding_s=wanted.padding, copy=wanted.copy)
             detail(f"{folder}: {counted(len(written), 'clip')} of {video.name}")
 
     def _summarise(self) -> None:
@@ -236,7 +236,7 @@ class FolderWatch:
         if not any(result.moments for result in results):
             note(f"{target}: not written, because there is no moment to join")
             return
-        note(f"{target}: {span(join_moments(results, target, padding_s=self._outputs.padding_s))}")
+        note(f"{target}: {span(join_moments(results, target, padding_s=self._outputs.padding))}")
 
 
 @dataclass

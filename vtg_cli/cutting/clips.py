@@ -15,7 +15,7 @@ from vtg_cli.terminal.console import err, note, verbosity
 
 if TYPE_CHECKING:
     from model.grounding.results import GroundingResult, Moment
-    from vtg_cli.cutting.cutter import Span
+    from vtg_cli.cutting.source import Span
 
 _QUERY_LENGTH = 40  # characters of a query in the name of its clips
 _QUERY_BYTES, _STEM_BYTES = 80, 150  # file systems count bytes; a name has 255 at most
@@ -29,7 +29,7 @@ def check_request(clips: Path | None, supercut: Path | None, *, padding_s: float
     Raises:
         UsageError: if options exclude each other or a target cannot be written.
     """
-    from vtg_cli.cutting.cutter import ENCODED_CONTAINERS
+    from vtg_cli.cutting.targets import ENCODED_CONTAINERS
 
     if copy and clips is None:
         raise UsageError("--copy: needs --clips")
@@ -86,7 +86,8 @@ def cut_clips(
         VtgError: if a clip cannot be written.
     """
     from extractors.files.atomic import remove_abandoned
-    from vtg_cli.cutting.cutter import CONTAINERS, VideoCutter
+    from vtg_cli.cutting.cutter import VideoCutter
+    from vtg_cli.cutting.targets import CONTAINERS
 
     moments = sum(len(result.moments) for result in results)
     if not moments:
@@ -134,7 +135,7 @@ def join_moments(results: Sequence[GroundingResult], target: Path, *, padding_s:
         VtgError: if there are no moments, or the file cannot be written.
     """
     from extractors.files.atomic import remove_abandoned
-    from vtg_cli.cutting.cutter import join
+    from vtg_cli.cutting.join import join
 
     spans: dict[str, list[Span]] = {}
     for result in results:

@@ -39,7 +39,7 @@ _HD_HEIGHT = 720
 
 
 @dataclass(frozen=True)
-class Look:
+class StreamFormat:
     """How a picture is stored.
 
     Attributes:
@@ -63,7 +63,7 @@ class Look:
     tags: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def of(cls, stream: Any, fps: float, rotation: int) -> Look:
+    def of(cls, stream: Any, fps: float, rotation: int) -> StreamFormat:
         """How a video stream is stored, as far as it can be kept.
 
         Args:
@@ -87,9 +87,9 @@ class Look:
         )
 
     @classmethod
-    def for_all(cls, looks: Sequence[Look]) -> Look:
+    def for_all(cls, formats: Sequence[StreamFormat]) -> StreamFormat:
         """One that the pictures of several videos fit into: of the largest, upright and with square pixels."""
-        largest = max(looks, key=lambda look: look.upright_size[0] * look.upright_size[1])
+        largest = max(formats, key=lambda shape: shape.upright_size[0] * shape.upright_size[1])
         width, height = largest.upright_size
         tags = dict(largest.tags)
         # What is not said is guessed by players from the size, and sizes are not kept.
@@ -98,8 +98,8 @@ class Look:
         return cls(
             width=width,
             height=height,
-            fps=max(look.fps for look in looks),
-            bits=max(look.bits for look in looks),
+            fps=max(shape.fps for shape in formats),
+            bits=max(shape.bits for shape in formats),
             pixel_aspect=Fraction(1),
             tags=tuple(tags.items()),
         )
@@ -152,27 +152,27 @@ def keeps_deep_colour() -> bool:
     return True
 
 
-class Picture:
+class VideoStream:
     """The video stream of a file that is encoded: H.264 with 8 bits, HEVC with 10, each frame with its own time.
 
     Args:
         output: PyAV's container that is written.
-        look: how it is stored; without an encoder for 10 bits, in 8.
+        shape: how it is stored; without an encoder for 10 bits, in 8.
         tick_s: seconds that times are counted in.
 
     Raises:
         VtgError: if there is no encoder.
     """
 
-    def __init__(self, output: Any, look: Look, tick_s: Fraction) -> None:
-        if look.bits > 8 and not keeps_deep_colour():
-            look = replace(look, bits=8)
+    def __init__(self, output: Any, shape: StreamFormat, tick_s: Fraction) -> None:
+        if shape.bits > 8 and not keeps_deep_colour():
+            shape = replace(shape, bits=8)
         self._output = output
-        self._look = look
+        self._shape = shape
         self._tick_s = tick_s
         self._steps: dict[int, int] = {}
-        rate = Fraction(look.fps).limit_denominator(1001)
-        codec, options = (_DEEP_CODEC, _DEEP_OPTIONS) if look.bits > 8 else (_VIDEO_CODEC, _VIDEO_OPTIONS)
+        rate = Fraction(shape.fps).limit_denominator(1001)
+        codec, options = (_DEEP_CODEC, _DEEP_OPTIONS) if shape.bits > 8 else (_VIDEO_CODEC, _VIDEO_OPTIONS)
         try:
             self._stream = output.add_stream(codec, rate=rate, options=options)
         except ValueError as error:
@@ -180,25 +180,25 @@ class Picture:
                 f"this PyAV has no H.264 encoder ({_VIDEO_CODEC}) to cut with; install its authors' own build, or copy "
                 "instead of cutting"
             ) from error
-        self._stream.width, self._stream.height = look.width, look.height
-        self._stream.pix_fmt = look.pixel_format
+        self._stream.width, self._stream.height = shape.width, shape.height
+        self._stream.pix_fmt = shape.pixel_format
         encoder = self._stream.codec_context
         encoder.time_base = tick_s
-        if look.bits > 8 and output.format.name in ("mp4", "mov"):
+        if shape.bits > 8 and output.format.name in ("mp4", "mov"):
             encoder.codec_tag = "hvc1"  # under its other name Apple's players do not know it
-        if look.pixel_aspect:
-            encoder.sample_aspect_ratio = look.pixel_aspect
-        for tag, value in look.tags:
+        if shape.pixel_aspect:
+            encoder.sample_aspect_ratio = shape.pixel_aspect
+        for tag, value in shape.tags:
             setattr(encoder, tag, value)
-        if look.rotation:
-            self._stream.set_display_rotation(look.rotation)
+        if shape.rotation:
+            self._stream.set_display_rotation(shape.rotation)
 
     def add(self, frame: Any, time_s: Fraction, length_s: Fraction) -> None:
         """Encode a frame that appears at a second of the file and stays for so long."""
         from av.video.frame import PictureType
 
         frame = frame.reformat(
-            width=self._look.width, height=self._look.height, format=self._look.pixel_format
+            width=self._shape.width, height=self._shape.height, format=self._shape.pixel_format
         )
         tick = round(time_s / self._tick_s)
         frame.pts, frame.time_base = tick, self._tick_s
@@ -218,47 +218,47 @@ class Picture:
             self._output.mux(packet)
 
 
-class Fitted:
+class FittedVideo:
     """Pictures of one video fitted into another frame format: upright, uncropped, with black borders.
 
     Args:
-        picture: of the file.
-        look: the file's, from `Look.for_all`.
+        video: of the file.
+        shape: the file's, from `StreamFormat.for_all`.
         source: the video's.
     """
 
-    def __init__(self, picture: Picture, look: Look, source: Look) -> None:
-        self._picture = picture
-        self._look = look
+    def __init__(self, video: VideoStream, shape: StreamFormat, source: StreamFormat) -> None:
+        self._video = video
+        self._shape = shape
         self._source = source
         self._graph: Any = None
         self._made_for: tuple[int, int, str] | None = None
 
     def add(self, frame: Any, time_s: Fraction, length_s: Fraction) -> None:
-        """As `Picture.add`."""
+        """As `VideoStream.add`."""
         kind = (frame.width, frame.height, frame.format.name)
         if kind != self._made_for:
             self._graph, self._made_for = self._filters(*kind), kind
         frame.pts, frame.time_base = 0, Fraction(1, 1000)
         self._graph.vpush(frame)
-        self._picture.add(self._graph.vpull(), time_s, length_s)
+        self._video.add(self._graph.vpull(), time_s, length_s)
 
     def _filters(self, width: int, height: int, pixel_format: str) -> Any:
         from av import VideoFormat
         from av.filter import Graph
 
-        look, source = self._look, self._source
+        shape, source = self._shape, self._source
         turned = source.rotation % 180 != 0
         shown = Fraction(width, height) * (source.pixel_aspect or 1)
         across = 1 / shown if turned else shown
-        inner_width = min(look.width, max(round(look.height * across / 2) * 2, 2))
-        inner_height = min(look.height, max(round(look.width / across / 2) * 2, 2))
-        colours = f"in_color_matrix={_MATRICES[source.matrix]}:out_color_matrix={_MATRICES[look.matrix]}"
+        inner_width = min(shape.width, max(round(shape.height * across / 2) * 2, 2))
+        inner_height = min(shape.height, max(round(shape.width / across / 2) * 2, 2))
+        colours = f"in_color_matrix={_MATRICES[source.matrix]}:out_color_matrix={_MATRICES[shape.matrix]}"
         steps = [
             *_TURNS[source.rotation],
             ("scale", f"{inner_width}:{inner_height}:{colours}:out_range=limited"),
-            ("format", look.pixel_format),
-            ("pad", f"{look.width}:{look.height}:(ow-iw)/2:(oh-ih)/2"),
+            ("format", shape.pixel_format),
+            ("pad", f"{shape.width}:{shape.height}:(ow-iw)/2:(oh-ih)/2"),
             ("setsar", "1"),
         ]
         graph = Graph()
@@ -275,7 +275,7 @@ class Fitted:
         return graph
 
 
-class Sound:
+class AudioStream:
     """An audio stream of a file that is encoded: AAC, without a gap, as long as the picture to the sample.
 
     Args:

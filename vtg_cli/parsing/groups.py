@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
-from typing import Any, get_type_hints
+from typing import Any, TypeGuard, get_type_hints
 
 
 def grouped(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,7 +20,7 @@ def grouped(function: Callable[..., Any]) -> Callable[..., Any]:
     groups: dict[str, type] = {}
     flat: list[Parameter] = []
     for name, parameter in signature.parameters.items():
-        if is_dataclass(parameter.annotation):
+        if _is_group(parameter.annotation):
             groups[name] = parameter.annotation
             flat += _options(groups[name])
         else:
@@ -36,9 +36,13 @@ def grouped(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _is_group(annotation: object) -> TypeGuard[type]:
+    return isinstance(annotation, type) and is_dataclass(annotation)
+
+
 def _options(kind: type) -> Iterator[Parameter]:
     for name, default, annotation in _fields(kind):
-        if is_dataclass(annotation):
+        if _is_group(annotation):
             yield from _options(annotation)
         else:
             yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -48,7 +52,7 @@ def _made(kind: type, values: dict[str, Any]) -> Any:
     """An object of a group, out of values that are taken from those of all options."""
     return kind(
         **{
-            name: _made(annotation, values) if is_dataclass(annotation) else values.pop(name)
+            name: _made(annotation, values) if _is_group(annotation) else values.pop(name)
             for name, _, annotation in _fields(kind)
         }
     )
@@ -59,5 +63,5 @@ def _fields(kind: type) -> Iterator[tuple[str, Any, Any]]:
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         annotation = hints[field.name]
-        if is_dataclass(annotation) or hasattr(annotation, "__metadata__"):
+        if _is_group(annotation) or hasattr(annotation, "__metadata__"):
             yield field.name, field.default, annotation

@@ -1,4 +1,4 @@
-"""Help texts as people read them: paragraphs filled to the width of the terminal, and no names of Python's types.
+"""Help for people: paragraphs filled to the width of the terminal, no names of Python's types, errors on one line.
 
 Where a text lists plug-ins it holds a placeholder, one of `LISTS`, which is filled when the help is shown: to know them
 all takes a tenth of a second, which no command should wait for.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from extractors.errors import UsageError
 from vtg_cli.parsing.groups import grouped
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_TyperUsageError: Any = typer.BadParameter.__base__
 
 
 class App(typer.Typer):
@@ -38,7 +41,7 @@ class App(typer.Typer):
 
 class _Command(TyperCommand):
     def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:
-        super().__init__(*args, help=help and filled(help), **options)
+        super().__init__(*args, help=help and _indented(filled(help)), **options)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
@@ -52,8 +55,34 @@ class _Command(TyperCommand):
 
 
 class _Group(TyperGroup):
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _plain_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _plain_errors():
+            return super().invoke(ctx)
+
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types(super().get_params(ctx))
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn errors in the use of options and commands, which Typer draws boxes around, into ours."""
+    try:
+        yield
+    except _TyperUsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+            raise
+        message = error.format_message().rstrip(".")
+        help_ = f"; see {error.ctx.command_path} -h" if error.ctx is not None else ""
+        raise UsageError(f"{message[:1].lower()}{message[1:]}{help_}") from None
+
+
+def _indented(text: str) -> str:
+    """The text with indented lines behind a tag without effect, as Typer takes away what all lines are indented by."""
+    return re.sub(r"^ +.*$", r"[not dim]\g<0>[/]", text, flags=re.MULTILINE)
 
 
 def filled(text: str) -> str:

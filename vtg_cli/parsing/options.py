@@ -15,8 +15,8 @@ from vtg_cli.parsing import values
 from vtg_cli.terminal.console import verbosity
 
 if TYPE_CHECKING:
-    from extractors.cache.store import CacheError
     from extractors.encoders.base import EncoderOptions
+    from extractors.errors import CacheError
     from extractors.events import Event
     from model import Grounder
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vtg_cli.terminal.console import out
+from vtg_cli.terminal.table import print_table
 
 if TYPE_CHECKING:
     from model.training.published import PublishedRow
@@ -18,21 +19,12 @@ def print_scores(columns: Mapping[str, Mapping[str, float]], paper: PublishedRow
         columns: heading to percents by metric; the first gives the lines.
         paper: printed numbers for a last column.
     """
-    from rich.table import Table
-
-    table = Table(
-        box=None, pad_edge=False, header_style="dim", show_header=len(columns) > 1 or paper is not None
-    )
-    table.add_column("")
-    for heading in columns:
-        table.add_column(heading, justify="right")
-    if paper is not None:
-        table.add_column("paper", justify="right")
-    for name in next(iter(columns.values())):
-        cells = [f"{column[name]:.2f}" if name in column else "" for column in columns.values()]
-        if paper is not None:
-            cells.append(f"{paper.metrics[name]:.2f}" if name in paper.metrics else "")
-        table.add_row(name, *cells)
-    out().print(table)
+    shown = {**columns, "paper": paper.metrics} if paper is not None else dict(columns)
+    rows = [
+        (name, *(f"{column[name]:.2f}" if name in column else "" for column in shown.values()))
+        for name in next(iter(columns.values()))
+    ]
+    headings = ("", *shown) if len(shown) > 1 else ("", "")
+    print_table(headings, rows, right=range(1, len(headings)))
     if paper is not None:
         out().print(f"paper: {paper.source}", style="dim", markup=False)

@@ -17,7 +17,8 @@ import pytest
 from extractors.decoding.clip_reader import probe
 from extractors.errors import UsageError, VideoError
 from tests.extractors.rendering import render
-from vtg_cli.cutting.cutter import VideoCutter, join
+from vtg_cli.cutting.cutter import VideoCutter
+from vtg_cli.cutting.join import join
 
 EVENTS_S = (1.0, 2.5)
 EVENT_LENGTH_S = 0.2

@@ -12,6 +12,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from extractors.encoders.registry import video_feature_names
+from extractors.errors import UsageError
 from vtg_cli.app import app
 from vtg_cli.parsing.help import LISTS, filled, with_lists
 from vtg_cli.writers.formats import formats
@@ -69,7 +70,7 @@ def test_defaults_are_shown(path):
 @every_command
 def test_nothing_is_lost_to_markup(path):
     command = COMMANDS[path]
-    help_ = re.sub(r"\[bold\](Examples?)\[/\]", r"\1", command.help or "")
+    help_ = re.sub(r"\[(?:bold|not dim)\](.*?)\[/\]", r"\1", command.help or "")
     for text in (help_, *(param.help or "" for param in command.params)):
         assert Text.from_markup(text).plain == text.replace("\\[", "[")
         assert "[default" not in text
@@ -87,10 +88,37 @@ def test_paragraphs_and_examples(path):
     for paragraph in filled(COMMANDS[path].help or "").split("\n\n"):
         plain = Text.from_markup(paragraph).plain.rstrip()
         if plain.strip().startswith("vtg "):
-            assert any(line.strip() == plain.strip() for line in lines), plain
+            assert f"   {plain.strip()}" in lines
             continue
         wrapped = Text(plain).wrap(_console(), WIDTH - 2)
         assert "\n".join(f" {line.plain.rstrip()}" for line in wrapped) in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["ground", "--nope"],
+            "no such option: --nope (Possible options: --copy, --model, --top-k); see vtg ground -h",
+        ),
+        (["groun"], "no such command 'groun'. Did you mean 'ground'?; see vtg -h"),
+        (["cache", "nope"], "no such command 'nope'; see vtg cache -h"),
+        (["extract"], "missing argument 'PATH'; see vtg extract -h"),
+        (["serve", "--port"], "option '--port' requires an argument"),
+    ],
+)
+def test_usage_errors_are_one_line(arguments, message):
+    with pytest.raises(UsageError) as error:
+        app(arguments, prog_name="vtg")
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("arguments", [[], ["cache"]])
+def test_nothing_to_do_prints_the_help(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        app(arguments, prog_name="vtg")
+    assert end.value.code == 2
+    assert "Usage: vtg" in capsys.readouterr().out
 
 
 def _console() -> Any:

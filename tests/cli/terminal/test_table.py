@@ -19,6 +19,7 @@ from rich.console import Console
 
 from tests.cli.running import clean_environment, vtg
 from vtg_cli.terminal import table
+from vtg_cli.terminal.scores import print_scores
 
 NAMES = [
     "flashvtg-qvhighlights-internvideo2",
@@ -154,3 +155,21 @@ def _pieces(terminal: int) -> Iterator[bytes]:
         if not piece:
             return
         yield piece
+
+
+def test_scores_keep_their_names_whole():
+    names = ["YouTube Highlights, mean of all domains (HL-mAP)", "MR-full-mAP"]
+    columns = {heading: dict.fromkeys(names, 12.345) for heading in ("as decoded", "after NMS")}
+    lines = "\n".join(scores_printed(columns, width=60))
+    assert all(name in lines for name in names)
+    assert lines.count("12.35") == lines.count("12.3") == 4
+    assert "…" not in lines
+    assert scores_printed({"": {"R1": 1.0}}, width=60) == ["R1  1.00"]
+
+
+def scores_printed(columns, *, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "out", lambda: console)
+        print_scores(columns)
+    return console.file.getvalue().splitlines()
