@@ -1,8 +1,8 @@
-"""What happens to videos during an extraction: one vocabulary from the decoder's subprocess to the screen.
+"""The events of an extraction: one vocabulary from the decoder's subprocess to the screen.
 
-Every event bears the place of its video in the list, `index`, from 0. The decoder's subprocess sends `VideoStarted`,
-`ClipsDecoded` and `VideoDecoded`; the caller of an extraction hears of everything that is an `Event`, whether the work
-is done in this process or in those of several devices.
+Every event holds the position of its video in the list, `index`, from 0. The decoder's subprocess sends `VideoStarted`,
+`ClipsDecoded` and `VideoDecoded`; the caller of an extraction gets every `Event`, whether the work is
+done in this process or in the workers of several devices.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class VideoDecoded:
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far a video is: seconds of it that are encoded, of its duration."""
+    """The progress of a video: seconds encoded, of its duration."""
 
     index: int
     path: Path
@@ -85,16 +85,16 @@ class VideoWaiting:
 
 @dataclass(frozen=True)
 class VideoFinished:
-    """What became of a video. A cached video gives this event alone.
+    """The result of a video. A cached video gives only this event.
 
     Attributes:
         index: its place in the list of videos.
         path: the video.
         status: `extracted`, `cached` (nothing was missing) or `failed`.
         error: why it failed; None otherwise.
-        seconds: wall time since the video before it was finished.
+        seconds: wall time since the previous video finished.
         duration_s: length of the video; 0 if it could not be opened.
-        facts: what decoding found out about it, now or when it was extracted.
+        facts: what decoding revealed about it, now or when it was extracted.
     """
 
     index: int
@@ -132,7 +132,7 @@ Event = VideoOpening | VideoStarted | VideoProgress | VideoWaiting | VideoFinish
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """What became of many videos.
+    """The results of many videos.
 
     Attributes:
         results: one for each video, in the order they were given.

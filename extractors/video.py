@@ -1,4 +1,4 @@
-"""What is known of a video: what its file holds, the frames of its clips, and what decoding found out about it."""
+"""The facts about a video: what its file holds, the frames of its clips, and what decoding revealed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class ClipChunk:
-    """Successive whole clips of every sampling, with the frames they need.
+    """Consecutive whole clips of every sampling, with the frames they need.
 
     Attributes:
         start_clip: for each sampling, the number of the first clip of this chunk.
@@ -83,14 +83,14 @@ def segments_fact(describe: Any) -> Any:
     """A field of `VideoFacts` that holds segments of the video, none by default.
 
     Args:
-        describe: says of one segment or more what is the matter, to complete the sentence "This video is …".
+        describe: describes one or more segments, completing the sentence "This video is …".
     """
     return field(default=(), metadata={"describe": describe})
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What decoding found out about a video.
+    """What decoding revealed about a video.
 
     This record is passed on whole: from the decoder's subprocess through the cache, the events and the processes of
     several devices to the report, the answers, the terminal and the page. A new fact is a new field, made with
@@ -105,7 +105,7 @@ class VideoFacts:
 
     @classmethod
     def join(cls, parts: Iterable[VideoFacts]) -> VideoFacts:
-        """What was found out at several times about one video."""
+        """The facts of several decodings of one video."""
         parts = list(parts)
         return cls(
             **{
@@ -140,7 +140,7 @@ class VideoFacts:
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know about the video; each completes the sentence "This video is …"."""
+        """Warnings for the user; each completes the sentence "This video is …"."""
         return tuple(
             fact.metadata["describe"](segments)
             for fact in fields(self)

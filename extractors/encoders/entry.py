@@ -1,4 +1,4 @@
-"""All that vtg knows about one kind of features. The entry is the `FEATURE` of its encoders' folder."""
+"""All facts about one kind of features. The entry is the `FEATURE` of its encoders' folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Feature:
-    """One kind of features: the entry that everything about its encoders is read from.
+    """One kind of features: the entry with all facts about its encoders.
 
     Code is named as `package.module:name`, which is imported when it is first used, or given as the object itself.
 
     Attributes:
-        name: what `--features` calls it.
+        name: its name for `--features`.
         row: what one row holds, for people.
         dim: length of a row.
         network: what makes it, for people.

@@ -10,12 +10,12 @@ from extractors.decoding.subprocess_reader import STALL_S
 
 @dataclass(frozen=True)
 class ExtractionOptions(DecodingOptions):
-    """How features are extracted; beside what a video is decoded with:
+    """How features are extracted; besides the options of decoding:
 
     Attributes:
         overwrite: extract even what is cached.
-        stall_s: decode in a subprocess, which a hostile file can crash or hang without harm, and give up a video over
-            which it makes no progress for so many seconds; None decodes in this process.
+        stall_s: decode in a subprocess, which a hostile file can crash or hang without harm, and give up on a video
+            after this many seconds without progress; None decodes in this process.
     """
 
     first_chunk_s: float | None = 4.0  # the encoders wait for it

@@ -1,1 +1,1 @@
-"""Subprocesses of ours: how they start and end, what they may use, and the dataclasses that go to and fro."""
+"""vtg's subprocesses: how they start and end, their limits, and the dataclasses they exchange."""

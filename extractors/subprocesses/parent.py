@@ -17,7 +17,7 @@ _END_S = 10.0  # to wait for the exit code of a process that has closed its pipe
 
 
 class SubprocessEnded(VtgError):
-    """The subprocess ended, or sent what is no message.
+    """The subprocess ended, or sent something other than a message.
 
     Attributes:
         how: signal or exit code.
@@ -42,11 +42,11 @@ def python_command(module: str) -> list[str]:
 
 
 class Subprocess:
-    """A running subprocess, which answers on its standard output what it is asked on its standard input.
+    """A running subprocess that reads requests from its standard input and answers on its standard output.
 
     Args:
         command: what it runs, such as a `python_command` whose `main` begins with `worker.begin`.
-        shows_errors: whether what it prints on standard error is shown.
+        shows_errors: whether its standard error is shown.
         environment: its environment variables; those of this process by default.
     """
 
@@ -72,7 +72,7 @@ class Subprocess:
         return self._process.poll() is None
 
     def send(self, message: Any) -> None:
-        """Send a dataclass; if the subprocess has ended, `receive` finds that out."""
+        """Send a dataclass; if the subprocess has ended, `receive` raises."""
         assert self._process.stdin is not None, "it was asked for"
         with suppress(OSError):
             wire.send(self._process.stdin, message)
@@ -86,7 +86,7 @@ class Subprocess:
 
         Raises:
             VtgError: the error that the subprocess sent.
-            SubprocessEnded: if it ends, or sends what is no message.
+            SubprocessEnded: if it ends, or sends something other than a message.
             SubprocessStalled: if it sends nothing for too long.
             wire.Nonsense: if the message is none of `kinds`.
         """
@@ -142,11 +142,11 @@ class Subprocess:
                 self._process.stdin.close()
 
     def kill(self) -> None:
-        """Kill it, from any thread; who waits for a message gets `SubprocessEnded`."""
+        """Kill it, from any thread; a waiting `receive` raises `SubprocessEnded`."""
         self._process.kill()
 
     def end(self) -> None:
-        """Kill it, whatever it is doing, and close its pipes."""
+        """Kill it in any state and close its pipes."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -157,7 +157,7 @@ class Subprocess:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach, not even while they load: this one ends them in order."""
+    """Start processes that Ctrl-C does not reach, even while they load; this process ends them in order."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Dataclasses through pipes, without pickle: what a process sends that a hostile file has taken over is only data.
+"""Dataclasses through pipes, without pickle, because a hostile file may have taken the sender over.
 
 A message is the length of its header in 4 bytes, the header, and the bytes of its arrays. The header is JSON: the name
 of the class, its fields, and the type and shape of each array. What is received is checked against the annotations of
@@ -28,7 +28,7 @@ _DTYPES = ("|u1", "<i8")
 
 
 class Nonsense(ValueError):
-    """A message is not of a class that was expected, or its fields are not what the class says."""
+    """A message has an unexpected class, or its fields do not fit the class."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Alive:
 
 @dataclass(frozen=True)
 class Failed:
-    """What was asked for cannot be done."""
+    """The request cannot be done."""
 
     error: VtgError
 
@@ -47,7 +47,7 @@ def send(pipe: IO[bytes], message: Any) -> None:
     """Write a dataclass.
 
     Raises:
-        OSError: if nobody reads any more.
+        OSError: if the reader is gone.
     """
     arrays: list[NDArray[Any]] = []
     header = {"type": type(message).__name__, "fields": _packed(message, arrays)}
@@ -71,7 +71,7 @@ def receive(pipe: IO[bytes], kinds: Sequence[type], *, is_trusted: bool = True) 
     Raises:
         EOFError: if the pipe ends.
         Nonsense: if the message is none of `kinds`.
-        ValueError: if what comes is no message.
+        ValueError: if the input is not a message.
     """
     length = int.from_bytes(_read(pipe, bytearray(4)), "little")
     if length == 0 or (length > _MOST_HEADER_BYTES and not is_trusted):

@@ -1,4 +1,4 @@
-"""The subprocess's side: how it starts, what it may use, and how it ends with its parent."""
+"""The subprocess's side: how it starts, its limits, and how it ends with its parent."""
 
 from __future__ import annotations
 

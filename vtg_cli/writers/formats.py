@@ -1,4 +1,4 @@
-"""Formats by name, which one a file is written in, and writing it. Each entry stands beside its writer, as `FORMAT`."""
+"""Formats by name: the choice of a file's format, and writing it. Each entry is in its writer's module, as `FORMAT`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ STDOUT = "-"
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write results down: the entry that everything about it is read from.
+    """A way to write results: the entry with all facts about it.
 
     Attributes:
-        name: what `--format` calls it.
+        name: its name for `--format`.
         write: writes results into a text file; raises VtgError if the format cannot hold them.
         label: its name on the page.
         summary: what it holds, for people.
-        suffix: the ending of files that are written in it unasked; empty if there is none.
+        suffix: the ending of files that selects it; empty if there is none.
         media_type: of downloads.
         holds_one_video: whether times of several videos would be mixed up in it.
         appendable: whether files can be written to their end, as answers come.
@@ -72,10 +72,10 @@ def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]
 
     Args:
         outputs: file names, or `-`.
-        names: names of formats: one for each output, or one for each whose ending says none, in order.
+        names: names of formats: one for each output, or one for each whose ending selects none, in order.
 
     Raises:
-        UsageError: if a name is unknown, an ending says nothing, or the numbers do not go together.
+        UsageError: if a name is unknown, an ending selects no format, or the counts do not match.
     """
     named = [require_format(name) for name in names]
     told = [_format_of(Path(output).suffix.lower()) for output in outputs]
@@ -133,7 +133,7 @@ def write_output(results: Sequence[GroundingResult], output: str, form: Format) 
 
 
 class Appender:
-    """Writes results as they come, after what a file holds already, or to standard output; each stands there at once.
+    """Appends results to a file or standard output as they come; each is written at once.
 
     Args:
         output: the file, made with its folder if missing, or `-`.
