@@ -17,6 +17,12 @@ from urllib.request import Request, build_opener, getproxies, proxy_bypass
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes that are here and the bytes there will be, None where the server does not say."""
 
+RETRIES = 4
+"""Attempts after the first that may pass without a new byte."""
+
+BACKOFF_S = 1.0
+"""Seconds before the first of them; doubled for each further one."""
+
 _BLOCK_BYTES = 1 << 20
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -35,8 +41,6 @@ def fetch(
     *,
     progress: Progress | None = None,
     can_verify: bool = False,
-    retries: int = 4,
-    backoff_s: float = 1.0,
     timeout_s: float = 20.0,
 ) -> None:
     """Download `url` into the file `part`, resuming after what it already holds.
@@ -50,8 +54,6 @@ def fetch(
         part: file that grows; it is whole when this returns.
         progress: called with every block.
         can_verify: the caller checks a hash afterwards, so an unconfirmed continuation is safe.
-        retries: attempts after the first that may pass without a new byte.
-        backoff_s: seconds before the first of them; doubled for each further one.
         timeout_s: seconds of silence that end an attempt.
 
     Raises:
@@ -65,9 +67,9 @@ def fetch(
         except _TransientError as error:
             failures = 0 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
-            if failures > retries:
+            if failures > RETRIES:
                 raise DownloadError(str(error)) from error
-            time.sleep(backoff_s * 2 ** max(failures - 1, 0))
+            time.sleep(BACKOFF_S * 2 ** max(failures - 1, 0))
         else:
             _tag_path(part).unlink(missing_ok=True)
             return

@@ -182,8 +182,6 @@ def pull(
     *,
     progress: Progress | None = None,
     offline: bool = False,
-    retries: int = 4,
-    backoff_s: float = 1.0,
 ) -> Path:
     """Download an artefact into the store; one that is there already is left alone.
 
@@ -194,8 +192,6 @@ def pull(
         name: an artefact or its name.
         progress: called with (bytes here, bytes in all or None).
         offline: open no connection.
-        retries: fruitless attempts a link is given after the first.
-        backoff_s: seconds before the second attempt; doubled each time.
 
     Returns:
         The file in the store.
@@ -221,7 +217,7 @@ def pull(
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
             if not target.is_file():
-                _fetch_any(item, part, progress, retries, backoff_s)
+                _fetch_any(item, part, progress)
                 _accept(item, part, target)
     except OSError as error:
         raise WeightsMissing(_how_to_get(item, f"cannot be written to {target.parent} ({error})")) from error
@@ -348,18 +344,11 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 
 
-def _fetch_any(item: Artefact, part: Path, progress: Progress | None, retries: int, backoff_s: float) -> None:
+def _fetch_any(item: Artefact, part: Path, progress: Progress | None) -> None:
     failures = []
     for url in item.urls:
         try:
-            fetch(
-                url,
-                part,
-                progress=progress,
-                can_verify=bool(item.sha256),
-                retries=retries,
-                backoff_s=backoff_s,
-            )
+            fetch(url, part, progress=progress, can_verify=bool(item.sha256))
         except DownloadError as failure:
             failures.append(str(failure))
         else:

@@ -11,24 +11,15 @@ import numpy as np
 
 from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
-from extractors.encoders.registry import features, has_text_encoder, load_text_encoder, video_feature
 from extractors.errors import UsageError, VideoError, WeightsInvalid
 from extractors.events import Event
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_videos
-from extractors.extraction.queries import encode_queries, pooled_phrases
+from extractors.extraction.queries import encode_queries
 from extractors.video import VideoFacts
-from model.grounding.choice import (
-    FeaturePlan,
-    choose_model,
-    feature_names,
-    plan_features,
-    preferred_aligned_features,
-    text_encoder_name,
-)
 from model.grounding.encoded import Answer, EncodedVideo, GroundingModel
+from model.grounding.parts import load_parts
 from model.grounding.results import GroundingResult, make_result
-from model.grounding.zeroshot.method import ZeroShot
 
 
 class Grounder:
@@ -109,76 +100,13 @@ class Grounder:
             on_download=on_download,
         )
         store = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
-        file = choose_model(model, features, fps, options)
-        if file is None:
-            plan = plan_features(features, preferred_aligned_features(), fps, options)
-            return cls._zero_shot(plan, store, on_event, extraction)
-        return cls._trained(file, features, fps, options, store, on_event, extraction)
-
-    @classmethod
-    def _zero_shot(
-        cls,
-        plan: FeaturePlan,
-        store: FeatureCache,
-        on_event: Callable[[Event], None] | None,
-        extraction: ExtractionOptions,
-    ) -> Grounder:
-        feature = _aligned_feature(plan.names)
-        text_encoder = load_text_encoder(feature, plan.options[feature])
-        model = ZeroShot(
-            feature,
-            plan.options[feature].clip_length_s,
-            lambda phrases: pooled_phrases(phrases, text_encoder, store),
-        )
+        parts = load_parts(model, features, fps, options, store)
         return cls(
-            model,
-            plan.video_encoders(),
-            text_encoder,
+            parts.model,
+            parts.video_encoders,
+            parts.text_encoder,
             store,
-            notes=plan.notes,
-            on_event=on_event,
-            extraction=extraction,
-        )
-
-    @classmethod
-    def _trained(
-        cls,
-        file: Path,
-        features: str,
-        fps: float | None,
-        options: EncoderOptions,
-        store: FeatureCache,
-        on_event: Callable[[Event], None] | None,
-        extraction: ExtractionOptions,
-    ) -> Grounder:
-        from extractors.compute.device import resolve_device
-        from model.checkpoints.store import model_name, read_model
-        from model.grounding.trained import TrainedModel
-
-        checkpoint = read_model(file)
-        model = TrainedModel(
-            checkpoint, name=model_name(file, checkpoint.config), device=resolve_device(options.device)
-        )
-        model_fps = 1 / model.clip_length_s if fps is None else fps
-        # Streams are found by name, so the order they are asked for in is free.
-        same = features == "auto" or set(feature_names(features)) == set(model.features)
-        plan = plan_features(",".join(model.features) if same else features, (), model_fps, options)
-        video_encoders = plan.video_encoders()
-        model.require_video_features([encoder.spec for encoder in video_encoders])
-        text = text_encoder_name(model.text_features)
-        if not has_text_encoder(text):
-            raise UsageError(
-                f"{model.name} reads '{model.text_features}' queries, which vtg cannot make from sentences; it can be "
-                "evaluated on their published features only"
-            )
-        text_encoder = load_text_encoder(text, plan.options.get(text, options))
-        model.require_text_features(text_encoder.spec)
-        return cls(
-            model,
-            video_encoders,
-            text_encoder,
-            store,
-            notes=plan.notes,
+            notes=parts.notes,
             on_event=on_event,
             extraction=extraction,
         )
@@ -316,16 +244,6 @@ def _encoded(path: Path, features: Mapping[str, CachedFeatures]) -> EncodedVideo
         next(iter(features.values())).info.duration_s,
         {name: entry.features for name, entry in features.items()},
         VideoFacts.join(entry.facts for entry in features.values()),
-    )
-
-
-def _aligned_feature(names: Sequence[str]) -> str:
-    for name in names:
-        if video_feature(name).aligned_with_text:
-            return name
-    aligned = " or ".join(feature.name for feature in features() if feature.aligned_with_text)
-    raise UsageError(
-        f"features {','.join(names)} cannot be compared with text; zero-shot grounding needs {aligned} among them"
     )
 
 

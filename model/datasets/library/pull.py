@@ -53,8 +53,6 @@ def pull_annotations(
     *,
     progress: Progress | None = None,
     offline: bool = False,
-    retries: int = 4,
-    backoff_s: float = 1.0,
 ) -> Path:
     """Download a file of annotations into the dataset's folder; one that is there is left alone.
 
@@ -66,8 +64,6 @@ def pull_annotations(
         folder: of the dataset.
         progress: called with (bytes here, bytes in all or None).
         offline: open no connection.
-        retries: fruitless attempts a link is given after the first.
-        backoff_s: seconds before the second attempt; doubled each time.
 
     Returns:
         The file.
@@ -84,7 +80,7 @@ def pull_annotations(
         if target.is_file():  # another process was faster
             return target
         part = target.with_name(f".{target.name}.part")
-        _download(wanted, part, instead, progress, offline, retries, backoff_s)
+        _download(wanted, part, instead, progress, offline)
         if not item.sha256 and (problem := _rows_problem(part, item.rows)):
             part.unlink()
             raise DatasetError(f"{item.file}: {problem}; {instead}")
@@ -99,8 +95,6 @@ def pull_archive(
     *,
     progress: Progress | None = None,
     offline: bool = False,
-    retries: int = 4,
-    backoff_s: float = 1.0,
 ) -> tuple[Path, ...]:
     """Download an archive, unpack its features into the dataset's folder, and remove it; nothing if they are there.
 
@@ -120,7 +114,7 @@ def pull_archive(
         if not target.is_file():
             part = target.with_name(f".{target.name}.part")
             instead = by_hand(info, archive, folder)
-            _download(wanted, part, instead, progress, offline, retries, backoff_s)
+            _download(wanted, part, instead, progress, offline)
             part.replace(target)
         placed = _unpack(info, target, folder, _only_stream(archive), MAX_UNPACKED_BYTES, None)
         target.unlink()
@@ -241,8 +235,6 @@ def _download(
     instead: str,
     progress: Progress | None,
     offline: bool,
-    retries: int,
-    backoff_s: float,
 ) -> None:
     """Fetch a file into `part` from the first link that gives the published one."""
     if offline or is_offline():
@@ -253,14 +245,7 @@ def _download(
             failures.append(f"{urlsplit(url).netloc} cannot be reached")
             continue
         try:
-            fetch(
-                url,
-                part,
-                progress=progress,
-                can_verify=bool(wanted.sha256),
-                retries=retries,
-                backoff_s=backoff_s,
-            )
+            fetch(url, part, progress=progress, can_verify=bool(wanted.sha256))
         except DownloadError as failure:
             failures.append(str(failure))
             continue

@@ -17,7 +17,7 @@ import pytest
 
 from extractors.encoders.registry import features
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
-from extractors.weights import store
+from extractors.weights import download, store
 from extractors.weights.store import Artefact
 
 CONTENT = os.urandom(3_000_000)
@@ -110,6 +110,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VTG_HOME", str(tmp_path / "vtg"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(download, "BACKOFF_S", 0.001)
     return tmp_path
 
 
@@ -267,7 +268,7 @@ def test_pull_is_complete(item: Artefact, shop: Shop) -> None:
 
 def test_broken_download_resumes(item: Artefact, shop: Shop) -> None:
     shop.cuts = 3
-    assert store.pull(item, backoff_s=0.01).read_bytes() == CONTENT
+    assert store.pull(item).read_bytes() == CONTENT
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in shop.asked_from() if asked]
     assert len(starts) == 3
     assert 0 < starts[0] < starts[1] < starts[2]
@@ -308,32 +309,32 @@ def test_changed_file_restarts(item: Artefact, shop: Shop) -> None:
 
 def test_unpinned_download_resumes(item: Artefact, shop: Shop) -> None:
     shop.cuts = 1
-    assert store.pull(unpinned(item), backoff_s=0.01).read_bytes() == CONTENT
+    assert store.pull(unpinned(item)).read_bytes() == CONTENT
     assert [asked is None for asked in shop.asked_from()] == [True, False]
     assert shop.requests[1][1]["If-Range"] == shop.etag
 
 
 def test_overlong_part_restarts(item: Artefact, shop: Shop) -> None:
     part_of(item).write_bytes(CONTENT + b"more")
-    assert store.pull(item, backoff_s=0.01).read_bytes() == CONTENT
+    assert store.pull(item).read_bytes() == CONTENT
 
 
 def test_server_without_ranges(item: Artefact, shop: Shop) -> None:
     shop.ranges, shop.cuts = False, 2
-    assert store.pull(item, backoff_s=0.01).read_bytes() == CONTENT
+    assert store.pull(item).read_bytes() == CONTENT
     assert len(shop.requests) == 3
 
 
 def test_giving_up_on_a_broken_server(item: Artefact, shop: Shop) -> None:
     shop.ranges, shop.cuts = False, 1000
     with pytest.raises(WeightsMissing, match="the connection ended after 1500000 of 3000000 bytes"):
-        store.pull(item, retries=2, backoff_s=0.001)
-    assert len(shop.requests) == 4
+        store.pull(item)
+    assert len(shop.requests) == 2 + download.RETRIES
 
 
 def test_a_busy_server_is_asked_again(item: Artefact, shop: Shop) -> None:
     shop.failures = 2
-    assert store.pull(item, backoff_s=0.01).read_bytes() == CONTENT
+    assert store.pull(item).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -351,7 +352,7 @@ def test_refusal_is_final(status: int, item: Artefact, shop: Shop) -> None:
 
 def test_the_next_link_is_tried(item: Artefact, shop: Shop) -> None:
     item = replace(item, urls=("http://127.0.0.1:9/net.bin", *item.urls))
-    assert store.pull(item, retries=0).read_bytes() == CONTENT
+    assert store.pull(item).read_bytes() == CONTENT
     assert len(shop.requests) == 1
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from extractors.errors import UsageError
+from extractors.weights import download
 from model.datasets.library.catalogue import AnnotationFile, DatasetError, FeatureArchive, dataset_info
 from model.datasets.library.pull import add_archive, add_file, pull_annotations, pull_archive
 from tests.model.datasets.shop import Shop, open_shop
@@ -39,6 +40,7 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith(("HF_", "VTG_")):
             monkeypatch.delenv(name)
+    monkeypatch.setattr(download, "BACKOFF_S", 0.01)
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_two_at_a_time_download_once(shop: Shop, folder: Path) -> None:
 
 def test_broken_download_resumes(shop: Shop, folder: Path) -> None:
     shop.cuts = 1
-    path = pull_annotations(TACOS, published(shop), folder, backoff_s=0.01)
+    path = pull_annotations(TACOS, published(shop), folder)
     assert path.read_bytes() == ROWS
     assert [start for _, start in shop.asked] == [None, f"bytes={len(ROWS) // 2}-"]
 
@@ -100,7 +102,7 @@ def test_a_transfer_goes_on_in_another_process(shop: Shop, folder: Path) -> None
     item = published(shop)
     shop.cuts = shop.patience = 1
     with pytest.raises(DatasetError, match="404"):
-        pull_annotations(TACOS, item, folder, backoff_s=0.01)
+        pull_annotations(TACOS, item, folder)
     assert visible(folder) == []
     shop.patience = 9
     assert pull_annotations(TACOS, item, folder).read_bytes() == ROWS
@@ -111,7 +113,7 @@ def test_a_transfer_goes_on_in_another_process(shop: Shop, folder: Path) -> None
 def test_wrong_annotations_are_refused(shop: Shop, folder: Path, content: bytes) -> None:
     item = published(shop, content)
     with pytest.raises(DatasetError, match=r"train\.jsonl could not be downloaded"):
-        pull_annotations(TACOS, item, folder, retries=0)
+        pull_annotations(TACOS, item, folder)
     assert visible(folder) == []
     assert not list(folder.glob(".*.part"))
     shop.files["/train.jsonl"] = ROWS
@@ -122,7 +124,7 @@ def test_the_next_link_is_tried(shop: Shop, folder: Path) -> None:
     item = published(shop, ROWS, "gone.jsonl", "altered.jsonl", "train.jsonl")
     del shop.files["/gone.jsonl"]
     shop.files["/altered.jsonl"] = ROWS[:-2] + b"x\n"
-    assert pull_annotations(TACOS, item, folder, retries=0).read_bytes() == ROWS
+    assert pull_annotations(TACOS, item, folder).read_bytes() == ROWS
 
 
 def test_a_file_without_a_known_hash_is_counted(shop: Shop, folder: Path) -> None:
@@ -150,13 +152,14 @@ def test_offline_asks_for_nothing(
     assert shop.asked == []
 
 
-def test_missing_host_fails_fast(folder: Path) -> None:
+def test_missing_host_fails_fast(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "BACKOFF_S", 60)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/train.jsonl"
     item = AnnotationFile("train.jsonl", "train", 1, (url,))
     with pytest.raises(DatasetError, match="cannot be reached"):
-        pull_annotations(TACOS, item, folder, backoff_s=60)
+        pull_annotations(TACOS, item, folder)
 
 
 def test_a_folder_that_cannot_be_made_is_named(shop: Shop, tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ def hosted(shop: Shop, content: bytes) -> FeatureArchive:
 def test_pull_archive(shop: Shop, folder: Path) -> None:
     archive = hosted(shop, tar({"any_name/a.npz": FEATURES, "any_name/b.npz": FEATURES}))
     shop.cuts = 1
-    assert pull_archive(TACOS, archive, folder, backoff_s=0.01) == (folder / "clip_features",)
+    assert pull_archive(TACOS, archive, folder) == (folder / "clip_features",)
     assert visible(folder) == ["clip_features", "clip_features/a.npz", "clip_features/b.npz"]
     assert len(shop.asked) == 2
     assert pull_archive(TACOS, archive, folder) == (folder / "clip_features",)
@@ -195,7 +198,7 @@ def test_pull_archive(shop: Shop, folder: Path) -> None:
 def test_a_corrupted_archive_is_not_unpacked(shop: Shop, folder: Path) -> None:
     archive = dataclasses.replace(hosted(shop, tar({"x/a.npz": FEATURES})), sha256="0" * 64)
     with pytest.raises(DatasetError, match="SHA-256"):
-        pull_archive(TACOS, archive, folder, retries=0)
+        pull_archive(TACOS, archive, folder)
     assert visible(folder) == []
 
 
