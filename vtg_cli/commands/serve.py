@@ -9,8 +9,8 @@ from vtg_cli.serve.settings import Settings
 def serve(settings: Settings, choice: ModelArguments) -> None:
     """Offer videos on a local web page: type a query, see its curve, click a moment to play it.
 
-    Without --host only this machine can connect. With it, visitors need the token in the printed address. Uploads are
-    kept, and your folders are never changed. Ctrl-C stops the server.
+    By default only this machine can connect. With any other --host, visitors need the token in the printed address.
+    Uploads are kept, and your folders are never changed. Ctrl-C stops the server.
 
     [bold]Examples[/]
 

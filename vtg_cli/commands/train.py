@@ -140,7 +140,7 @@ class RunArguments:
 def train(
     data: DataArguments, recipe: RecipeArguments, target: RunArguments, encoders: EncoderArguments
 ) -> None:
-    """Train FlashVTG with the released recipe, or your own.
+    """Train FlashVTG on a published dataset or on your own data.
 
     A run's folder holds the configuration, the log, the best and the last checkpoint, and TensorBoard curves. --resume
     continues an interrupted run with the same result. For several GPUs, use `torchrun --no-python --nproc-per-node 4
