@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import shutil
 import statistics
 import subprocess
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# Read once, when torch is loaded; `vtg` sets the same.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractors.benchmark.machine import machine
@@ -57,6 +53,7 @@ from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import clip_length_s
 from extractors.extraction.pipeline import extract_features
+from vtg_cli.process import prepare_process
 
 FEATURES = ("clip", "slowfast", "lite")
 _RENDERED = ((60, 640, 360, 25), (150, 1280, 720, 30))
@@ -97,6 +94,7 @@ class Measured:
 
 def main() -> None:
     """Measure and print."""
+    prepare_process()  # as `vtg` does
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -240,6 +238,8 @@ def in_own_process(way: Callable[[Job], Measured], job: Job) -> Measured:
 
 def _send_result(pipe: Any, way: Callable[[Job], Measured], job: Job) -> None:
     from extractors.benchmark.machine import peak_memory_bytes
+
+    prepare_process()
 
     probe(job.videos[0])  # imports the decoders
     measured = way(job)

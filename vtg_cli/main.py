@@ -16,9 +16,6 @@ _INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 def main() -> None:
     """Run the command line; exits with 0 (done), 1 (some inputs failed), 2 (usage), 130 or 143 (interrupted)."""
     interrupts = _Interrupts()
-    # Read once, when torch is loaded: spinning OpenMP threads make a busy machine several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
         code = _run()
     except BaseException:
@@ -47,7 +44,10 @@ def _run() -> int:
 
     from extractors.errors import UsageError, VtgError
     from vtg_cli.app import app
+    from vtg_cli.process import prepare_process
     from vtg_cli.terminal.console import error_line
+
+    prepare_process()
 
     try:
         code = 0

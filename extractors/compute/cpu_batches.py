@@ -6,7 +6,7 @@ one. Batches that do not wait for each other keep every core busy.
 
 from __future__ import annotations
 
-import threading
+import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -17,50 +17,47 @@ from numpy.typing import NDArray
 
 from extractors.compute.overlap import PendingRows
 
-_MOST_LANES = 4  # each holds the activations of a batch
+_MOST_WORKERS = 4  # each holds the activations of a batch
 
 
-class Lanes:
-    """Threads for batches, shared by all networks of a process.
+class BatchWorkers:
+    """Threads that compute batches, shared by all networks of a process.
+
+    Each computes on a share of the CPU threads. That is set for these threads alone; how many the caller's own threads
+    use, as of `torch.set_num_threads`, stays as it is. Where the number cannot be set for a single thread there is one
+    worker, which uses all.
 
     Args:
-        threads: of torch, divided among the lanes.
+        threads: CPU threads, divided among the workers.
+
+    Attributes:
+        count: number of workers.
     """
 
     def __init__(self, threads: int) -> None:
-        self.count = min(threads, _MOST_LANES)
-        self._all = threads
-        self._each = max(threads // self.count, 1)
-        self._pool = ThreadPoolExecutor(self.count, "vtg-encode")
-        self._lock = threading.Lock()
-        self._under_way = 0
+        limit = _omp_set_num_threads()
+        self.count = 1 if limit is None else min(threads, _MOST_WORKERS)
+        each = max(threads // self.count, 1)
+
+        def use_a_share() -> None:
+            torch.get_num_threads()  # torch sets the number itself when a thread first asks
+            if limit is not None:
+                limit(each)
+
+        self._pool = ThreadPoolExecutor(self.count, "vtg-encode", initializer=use_a_share)
 
     def start(self, work: Callable[[], NDArray[np.float32]]) -> Future[NDArray[np.float32]]:
-        """Run some work as soon as a lane is free."""
-        with self._lock:
-            self._under_way += 1
-        try:
-            return self._pool.submit(self._run, work)
-        except BaseException:
-            self._end()
-            raise
+        """Have some work done as soon as a worker is free."""
+        return self._pool.submit(work)
 
-    def _run(self, work: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-        try:
-            torch.set_num_threads(self._each)
-            return work()
-        finally:
-            self._end()
 
-    def _end(self) -> None:
-        with self._lock:
-            self._under_way -= 1
-
-    def release(self) -> None:
-        """Give all threads back to the caller, if nothing is under way; the number is partly the whole process's."""
-        with self._lock:
-            if self._under_way == 0:
-                torch.set_num_threads(self._all)
+def _omp_set_num_threads() -> Callable[[int], object] | None:
+    """OpenMP's function that sets the number of threads for the calling thread, of the library that torch uses."""
+    try:
+        function: Callable[[int], object] = ctypes.CDLL(None).omp_set_num_threads
+    except (AttributeError, OSError, TypeError):  # another system than Linux, or another build of torch
+        return None
+    return function
 
 
 class ParallelNetwork:
@@ -95,8 +92,7 @@ class ParallelNetwork:
         if not 0 < count <= self._batch_size:
             raise ValueError(f"{count} clips in a batch of 1 to {self._batch_size}")
         clips = np.concatenate(parts)
-        lanes = shared_lanes()
-        rows = _PromisedRows(lanes.start(lambda: self._compute(clips)), lanes)
+        rows = _PromisedRows(shared_workers().start(lambda: self._compute(clips)))
         if not self._is_set_up:
             rows.rows()
             self._is_set_up = True
@@ -104,23 +100,20 @@ class ParallelNetwork:
 
 
 class _PromisedRows:
-    """Rows that a lane is at work on."""
+    """Rows that a worker is computing."""
 
-    def __init__(self, future: Future[NDArray[np.float32]], lanes: Lanes) -> None:
+    def __init__(self, future: Future[NDArray[np.float32]]) -> None:
         self._future = future
-        self._lanes = lanes
 
     @property
     def is_ready(self) -> bool:
         return self._future.done()
 
     def rows(self) -> NDArray[np.float32]:
-        rows = self._future.result()
-        self._lanes.release()
-        return rows
+        return self._future.result()
 
 
 @cache
-def shared_lanes() -> Lanes:
-    """The lanes of this process, as many as torch has threads when they are first asked for."""
-    return Lanes(torch.get_num_threads())
+def shared_workers() -> BatchWorkers:
+    """The workers of this process, on as many CPU threads as torch has when they are first asked for."""
+    return BatchWorkers(torch.get_num_threads())

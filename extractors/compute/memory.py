@@ -10,10 +10,11 @@ _LARGEST_BYTES = 16 << 20  # more than any activation of one clip in 16 bits, le
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep up to 512 MB that are freed, for the whole process.
+    """Have the C library keep up to 512 MB that are freed, for the whole process; call it before there are threads.
 
-    Else the pages of every activation are given back, and cleared by the system when they are asked for again: a tenth
-    of SlowFast's time. Does nothing where the C library is not glibc.
+    Otherwise the pages of every activation are given back, and cleared by the system when they are asked for again: a
+    tenth of SlowFast's time. As it changes the whole process, nothing in `extractors` or `model` calls it but the
+    subprocesses that are theirs; `vtg` does. Does nothing where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return

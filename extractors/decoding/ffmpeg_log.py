@@ -124,23 +124,22 @@ def complain() -> None:
 
 
 def set_level_of_av() -> None:
-    """Set the log of PyAV's FFmpeg to the errors that are collected."""
-    import av.logging
+    """Have PyAV's FFmpeg log errors if they are kept; in other processes its level is not ours to set."""
+    if _kept is not None:
+        import av.logging
 
-    if _kept is None:
-        # With a level, PyAV's log hook takes the interpreter's lock on FFmpeg's own threads, and freeing a decoder that
-        # is about to log waits for ever.
-        av.logging.set_level(None)
-    else:
+        # Not through PyAV's log hook, which takes the interpreter's lock on FFmpeg's own threads: freeing a decoder
+        # that is about to log would wait for ever.
         av.logging.restore_default_callback()
         av.logging.set_libav_level(av.logging.ERROR)
 
 
 def set_level_of_decord() -> None:
-    """Set the log of decord's FFmpeg to the errors that are collected."""
-    import decord
+    """Have decord's FFmpeg log errors if they are kept; in other processes its level is not ours to set."""
+    if _kept is not None:
+        import decord
 
-    decord.logging.set_level(decord.logging.FATAL if _kept is None else decord.logging.ERROR)
+        decord.logging.set_level(decord.logging.ERROR)
 
 
 def _is_of_container(line: bytes) -> bool:

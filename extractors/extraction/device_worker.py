@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from extractors.cache.store import FeatureCache
+from extractors.compute.memory import keep_freed_memory
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.errors import VtgError
 from extractors.events import Event
@@ -106,6 +107,7 @@ def main() -> None:
             yield video.index, video.path
 
     signal.signal(signal.SIGTERM, stop)
+    keep_freed_memory()
     try:
         job = channel.receive(DeviceJob)
         encoders = job.encoders()

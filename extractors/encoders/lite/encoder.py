@@ -12,7 +12,6 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from extractors.compute.memory import keep_freed_memory
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.lite import FEATURE
 from extractors.encoders.lite.conse import embed_probabilities
@@ -62,8 +61,6 @@ class LiteVideoEncoder(TorchVideoEncoder):
         network = network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
         if can_pack(device, dtype):
             pack(network)
-        if device.type == "cpu":
-            keep_freed_memory()
 
         def embed(clips: Tensor) -> Tensor:
             frames = clips[:, 0].to(device)  # (B, 224, 224, 3)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from extractors.compute.memory import keep_freed_memory
 from extractors.compute.onednn import can_pack
 from extractors.encoders.slowfast.weights import read_slowfast
 from extractors.encoders.torch_encoder import without_deprecations
@@ -67,8 +66,6 @@ class SlowFastTrunk(nn.Module):
             from extractors.encoders.slowfast.packed import pack
 
             pack(self.blocks)
-        if device.type == "cpu":
-            keep_freed_memory()
         self.dtype = dtype
         self.eval().requires_grad_(False)
 

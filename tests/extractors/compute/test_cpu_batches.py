@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from extractors.compute.cpu_batches import Lanes, ParallelNetwork, shared_lanes
+from extractors.compute.cpu_batches import BatchWorkers, ParallelNetwork, shared_workers
 
 
 def means(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -40,7 +41,7 @@ def test_what_is_given_may_be_reused_at_once() -> None:
 
 
 def test_batches_do_not_wait_for_each_other() -> None:
-    if shared_lanes().count < 2:
+    if shared_workers().count < 2:
         pytest.skip("a single thread")
     together = threading.Barrier(2)
 
@@ -91,21 +92,20 @@ def test_a_batch_of_another_size_is_refused(count: int) -> None:
         ParallelNetwork(means, batch_size=2).submit([np.ones((count, 2, 2), np.uint8)])
 
 
-def test_threads_are_divided_and_given_back() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs OpenMP among the process's own symbols")
+@pytest.mark.parametrize(("threads", "each"), [(1, 1), (2, 1), (3, 1), (8, 2), (16, 4)])
+def test_threads_are_divided(threads: int, each: int) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
 
     def work() -> NDArray[np.float32]:
         seen.append(torch.get_num_threads())
+        torch.ones(64, 64) @ torch.ones(64, 64)
+        seen.append(torch.get_num_threads())
         return np.zeros((1, 1), np.float32)
 
-    try:
-        for threads, each in ((1, 1), (2, 1), (3, 1), (8, 2), (16, 4)):
-            lanes = Lanes(threads)
-            lanes.start(work).result()
-            lanes.release()
-            assert seen.pop() == each
-            assert lanes.count * each <= threads
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    workers = BatchWorkers(threads)
+    workers.start(work).result()
+    assert seen == [each, each]
+    assert workers.count * each <= threads
+    assert torch.get_num_threads() == before
