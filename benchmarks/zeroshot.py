@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from extractors.encoders.base import EncoderOptions
 from extractors.features import TextFeatures
 from model.grounding.encoded import EncodedVideo
-from model.grounding.zeroshot.calibration import Calibration, logistic
-from model.grounding.zeroshot.method import Findings, ZeroShot, is_clear_match
+from model.grounding.zeroshot.calibration import CLEAR, Calibration, logistic
+from model.grounding.zeroshot.method import Findings, ZeroShot
 from model.metrics.moment_retrieval import MAX_WINDOWS, RECALL_THRESHOLDS, moment_retrieval, temporal_iou
 from model.metrics.ragged import Ragged
 
@@ -291,7 +291,7 @@ def measure_lite(folder: Path) -> dict[str, Any]:
     wrong: list[str] = []
     for name, query, verdict, kind in _table("lite_pairs.tsv"):
         (result,) = grounder.ground(encoded(name), query, top_k=1)
-        clear = bool(result.moments) and is_clear_match(result.moments[0].score)
+        clear = bool(result.clear_match)
         kinds[kind].append(clear == (verdict == "present"))
         if clear != (verdict == "present"):
             wrong.append(f"{name}: {query} {result.moments[0].score:.2f} ({verdict} {kind})")
@@ -476,7 +476,7 @@ def _best(moments: Sequence[Array]) -> Array:
 
 
 def _clear(scores: Array) -> float:
-    return float(np.mean([is_clear_match(float(score)) for score in scores]))
+    return float(np.mean(scores >= CLEAR))
 
 
 def _text_only(present: Sequence[Asked], absent: Sequence[Asked]) -> float:

@@ -52,6 +52,15 @@ class GroundingModel(Protocol):
         """Seconds a clip of those features."""
         ...
 
+    @property
+    def clear_from(self) -> float | None:
+        """Score from which a moment clearly matches; None if scores only rank moments."""
+        ...
+
+    def blind_spot(self, query: str) -> str | None:
+        """What the query asks for that the features cannot see; None if nothing is known of that."""
+        ...
+
     def answer(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
     ) -> list[Answer]:

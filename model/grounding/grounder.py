@@ -231,10 +231,13 @@ class Grounder:
             model=self._model.name,
             features=self._model.features,
             duration_s=video.duration_s,
-            moments=moments[moments[:, 2] >= threshold],
+            moments=moments,
             saliency=saliency,
             clip_length_s=self._model.clip_length_s,
             facts=video.facts,
+            threshold=threshold,
+            clear_from=self._model.clear_from,
+            blind_spot=self._model.blind_spot(query),
         )
 
 

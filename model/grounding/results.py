@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,10 @@ class GroundingResult:
         moments: ranked, best first.
         saliency: the curve over the whole video.
         facts: what decoding found out about the video.
+        clear_from: score from which a moment clearly matches; None if the model's scores only rank moments and
+            cannot tell whether the video shows what the query asks for.
+        match_score: score of the best moment, whatever threshold the moments have passed; None if there is none.
+        blind_spot: what the query asks for that the features cannot see, such as "people" or "actions".
     """
 
     video: str
@@ -71,11 +75,29 @@ class GroundingResult:
     moments: tuple[Moment, ...]
     saliency: Saliency
     facts: VideoFacts = VideoFacts()
+    clear_from: float | None = None
+    match_score: float | None = None
+    blind_spot: str | None = None
 
     @property
     def damaged_s(self) -> tuple[Segment, ...]:
         """Start and end in seconds of damaged segments of the video; what is found there is uncertain."""
         return self.facts.damaged_s
+
+    @property
+    def clear_match(self) -> bool | None:
+        """Whether the video shows what the query asks for; None if the model's scores cannot tell."""
+        if self.clear_from is None:
+            return None
+        return self.match_score is not None and self.match_score >= self.clear_from
+
+    def is_clear(self, moment: Moment) -> bool:
+        """Whether a moment clearly matches; every moment does if the model's scores cannot tell."""
+        return self.clear_from is None or moment.score >= self.clear_from
+
+    def clear(self) -> GroundingResult:
+        """The same result with the moments that clearly match only."""
+        return replace(self, moments=tuple(filter(self.is_clear, self.moments)))
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON types; seconds to the millisecond, scores to four digits."""
@@ -85,8 +107,15 @@ class GroundingResult:
             "model": self.model,
             "features": list(self.features),
             "duration_s": round(self.duration_s, 3),
+            "clear_match": self.clear_match,
+            "match_score": None if self.match_score is None else round(self.match_score, 4),
             "moments": [
-                {"start_s": round(m.start_s, 3), "end_s": round(m.end_s, 3), "score": round(m.score, 4)}
+                {
+                    "start_s": round(m.start_s, 3),
+                    "end_s": round(m.end_s, 3),
+                    "score": round(m.score, 4),
+                    "clear_match": None if self.clear_from is None else self.is_clear(m),
+                }
                 for m in self.moments
             ],
             "saliency": {
@@ -94,6 +123,7 @@ class GroundingResult:
                 "scores": [round(score, 4) for score in self.saliency.scores],
             },
             **self.facts.to_json(digits=3),
+            "blind_spot": self.blind_spot,
         }
 
 
@@ -113,12 +143,16 @@ def make_result(
     saliency: NDArray[np.floating[Any]],
     clip_length_s: float,
     facts: VideoFacts = VideoFacts(),
+    threshold: float = 0.0,
+    clear_from: float | None = None,
+    blind_spot: str | None = None,
 ) -> GroundingResult:
     """Build a result from a model's arrays.
 
     Args:
         moments: (K, 3) start in seconds, end in seconds, score; best first.
-        saliency: (N,) one score per clip.
+        saliency: (N,), one score per clip.
+        threshold: moments that score less are left out.
     """
     return GroundingResult(
         video=str(video),
@@ -126,7 +160,14 @@ def make_result(
         model=model,
         features=features,
         duration_s=duration_s,
-        moments=tuple(Moment(float(start), float(end), float(score)) for start, end, score in moments),
+        moments=tuple(
+            Moment(float(start), float(end), float(score))
+            for start, end, score in moments
+            if score >= threshold
+        ),
         saliency=Saliency(clip_length_s, tuple(float(score) for score in saliency)),
         facts=facts,
+        clear_from=clear_from,
+        match_score=float(moments[0, 2]) if len(moments) else None,
+        blind_spot=blind_spot,
     )

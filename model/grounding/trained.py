@@ -75,6 +75,15 @@ class TrainedModel:
         """Name of the tokens it reads, for instance `clip_text`."""
         return self._checkpoint.text_features.name
 
+    @property
+    def clear_from(self) -> None:
+        """Its scores rank moments; training shows it no query that nothing in a video matches."""
+        return None
+
+    def blind_spot(self, query: str) -> None:
+        """Nothing is known of what it cannot see."""
+        return
+
     def require_video_features(self, specs: Sequence[FeatureSpec]) -> None:
         """Refuse encoders whose rows are not what the model was trained on.
 

@@ -322,8 +322,6 @@ def _show(results: Sequence[GroundingResult]) -> None:
     """Tables and curves on the terminal."""
     from rich.markup import escape
 
-    from model.grounding.zeroshot.method import NAME as ZERO_SHOT
-    from model.grounding.zeroshot.method import is_clear_match
     from vtg_cli.drawing.terminal_curve import glyphs_for, render_result
     from vtg_cli.terminal.console import printable
     from vtg_cli.terminal.timecode import timecode
@@ -343,5 +341,4 @@ def _show(results: Sequence[GroundingResult]) -> None:
             soft_wrap=True,
         )
         for result in results:
-            clear = result.model != ZERO_SHOT or not result.moments or is_clear_match(result.moments[0].score)
-            console.print(render_result(result, width=console.width, clear_match=clear, glyphs=glyphs))
+            console.print(render_result(result, width=console.width, glyphs=glyphs))

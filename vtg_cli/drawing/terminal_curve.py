@@ -17,6 +17,7 @@ from model.grounding.results import GroundingResult, Moment, Saliency
 from vtg_cli.drawing.curve import MOST_ROWS, peak, rows, score_range, time_ticks
 from vtg_cli.terminal.console import printable
 from vtg_cli.terminal.timecode import timecode
+from vtg_cli.terminal.verdict import verdict
 
 _CURVE_ROWS = 4
 _MIN_WIDTH, _MAX_WIDTH = 20, 120
@@ -56,22 +57,17 @@ def glyphs_for(encoding: str) -> Glyphs:
     return BLOCKS
 
 
-def render_result(
-    result: GroundingResult, *, width: int, clear_match: bool = True, glyphs: Glyphs = BLOCKS
-) -> RenderableType:
+def render_result(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCKS) -> RenderableType:
     """One result: the query, its moments, its curve.
 
     Args:
         width: columns of the terminal.
-        clear_match: whether anything in the video matches; said if not.
         glyphs: what to draw with.
     """
     query = f"{glyphs.quotes[0]}{printable(result.query)}{glyphs.quotes[1]}"
     parts: list[RenderableType] = [Text(query, style="bold")]
-    if not clear_match:
-        parts.append(
-            Text("Nothing here matches clearly; these are only the likeliest places.", style="yellow")
-        )
+    if sentence := verdict(result):
+        parts.append(Text(sentence, style="yellow"))
     if result.moments:
         parts.append(moments_table(result.moments, width=width, glyphs=glyphs))
     else:

@@ -8,10 +8,9 @@ from extractors.encoders.registry import clip_length_s
 from extractors.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
 from model import Grounder
 from model.grounding.choice import choose_model, feature_names
-from model.grounding.zeroshot.method import NAME as ZERO_SHOT
-from model.grounding.zeroshot.method import is_clear_match
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.jobs import Findings, Job, Report
+from vtg_cli.terminal.verdict import verdict
 
 _EXTRACTION = 0.9  # of a job's time, where features have to be made
 
@@ -61,9 +60,9 @@ class GroundingWork:
         report("grounding", _EXTRACTION)
         results = self._grounder.ground(video, job.queries, top_k=job.top_k, threshold=job.threshold)
         unclear = [
-            f"“{result.query}”: nothing here matches clearly; these are only the likeliest places."
+            f"“{result.query}”: {text[:1].lower() + text[1:]}"
             for result in results
-            if result.model == ZERO_SHOT and result.moments and not is_clear_match(result.moments[0].score)
+            if (text := verdict(result))
         ]
         warnings = [f"This video is {text}." for text in results[0].facts.warnings()]
         return Findings(

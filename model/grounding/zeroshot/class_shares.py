@@ -21,6 +21,7 @@ _TEMPERATURE = 0.05  # of similarities; a class that is .05 further away has a t
 _MEANT = 0.05  # how much less similar to the query than the most similar class a class may be
 _RELATED = 0.5  # similarity below which a class is not what a query means, though none is more similar
 _SOFT = 0.02
+_BLOCK = 4096  # clips at once: the weights of all classes take a GB for 100,000 clips
 _NEAREST = 32  # classes kept of a clip
 _LEAST = 1e-4
 
@@ -63,9 +64,15 @@ class Shares:
 
 def nearest_classes(rows: Array, classes: Classes) -> Shares:
     """Find the nearest classes of clips (N, E) of length 1."""
-    similarity = rows @ classes.rows.T.astype(rows.dtype)  # (N, C)
-    weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / _TEMPERATURE)
-    total = weights.sum(axis=1, keepdims=True)
-    kept = min(_NEAREST, weights.shape[1])
-    places = np.argpartition(-weights, kept - 1, axis=1)[:, :kept]
-    return Shares(places, np.take_along_axis(weights, places, axis=1) / total)
+    kept = min(_NEAREST, len(classes.rows))
+    places = np.empty((len(rows), kept), dtype=np.intp)
+    shares = np.empty((len(rows), kept))
+    columns = classes.rows.T.astype(rows.dtype)
+    for start in range(0, len(rows), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        similarity = rows[block] @ columns  # (B, C)
+        weights = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / _TEMPERATURE)
+        places[block] = np.argpartition(-weights, kept - 1, axis=1)[:, :kept]
+        nearest = np.take_along_axis(weights, places[block], axis=1)
+        shares[block] = nearest / weights.sum(axis=1, keepdims=True)
+    return Shares(places, shares)

@@ -23,6 +23,7 @@ from extractors.features import TextFeatures
 from extractors.plugins import imported
 from model.grounding.encoded import Answer, EncodedVideo
 from model.grounding.zeroshot.background import Background, background_phrases, make_background, unit_rows
+from model.grounding.zeroshot.blind_spots import BlindSpot, blind_spot
 from model.grounding.zeroshot.calibration import CLEAR, Calibration, calibration, logistic
 from model.grounding.zeroshot.class_shares import Classes, Shares, nearest_classes
 from model.grounding.zeroshot.evidence import AROUND_S, BEST_S, Judged, best_level, judge, mean_around
@@ -51,9 +52,14 @@ class ZeroShot:
         self.name = NAME
         self.features = (feature,)
         self.clip_length_s = clip_length_s
+        self.clear_from = CLEAR
         self._calibration = calibration(feature)
         self._embed_phrases = embed_phrases
         self._last: tuple[weakref.ref[EncodedVideo], tuple[Judged, Shares | None]] | None = None
+
+    def blind_spot(self, query: str) -> BlindSpot | None:
+        """What the query asks for that a classifier of objects cannot see; None for other features."""
+        return blind_spot(query) if self._classes is not None else None
 
     def answer(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
@@ -181,11 +187,6 @@ def find_moments(
     scores = np.array([best_level(saliency[part.start : part.end], clips) for part in found])
     rows = _rows(found, scores, clip_length_s, duration_s)
     return rows[np.argsort(-scores, kind="stable")]
-
-
-def is_clear_match(best_score: float) -> bool:
-    """Whether the best moment's score means that the video shows what the query asks for."""
-    return best_score >= CLEAR
 
 
 def _rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,7 +141,12 @@ def test_control_characters_are_escaped():
 
 
 def test_it_says_when_nothing_matches_clearly():
-    assert any("Nothing here matches" in line for line in shown(result(), clear_match=False))
+    unclear = replace(result(), clear_from=0.95, match_score=0.9)
+    assert any("Nothing here matches" in line for line in shown(unclear))
+    assert not any("Nothing" in line for line in shown(replace(unclear, match_score=0.95)))
+    assert any(
+        "cannot see people" in line for line in shown(replace(unclear, blind_spot="people"), width=120)
+    )
     assert not any("Nothing here matches" in line for line in shown(result()))
 
 

@@ -421,7 +421,12 @@ def test_json_follows_the_schema_of_the_docs(tmp_path):
     document = json.loads(written([answer("v.mp4"), answer("v.mp4", [])], "json", tmp_path))
     jsonschema.Draft202012Validator.check_schema(schema())
     jsonschema.validate(document, schema())
-    assert document["results"][0]["moments"][1] == {"start_s": 3.337, "end_s": 4.75, "score": 0.5}
+    assert document["results"][0]["moments"][1] == {
+        "start_s": 3.337,
+        "end_s": 4.75,
+        "score": 0.5,
+        "clear_match": None,
+    }
     document["results"][0]["moments"][0]["score"] = 2
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, schema())

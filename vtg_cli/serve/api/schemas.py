@@ -81,6 +81,7 @@ class MomentBody(BaseModel):
     start_s: float
     end_s: float
     score: float
+    clear_match: bool | None = Field(description="Null where scores only rank moments.")
 
 
 class SaliencyBody(BaseModel):
@@ -101,6 +102,11 @@ class ResultBody(BaseModel):
     moments: list[MomentBody]
     saliency: SaliencyBody
     damaged_s: list[tuple[float, float]]
+    clear_match: bool | None = Field(
+        description="Whether the video shows what is asked for; null if unknown."
+    )
+    match_score: float | None = Field(description="Score of the best moment, whatever the threshold.")
+    blind_spot: str | None = Field(description="What is asked for that the features cannot see.")
 
 
 class JobSummary(BaseModel):

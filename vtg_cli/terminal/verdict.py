@@ -1,0 +1,24 @@
+"""What people read about an answer without a clear match."""
+
+from __future__ import annotations
+
+from model.grounding.results import GroundingResult
+
+_UNSEEN = {
+    "people": "people",
+    "actions": "actions",
+    "attributes": "colours, sizes and other attributes",
+    "text": "written words",
+}
+
+
+def verdict(result: GroundingResult) -> str | None:
+    """A sentence for a result without a clear match, or None: nothing matches, or the features cannot see it."""
+    if result.clear_match is not False:
+        return None
+    if result.blind_spot is not None:
+        return (
+            f"The {' + '.join(result.features)} features cannot see {_UNSEEN[result.blind_spot]}, so these are only "
+            "guesses; the clip features can."
+        )
+    return "Nothing here matches clearly; these are only the likeliest places."
