@@ -29,7 +29,8 @@ from model.datasets.grounding import EpochBatches, GroundingDataset, collate
 from model.losses import Criterion, negative_index
 from model.network.flashvtg import FlashVTG
 from model.training.evaluation import evaluate_model
-from model.training.experiments import Inputs, Split, training_splits
+from model.training.inputs import Inputs
+from model.training.splits import Split, training_splits
 
 _VARIANTS = {
     "plain": ["training.length_groups=1"],

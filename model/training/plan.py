@@ -14,9 +14,11 @@ from extractors.errors import UsageError
 from extractors.events import Event
 from model.config import Config, load_config
 from model.datasets.library.catalogue import dataset_info
-from model.training.experiments import Inputs, Split, config_for, own_config, training_splits
+from model.training.experiments import config_for, own_config
+from model.training.inputs import Inputs
 from model.training.loop import agreed_folder
 from model.training.run import Run, is_main_process, new_folder
+from model.training.splits import Split, training_splits
 
 _OWN_SUFFIX = ".jsonl"
 _OWN_EXAMPLE = '{"vid": "kitchen", "query": "man opens fridge", "relevant_windows": [[12.0, 17.5]]}'

@@ -16,8 +16,10 @@ from model.datasets.library.catalogue import dataset_info
 from model.metrics.files import read_annotation_rows, read_rows
 from model.metrics.report import evaluate
 from model.training.evaluation import score_rows
-from model.training.experiments import Inputs, config_for, evaluation_annotations
+from model.training.experiments import config_for
+from model.training.inputs import Inputs
 from model.training.run import run_of
+from model.training.splits import evaluation_annotations
 
 
 @dataclass(frozen=True)

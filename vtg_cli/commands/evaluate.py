@@ -16,7 +16,7 @@ from vtg_cli.terminal.console import counted, note, out, printable
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint
     from model.training.evaluation import Evaluation
-    from model.training.experiments import Inputs
+    from model.training.inputs import Inputs
 
 _FILES = "Score predictions"
 _MODEL = "Score a model"
@@ -174,7 +174,7 @@ def _score_model(
 ) -> None:
     from extractors.compute.device import resolve_device
     from model.checkpoints.store import require_models
-    from model.training.experiments import Inputs
+    from model.training.inputs import Inputs
     from model.training.scoring import read_for_scoring, scoring_inputs
 
     if asked.split is not None and annotations is not None:
@@ -201,7 +201,8 @@ def _score_model(
 
 def _evaluate(model: Checkpoint, inputs: Inputs, encoders: EncoderArguments, batch_size: int) -> Evaluation:
     from extractors.cache.store import FeatureCache
-    from model.training.experiments import evaluate_checkpoint, evaluation_split
+    from model.training.experiments import evaluate_checkpoint
+    from model.training.splits import evaluation_split
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import CountProgress, ExtractionProgress
 

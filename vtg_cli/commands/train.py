@@ -16,9 +16,9 @@ from vtg_cli.terminal.console import counted, error_line, note, out, printable, 
 
 if TYPE_CHECKING:
     from model.training.events import TrainingResult
-    from model.training.experiments import Split
     from model.training.plan import Experiment
     from model.training.run import Run
+    from model.training.splits import Split
 
 _DATA = "Data"
 _RECIPE = "Recipe"
@@ -183,7 +183,7 @@ def train(
 def _experiment(
     data: DataArguments, recipe: RecipeArguments, target: RunArguments, encoders: EncoderArguments
 ) -> Experiment:
-    from model.training.experiments import Inputs
+    from model.training.inputs import Inputs
     from model.training.plan import plan_experiment, resumed_experiment
     from model.training.run import Run
 

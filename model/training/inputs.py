@@ -1,0 +1,115 @@
+"""Where the data of an experiment is: its folder, its files of annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from extractors.errors import UsageError, VtgError
+from model.config import Config
+from model.datasets.library.catalogue import AnnotationFile, dataset_folder, dataset_info, find_annotations
+
+
+class DataMissing(VtgError):
+    """Annotations or features are not on this machine; the message says which, and how to get them."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The paths of an experiment's data.
+
+    Attributes:
+        data: folder of the dataset, or one above it; None for the usual place.
+        train: the user's annotations to train on.
+        evaluate: the user's annotations to score on; None holds out every tenth video of `train`.
+        videos: folder of videos whose features are extracted where they are missing.
+        skip_missing: leave out queries whose features are missing, instead of refusing to begin.
+    """
+
+    data: Path | None = None
+    train: Path | None = None
+    evaluate: Path | None = None
+    videos: Path | None = None
+    skip_missing: bool = False
+
+    def to_json(self) -> dict[str, str | bool | None]:
+        """Plain values, paths made absolute; `from_json` reads them."""
+        paths = {name: getattr(self, name) for name in ("data", "train", "evaluate", "videos")}
+        absolute = {name: None if path is None else str(path.absolute()) for name, path in paths.items()}
+        return {**absolute, "skip_missing": self.skip_missing}
+
+    @classmethod
+    def from_json(cls, values: dict[str, object]) -> Inputs:
+        """Read what `to_json` wrote."""
+        paths = {
+            name: Path(str(values[name]))
+            for name in ("data", "train", "evaluate", "videos")
+            if values.get(name)
+        }
+        return cls(skip_missing=bool(values.get("skip_missing")), **paths)
+
+    def require_there(self, named_in: str, *, scoring: bool = False, but: str = "") -> None:
+        """Refuse paths that do not exist any more.
+
+        Args:
+            named_in: the file that names them, for the message.
+            scoring: whether the inputs are only scored on, so that `train` is needed only without `evaluate`.
+            but: what else can be done about it.
+
+        Raises:
+            DataMissing: if one does not exist.
+        """
+        train = None if scoring and self.evaluate is not None else self.train
+        for path in (self.data, train, self.evaluate, self.videos):
+            if path is not None and not path.exists():
+                raise DataMissing(
+                    f"{named_in}: {path} no longer exists; restore it, or correct its path there{but}"
+                )
+
+
+def data_folder(config: Config, inputs: Inputs) -> Path:
+    """Where the dataset of a configuration lies, or should."""
+    if config.data.dataset == "custom":
+        beside = inputs.train or inputs.evaluate
+        return inputs.data or (beside.parent if beside is not None else Path())
+    return dataset_folder(dataset_info(config.data.dataset), inputs.data)
+
+
+def annotation_file(config: Config, folder: Path, name: str) -> Path:
+    """A file of annotations in the folder of a configuration's dataset.
+
+    Raises:
+        UsageError: if the dataset is the user's own and there is no name.
+        DataMissing: if there is no such file.
+    """
+    if config.data.dataset == "custom":
+        if not name:
+            raise UsageError(
+                "this model was trained on your own data: name the data to score on with --annotations FILE and "
+                "--videos FOLDER"
+            )
+        path: Path | None = folder / name if (folder / name).is_file() else None
+    else:
+        path = find_annotations(dataset_info(config.data.dataset), name, folder)
+    if path is None:
+        raise DataMissing(
+            f"{folder / name}: there is no such file of annotations; name another, or its folder with --data"
+        )
+    return path
+
+
+def file_of_split(config: Config, name: str, folder: Path) -> str:
+    """The file of a published split, or of this name; raises UsageError if there is no such split or file."""
+    if config.data.dataset == "custom":
+        published: tuple[AnnotationFile, ...] = ()
+    else:
+        info = dataset_info(config.data.dataset)
+        published = info.annotations
+        if find_annotations(info, name, folder) is not None:
+            return name
+    file = next((entry.file for entry in published if name in (entry.split, entry.file)), None)
+    if file is None and not (folder / name).is_file():
+        splits = ", ".join(entry.split for entry in published)
+        known = f"; splits of {config.data.dataset} are {splits}" if splits else ""
+        raise UsageError(f"{name}: there is no such file of annotations, nor one in {folder}{known}")
+    return file or name

@@ -1,0 +1,188 @@
+"""Splits to train on and to score on: annotations and the source of their features."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from extractors.cache.store import FeatureCache
+from extractors.encoders.base import EncoderOptions
+from extractors.errors import UsageError
+from extractors.events import Event
+from extractors.features import FeatureSpec
+from model.config import Config
+from model.datasets.annotations import Annotation, read_annotations, select_domain
+from model.datasets.fit import require_fit
+from model.datasets.grounding import GroundingDataset
+from model.datasets.library.catalogue import missing_data_message
+from model.datasets.sources import TextSource, VideoSource
+from model.training.inputs import DataMissing, Inputs, annotation_file, data_folder, file_of_split
+from model.training.split_features import SplitFeatures
+
+_HELD_OUT = 10  # every tenth of the user's videos is held out by default
+
+
+@dataclass(frozen=True)
+class Split:
+    """Annotations and where their features come from.
+
+    Attributes:
+        annotations: the queries that have all their features.
+        videos: rows of their videos.
+        texts: rows of their queries.
+        video_specs: what the video rows are, in order.
+        text_spec: what the text rows are.
+        left_out: names of what was left out for missing features.
+        origin: what the annotations were read from, for people.
+    """
+
+    annotations: tuple[Annotation, ...]
+    videos: VideoSource
+    texts: TextSource
+    video_specs: tuple[FeatureSpec, ...]
+    text_spec: FeatureSpec
+    left_out: tuple[str, ...] = ()
+    origin: str = ""
+
+    def dataset(self, config: Config, *, labelled: bool) -> GroundingDataset:
+        """The split as samples."""
+        return GroundingDataset(self.annotations, self.videos, self.texts, config, labelled=labelled)
+
+    def of_domain(self, domain: str) -> Split:
+        """The part of one domain; raises AnnotationError if there is none."""
+        return replace(self, annotations=tuple(select_domain(self.annotations, domain)))
+
+
+def training_splits(
+    config: Config,
+    inputs: Inputs,
+    *,
+    cache: FeatureCache | None = None,
+    options: EncoderOptions | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> tuple[Split, Split]:
+    """What a configuration is trained on, and what it is scored on.
+
+    Args:
+        config: the experiment.
+        inputs: where its data lies.
+        cache: of features that are extracted; the user's own by default.
+        options: of encoders, where features are extracted.
+        on_event: called with the events of extraction.
+
+    Raises:
+        DataMissing: if something is not there.
+        AnnotationError: if a file cannot be used.
+    """
+    if inputs.train is not None:
+        train = read_annotations(inputs.train, config.data.dataset)
+        if inputs.evaluate is not None:
+            held_out = read_annotations(inputs.evaluate, config.data.dataset)
+        else:
+            train, held_out = _hold_out(train, inputs.train)
+    else:
+        folder = data_folder(config, inputs)
+        message = "" if inputs.videos is not None else missing_data_message(config, folder)
+        if message:
+            raise DataMissing(message)
+        train, held_out = (
+            read_annotations(annotation_file(config, folder, name), config.data.dataset)
+            for name in (config.data.train_annotations, config.data.eval_annotations)
+        )
+    # Together, so that features are looked for once and encoders are loaded once.
+    both = _with_features([*train, *held_out], config, inputs, cache, options, on_event)
+    chosen = {id(annotation) for annotation in both.annotations}
+    splits = [
+        replace(both, annotations=tuple(a for a in some if id(a) in chosen)) for some in (train, held_out)
+    ]
+    for split, verb in zip(splits, ("train on", "score on"), strict=True):
+        if not split.annotations:
+            raise DataMissing(f"there is no query to {verb} with all its features")
+    return splits[0], splits[1]
+
+
+def evaluation_split(
+    config: Config,
+    inputs: Inputs,
+    *,
+    cache: FeatureCache | None = None,
+    options: EncoderOptions | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Split:
+    """What a configuration is scored on; arguments and errors as for `training_splits`.
+
+    Which queries these are, `evaluation_annotations` says.
+    """
+    annotations, origin = evaluation_annotations(config, inputs)
+    split = _with_features(annotations, config, inputs, cache, options, on_event)
+    if not split.annotations:
+        raise DataMissing("there is no query to score on with all its features")
+    return replace(split, origin=origin)
+
+
+def evaluation_annotations(config: Config, inputs: Inputs) -> tuple[list[Annotation], str]:
+    """The queries that a configuration is scored on, and what they were read from, for people.
+
+    `inputs.evaluate` may be a file, the name of one in the dataset's folder, or the name of a published split (`val`).
+    Without it, these are the videos held out of `inputs.train`; without that, the configuration's own split.
+
+    Raises:
+        DataMissing: if there is no such file.
+        AnnotationError: if it cannot be used.
+    """
+    if inputs.evaluate is None and inputs.train is not None:
+        annotations = read_annotations(inputs.train, config.data.dataset)
+        return _hold_out(annotations, inputs.train)[1], f"the videos held out of {inputs.train}"
+    folder = data_folder(config, inputs)
+    file = inputs.evaluate
+    if file is None:
+        file = annotation_file(config, folder, config.data.eval_annotations)
+    elif not file.is_file():
+        file = annotation_file(config, folder, file_of_split(config, str(file), folder))
+    return read_annotations(file, config.data.dataset), str(file)
+
+
+def _hold_out(annotations: list[Annotation], path: Path) -> tuple[list[Annotation], list[Annotation]]:
+    """Every tenth video, by a hash of its id: the same ones whatever else the file holds; of a few videos, one."""
+    videos = {a.vid for a in annotations}
+    held_out = {vid for vid in videos if _hash(vid) % _HELD_OUT == 0} or {min(videos, key=_hash)}
+    train = [a for a in annotations if a.vid not in held_out]
+    rest = [a for a in annotations if a.vid in held_out]
+    if not train:
+        raise UsageError(f"{path}: too few videos to hold one out; name a file to score on with --eval")
+    return train, rest
+
+
+def _hash(vid: str) -> int:
+    return int.from_bytes(hashlib.blake2b(vid.encode(), digest_size=8).digest(), "big")
+
+
+def _with_features(
+    annotations: list[Annotation],
+    config: Config,
+    inputs: Inputs,
+    cache: FeatureCache | None,
+    options: EncoderOptions | None,
+    on_event: Callable[[Event], None] | None,
+) -> Split:
+    features = SplitFeatures(config, inputs, cache, options, on_event)
+    videos, video_specs = features.videos(annotations)
+    lacking_videos = set(videos.missing([annotation.vid for annotation in annotations]))
+    there = [annotation for annotation in annotations if annotation.vid not in lacking_videos]
+    texts, text_spec, lacking_texts = features.texts(there)
+    left_out = (*sorted(lacking_videos), *lacking_texts)
+    if left_out and not inputs.skip_missing:
+        raise DataMissing(features.problem(sorted(lacking_videos), lacking_texts, videos))
+    lacking = set(lacking_texts)
+    chosen = tuple(a for a in there if f"qid{a.qid}" not in lacking)
+    require_fit(chosen, videos, config.data)
+    # Rows of another length than the configuration's are found before anything begins; published files are of one make.
+    if config.data.dataset == "custom":
+        for annotation in chosen:
+            texts.load(annotation)
+    elif chosen:
+        videos.load(chosen[0].vid)
+        texts.load(chosen[0])
+    return Split(chosen, videos, texts, video_specs, text_spec, left_out)
