@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from extractors.errors import UsageError
 from extractors.files import toml
+from model.dataset_entry import DatasetInfo, own_datasets, require_dataset
 
 TEF_DIM = 2
 """Channels of the temporal endpoint feature, which follow the features of every clip."""
@@ -71,7 +72,7 @@ class DataConfig:
     """The training data.
 
     Attributes:
-        dataset: selects the annotations, the metrics and the label rules; `custom` for your own.
+        dataset: entry that selects the annotations, the metrics and the label rules; `custom` for your own.
         clip_length_s: seconds one feature row stands for.
         video_features: the video streams, in the order they are concatenated.
         text_features: the token rows of a query.
@@ -84,7 +85,7 @@ class DataConfig:
         domains: values of the annotations' `domain`, one model per domain; empty if one model covers all.
     """
 
-    dataset: Literal["qvhighlights", "charades_sta", "tacos", "tvsum", "youtube_highlights", "custom"]
+    dataset: str
     clip_length_s: float
     video_features: tuple[FeatureConfig, ...]
     text_features: FeatureConfig
@@ -96,6 +97,10 @@ class DataConfig:
     domains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        try:
+            require_dataset(self.dataset)
+        except UsageError as error:
+            raise ConfigError(f"dataset: {error}") from error
         _require(
             _SHORTEST_CLIP_S <= self.clip_length_s <= _LONGEST_CLIP_S,
             "clip_length_s",
@@ -115,9 +120,14 @@ class DataConfig:
         return sum(feature.dim for feature in self.video_features)
 
     @property
+    def info(self) -> DatasetInfo:
+        """The entry of the dataset."""
+        return require_dataset(self.dataset)
+
+    @property
     def annotates_moments(self) -> bool:
         """Whether the dataset has moments; TVSum and YouTube Highlights have saliency alone."""
-        return self.dataset not in ("tvsum", "youtube_highlights")
+        return self.info.has_moments
 
 
 @dataclass(frozen=True)
@@ -354,9 +364,10 @@ class Config:
                 "must be [1] where loss.classification is 'saliency', which scores clips, not points",
             )
         _require(
-            self.training.negative_identity == "video" or self.data.dataset == "qvhighlights",
+            self.training.negative_identity == "video" or self.data.info.vids_name_source,
             "training.negative_identity",
-            f"'source' reads the ids of qvhighlights; data.dataset is {self.data.dataset}",
+            f"'source' reads the ids of {', '.join(info.name for info in own_datasets() if info.vids_name_source)}; "
+            f"data.dataset is {self.data.dataset}",
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from model.config import (
     ModelConfig,
     TrainingConfig,
 )
+from model.dataset_entry import require_dataset
 
 # Released parameter names to ours: every rule is applied, in order; an empty result drops the parameter.
 # The learned text positions are stored in every release, but no released model reads them.
@@ -63,15 +65,6 @@ _NAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^x$", "refinement.balance"),
 )
 
-_DATASETS = {
-    "hl": "qvhighlights",
-    "qv_internvideo2": "qvhighlights",
-    "charadesSTA": "charades_sta",
-    "tacos": "tacos",
-    "tvsum": "tvsum",
-    "youtube_uni": "youtube_highlights",
-}
-
 # What the last folder of a feature path says of its rows.
 _FOLDERS = (
     (re.compile("slowfast"), FeatureConfig("slowfast", 2304)),
@@ -79,16 +72,46 @@ _FOLDERS = (
     (re.compile("vgg|rgb"), FeatureConfig("vgg", 4096)),
     (re.compile("6b|internvideo"), FeatureConfig("internvideo2", 768)),
 )
-_WITHOUT_MOMENTS = ("tvsum", "youtube_uni")
-_SELECTION_METRICS = {
-    "hl": ("MR-full-mAP",),
-    "qv_internvideo2": ("MR-full-R1@0.5", "MR-full-R1@0.7"),
-    "charadesSTA": ("MR-full-R1@0.5", "MR-full-R1@0.7"),
-    "tacos": ("MR-full-R1@0.3",),
-}
 _TEXT_NAMES = {512: "clip_text", 300: "glove", 4096: "llama_text"}
 
 _Shapes = Mapping[str, "torch.Size | list[int]"]
+
+
+@dataclass(frozen=True)
+class _Release:
+    """What the released code has in its source for a dataset, and not in the options of a run.
+
+    Attributes:
+        dataset: ours.
+        selection_metrics: by which its checkpoints were chosen.
+        streams_of_2816: order of CLIP and SlowFast in rows of this length.
+        negative_weight: as in `LossConfig`.
+        negative_identity: as in `TrainingConfig`.
+        max_end_s: as in `DecodingConfig`.
+    """
+
+    dataset: str
+    selection_metrics: tuple[str, ...] = ("mAP",)
+    streams_of_2816: tuple[str, str] = ("slowfast", "clip")
+    negative_weight: float = 1.0
+    negative_identity: Literal["video", "source"] = "video"
+    max_end_s: float | None = None
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether its annotations have moments."""
+        return require_dataset(self.dataset).has_moments
+
+
+_R1 = ("MR-full-R1@0.5", "MR-full-R1@0.7")
+_RELEASES = {
+    "hl": _Release("qvhighlights", ("MR-full-mAP",), negative_identity="source", max_end_s=150.0),
+    "qv_internvideo2": _Release("qvhighlights", _R1),
+    "charadesSTA": _Release("charades_sta", _R1, max_end_s=150.0),
+    "tacos": _Release("tacos", ("MR-full-R1@0.3",)),
+    "tvsum": _Release("tvsum"),
+    "youtube_uni": _Release("youtube_highlights", streams_of_2816=("clip", "slowfast"), negative_weight=0.0),
+}
 
 
 def our_name(name: str) -> str | None:
@@ -140,9 +163,10 @@ def config_from_options(options: Mapping[str, Any], shapes: _Shapes) -> Config:
 
 
 def _config(options: Mapping[str, Any], shapes: _Shapes) -> Config:
-    release = options["dset_name"]
-    if release not in _DATASETS:
-        raise WeightsInvalid(f"dset_name is '{release}'; known are {', '.join(_DATASETS)}")
+    name = options["dset_name"]
+    if name not in _RELEASES:
+        raise WeightsInvalid(f"dset_name is '{name}'; known are {', '.join(_RELEASES)}")
+    release = _RELEASES[name]
     data = _data_config(release, options, shapes)
     return Config(
         "-".join([data.dataset.replace("_", "-"), *(feature.name for feature in data.video_features)]),
@@ -154,12 +178,12 @@ def _config(options: Mapping[str, Any], shapes: _Shapes) -> Config:
     )
 
 
-def _data_config(release: str, options: Mapping[str, Any], shapes: _Shapes) -> DataConfig:
+def _data_config(release: _Release, options: Mapping[str, Any], shapes: _Shapes) -> DataConfig:
     get = options.get
     video_dim, text_dim = _input_dims(shapes)
-    normalized = release not in _WITHOUT_MOMENTS and text_dim != 300 and not get("no_norm_tfeat")
+    normalized = release.has_moments and text_dim != 300 and not get("no_norm_tfeat")
     return DataConfig(
-        dataset=_DATASETS[release],  # type: ignore[arg-type]
+        dataset=release.dataset,
         clip_length_s=float(options["clip_length"]),
         video_features=_video_features(release, list(get("v_feat_dirs") or ()), video_dim),
         text_features=FeatureConfig(
@@ -196,9 +220,9 @@ def _model_config(options: Mapping[str, Any], shapes: _Shapes) -> ModelConfig:
     )
 
 
-def _loss_config(release: str, options: Mapping[str, Any]) -> LossConfig:
+def _loss_config(release: _Release, options: Mapping[str, Any]) -> LossConfig:
     get = options.get
-    moments = release not in _WITHOUT_MOMENTS
+    moments = release.has_moments
     return LossConfig(
         classification="focal" if moments else "saliency",
         regression_weight=float(get("lw_reg", 1.0)) if moments else 0.0,
@@ -207,23 +231,23 @@ def _loss_config(release: str, options: Mapping[str, Any]) -> LossConfig:
         saliency_weight=float(get("lw_saliency", 0.8)),
         clip_aware_weight=float(get("label_loss_coef", 4.0)),
         attention_weight=float(get("lw_wattn", 1.0)),
-        negative_weight=0.0 if release == "youtube_uni" else 1.0,
+        negative_weight=release.negative_weight,
         saliency_margin=float(get("saliency_margin", 0.2)),
         nce_over_batch=moments,
     )
 
 
-def _decoding_config(release: str, options: Mapping[str, Any]) -> DecodingConfig:
+def _decoding_config(release: _Release, options: Mapping[str, Any]) -> DecodingConfig:
     threshold = float(options.get("nms_thd", 0.7))
     return DecodingConfig(
         max_moments=int(options.get("max_num_moment", 50)),
         nms=options.get("nms_type", "normal") if threshold > 0 else "none",
         nms_threshold=threshold if threshold > 0 else 0.7,
-        max_end_s=150.0 if release in ("hl", "charadesSTA") else None,
+        max_end_s=release.max_end_s,
     )
 
 
-def _training_config(release: str, options: Mapping[str, Any]) -> TrainingConfig:
+def _training_config(release: _Release, options: Mapping[str, Any]) -> TrainingConfig:
     get = options.get
     return TrainingConfig(
         epochs=int(get("n_epoch", 200)),
@@ -234,9 +258,9 @@ def _training_config(release: str, options: Mapping[str, Any]) -> TrainingConfig
         gradient_clip=float(get("grad_clip", 0.1)),
         evaluate_every=int(get("eval_epoch", 1)),
         patience=_limit(get("max_es_cnt")),
-        selection_metrics=_SELECTION_METRICS.get(release, ("mAP",)),
+        selection_metrics=release.selection_metrics,
         negatives=bool(get("use_neg", True)),
-        negative_identity="source" if release == "hl" else "video",
+        negative_identity=release.negative_identity,
         seed=int(get("seed", 2024)),
     )
 
@@ -247,7 +271,7 @@ def _input_dims(shapes: _Shapes) -> tuple[int, int]:
     return video - TEF_DIM, text
 
 
-def _video_features(release: str, folders: list[str], video_dim: int) -> tuple[FeatureConfig, ...]:
+def _video_features(release: _Release, folders: list[str], video_dim: int) -> tuple[FeatureConfig, ...]:
     found = []
     for folder in folders:
         known = (feature for pattern, feature in _FOLDERS if pattern.search(folder.rstrip("/").lower()))
@@ -258,7 +282,7 @@ def _video_features(release: str, folders: list[str], video_dim: int) -> tuple[F
     if len(features) == len(folders) > 0 and sum(feature.dim for feature in features) == video_dim:
         return features
     by_dim = {
-        2816: ("clip", "slowfast") if release == "youtube_uni" else ("slowfast", "clip"),
+        2816: release.streams_of_2816,
         4096: ("vgg",),
         768: ("internvideo2",),
     }

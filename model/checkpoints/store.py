@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, WeightsMissing
 from extractors.weights.store import artefacts, require, weights_dir
 from model.config import name_problem
+from model.dataset_entry import own_datasets
 
 if TYPE_CHECKING:
     from extractors.weights.store import Artefact
@@ -23,11 +23,6 @@ _SUFFIX = ".safetensors"
 _SUFFIXES = (_SUFFIX, ".ckpt")
 _ROLES = frozenset({"best", "last", "model_best", "model_latest"})
 _RUN = "config.toml"
-_SHORTHANDS: Mapping[str, str] = {
-    "qvhl": "qvhighlights",
-    "charades": "charades-sta",
-    "youtube": "youtube-highlights",
-}
 _MAX_HEAD_BYTES = 1 << 24
 
 
@@ -159,7 +154,8 @@ def add_model(file: str | Path, name: str | None = None) -> Path:
 
 
 def _full_name(name: str) -> str:
-    return "-".join(_SHORTHANDS.get(part, part) for part in name.split("-"))
+    short = {alias: info.name.replace("_", "-") for info in own_datasets() for alias in info.aliases}
+    return "-".join(short.get(part, part) for part in name.split("-"))
 
 
 def _place(name: str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
+from extractors.plugins import imported
+from model.dataset_entry import DatasetInfo, require_dataset
 from model.json_lines import is_text, read_json_lines, shown
 
 MAX_SALIENCY = 12.0
 """The largest saliency label: three annotators' 4 on QVHighlights, to which other scales are stretched."""
 
-_TVSUM_CLIP_S = 2.0
 _TVSUM_SCALE = 5 - 1  # annotators score 1 … 5, and a label is what lies above 1
 _UNSAFE = re.compile(r"[\x00-\x1f/\\]")
 _LONGEST_NAME = 240  # bytes; file systems allow 255, and a suffix follows
@@ -111,18 +112,18 @@ def parse_annotation(row: Mapping[str, Any], dataset: str, *, position: int = 0)
     vid, query = row["vid"], row["query"]
     if not isinstance(vid, str) or not _can_be_file_name(vid):
         raise ValueError(f"vid {shown(vid)} cannot be the name of a file")
-    qid = row.get("qid", position) if dataset == "custom" else row["qid"]
+    info = require_dataset(dataset)
+    qid = row.get("qid", position) if info.is_own else row["qid"]
     if not isinstance(qid, (int, str)) or isinstance(qid, bool) or not _can_be_file_name(str(qid)):
         raise ValueError(f"qid {shown(qid)} is neither a number nor a name")
-    read = _SALIENCY.get(dataset, _no_saliency)
-    saliency, relevant = read(row)
+    saliency, relevant = (None, ()) if info.saliency is None else imported(info.saliency)(row)
     domain = row.get("domain", "")
     return Annotation(
         qid=qid,
         query=_sentence(query),
         vid=vid,
-        duration_s=_duration_s(row, dataset),
-        windows_s=_windows(row.get("relevant_windows"), required=dataset == "custom"),
+        duration_s=_duration_s(row, info),
+        windows_s=_windows(row.get("relevant_windows"), required=info.is_own),
         saliency=saliency,
         relevant_clips=relevant,
         domain=domain if isinstance(domain, str) else "",
@@ -160,13 +161,13 @@ def _sentence(query: object) -> str:
     return query
 
 
-def _duration_s(row: Mapping[str, Any], dataset: str) -> float:
-    if dataset == "custom" and row.get("duration") is None:
+def _duration_s(row: Mapping[str, Any], info: DatasetInfo) -> float:
+    if info.is_own and row.get("duration") is None:
         return math.nan
     duration_s = _number(row["duration"])
     if not 0 < duration_s <= _LONGEST_S:
         raise ValueError(f"duration {shown(row['duration'])} is not a length of time in seconds")
-    return duration_s * _TVSUM_CLIP_S if dataset == "tvsum" else duration_s
+    return duration_s * info.duration_unit_s
 
 
 def _windows(rows: object, *, required: bool) -> tuple[tuple[float, float], ...]:
@@ -219,12 +220,7 @@ def _array(rows: object, dimensions: int, expected: str) -> NDArray[np.float64]:
 _Labels = tuple["NDArray[np.float32] | None", tuple[int, ...]]
 
 
-def _no_saliency(row: Mapping[str, Any]) -> _Labels:
-    del row
-    return None, ()
-
-
-def _scored_clips(row: Mapping[str, Any]) -> _Labels:
+def scored_clips(row: Mapping[str, Any]) -> _Labels:
     """QVHighlights: three scores of 0 … 4 for each clip of a moment, and none outside."""
     if row.get("saliency_scores") is None:  # the public test split
         return None, ()
@@ -247,7 +243,7 @@ def _annotator_columns(row: Mapping[str, Any]) -> NDArray[np.float32]:
     return _array(row["label"], 2, "label is not a list of numbers for each clip").astype(np.float32)
 
 
-def _tvsum_scores(row: Mapping[str, Any]) -> _Labels:
+def tvsum_scores(row: Mapping[str, Any]) -> _Labels:
     label = _annotator_columns(row)
     if label.min() < 1 or label.max() > 1 + _TVSUM_SCALE:
         raise ValueError(f"label goes from {label.min():g} to {label.max():g}, while annotators score 1 to 5")
@@ -255,23 +251,15 @@ def _tvsum_scores(row: Mapping[str, Any]) -> _Labels:
     return (label - 1).sum(axis=1) / most * MAX_SALIENCY, ()
 
 
-def _youtube_matches(row: Mapping[str, Any]) -> _Labels:
+def youtube_matches(row: Mapping[str, Any]) -> _Labels:
     return _annotator_columns(row)[:, 0], ()
 
 
-def _importance(row: Mapping[str, Any]) -> _Labels:
+def importance(row: Mapping[str, Any]) -> _Labels:
     if row.get("saliency") is None:
-        return _scored_clips(row)
+        return scored_clips(row)
     form = "saliency is not a list of numbers from 0 to 1, one for each clip"
     saliency = _array(row["saliency"], 1, form).astype(np.float32)
     if saliency.min() < 0 or saliency.max() > 1:
         raise ValueError(form)
     return saliency * np.float32(MAX_SALIENCY), tuple(np.flatnonzero(saliency).tolist())
-
-
-_SALIENCY: Mapping[str, Callable[[Mapping[str, Any]], _Labels]] = {
-    "qvhighlights": _scored_clips,
-    "tvsum": _tvsum_scores,
-    "youtube_highlights": _youtube_matches,
-    "custom": _importance,
-}

@@ -51,7 +51,7 @@ def _misfits(annotations: Sequence[Annotation], videos: VideoSource, data: DataC
     known: dict[str, _Extent] = {}
     for annotation in annotations:
         extent = _Extent(None, annotation.duration_s)
-        if data.dataset == "custom":
+        if data.info.is_own:
             if annotation.vid not in known:
                 known[annotation.vid] = _extent(videos, annotation.vid, data)
             extent = known[annotation.vid]

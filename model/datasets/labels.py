@@ -41,7 +41,7 @@ def clip_labels(
         clip_count: L, the clips the video has; labels beyond them are cut.
         rng: draws clips where a rule leaves a choice.
     """
-    if config.dataset in ("tvsum", "youtube_highlights"):
+    if not config.annotates_moments:
         return _most_and_least(annotation, clip_count)
     if annotation.saliency is not None and annotation.relevant_clips:
         return _scored(annotation, clip_count, rng)

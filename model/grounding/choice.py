@@ -18,6 +18,7 @@ from extractors.encoders.registry import (
     own_features,
 )
 from extractors.errors import UsageError
+from model.dataset_entry import own_datasets
 from model.grounding.zeroshot import method
 
 _UNREACHABLE_FOR_S = 600.0
@@ -134,7 +135,10 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
         return require_model(model)
     if fps is not None:
         return None
-    candidates = sorted(installed_models().items(), key=lambda item: ("qvhighlights" not in item[0], item[0]))
+    general = [info.name for info in own_datasets() if info.is_general]
+    candidates = sorted(
+        installed_models().items(), key=lambda item: (not any(name in item[0] for name in general), item[0])
+    )
     for _, file in candidates:
         names, text = features_of(file)
         # Streams are found by name, so the order they are asked for in is free.

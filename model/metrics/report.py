@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from model.metrics.domains import by_domain, tvsum_precision, youtube_precision
+from extractors.plugins import imported
+from model.dataset_entry import require_dataset
+from model.metrics.domains import by_domain
 from model.metrics.files import EvaluationError, Row, match_queries, ragged
 from model.metrics.highlight_detection import highlight_detection
 from model.metrics.moment_retrieval import (
@@ -95,7 +97,7 @@ def evaluate_domains(
     Args:
         scores: video id to its curve.
         annotations: `vid`, `domain` and `label` [[annotator, …] per clip].
-        dataset: `tvsum` or `youtube_highlights`.
+        dataset: one without moments: `tvsum` or `youtube_highlights`.
 
     Returns:
         Domain to mean average precision in [0, 1], and their mean as `Avg`.
@@ -110,8 +112,9 @@ def evaluate_domains(
     if missing:
         raise EvaluationError(f"{len(missing)} videos have no curve, among them {missing[0]}")
     curves = [{"qid": row["vid"], "curve": scores[row["vid"]]} for row in annotations]
-    measure = tvsum_precision if dataset == "tvsum" else youtube_precision
-    precision = measure(ragged(curves, "curve", None, what="the prediction"), _clip_labels(annotations))
+    precision = imported(require_dataset(dataset).precision)(
+        ragged(curves, "curve", None, what="the prediction"), _clip_labels(annotations)
+    )
     domains = by_domain(precision, tuple(row["domain"] for row in annotations))
     means = {name: score.average_precision for name, score in domains.items()}
     return means | {"Avg": float(np.mean(list(means.values())))}

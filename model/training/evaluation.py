@@ -26,7 +26,6 @@ Row = dict[str, Any]
 
 _DIGITS = 4  # of every number in the benchmarks' files
 _SCORED_CLIP_S = 2.0  # annotators of QVHighlights scored clips of this length
-_MOMENTS_ALONE = ("charades_sta", "tacos")
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def _row(prediction: Prediction, annotation: Annotation, config: Config) -> Row:
     row: Row = {"qid": annotation.qid, "query": annotation.query, "vid": annotation.vid}
     if config.data.annotates_moments:
         row["pred_relevant_windows"] = _rounded(prediction.moments)
-    if config.data.dataset not in _MOMENTS_ALONE:
+    if config.data.info.scores_saliency:
         row["pred_saliency_scores"] = _rounded(prediction.saliency)
     return row
 

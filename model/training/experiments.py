@@ -9,7 +9,7 @@ from extractors.compute.device import resolve_device
 from extractors.encoders.base import EncoderOptions
 from model.checkpoints.checkpoint import Checkpoint
 from model.config import Config, load_config
-from model.datasets.library.catalogue import dataset_info
+from model.dataset_entry import OWN, dataset_info, require_dataset
 from model.grounding.choice import plan_features
 from model.training.evaluation import Evaluation, evaluate_model
 from model.training.events import Event, TrainingResult
@@ -45,7 +45,7 @@ def own_config(
         SlowFast and CLIP where their features lie in the folder or can be extracted, else `lite`; and what the user
         should know of the choice, a sentence or nothing.
     """
-    strong, lite = "custom-slowfast-clip", "custom-lite"
+    strong, lite = require_dataset(OWN).configs
     wanted = [spec.name for spec in load_config(strong).data.video_features]
     if videos is None:
         there = all(own_feature_folder(name, folder) is not None for name in wanted)

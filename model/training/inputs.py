@@ -7,7 +7,7 @@ from pathlib import Path
 
 from extractors.errors import UsageError, VtgError
 from model.config import Config
-from model.datasets.library.catalogue import AnnotationFile, dataset_folder, dataset_info, find_annotations
+from model.datasets.library.catalogue import dataset_folder, find_annotations
 
 
 class DataMissing(VtgError):
@@ -69,10 +69,10 @@ class Inputs:
 
 def data_folder(config: Config, inputs: Inputs) -> Path:
     """Where the dataset of a configuration lies, or should."""
-    if config.data.dataset == "custom":
+    if config.data.info.is_own:
         beside = inputs.train or inputs.evaluate
         return inputs.data or (beside.parent if beside is not None else Path())
-    return dataset_folder(dataset_info(config.data.dataset), inputs.data)
+    return dataset_folder(config.data.info, inputs.data)
 
 
 def annotation_file(config: Config, folder: Path, name: str) -> Path:
@@ -82,7 +82,7 @@ def annotation_file(config: Config, folder: Path, name: str) -> Path:
         UsageError: if the dataset is the user's own and there is no name.
         DataMissing: if there is no such file.
     """
-    if config.data.dataset == "custom":
+    if config.data.info.is_own:
         if not name:
             raise UsageError(
                 "this model was trained on your own data: name the data to score on with --annotations FILE and "
@@ -90,7 +90,7 @@ def annotation_file(config: Config, folder: Path, name: str) -> Path:
             )
         path: Path | None = folder / name if (folder / name).is_file() else None
     else:
-        path = find_annotations(dataset_info(config.data.dataset), name, folder)
+        path = find_annotations(name, folder)
     if path is None:
         raise DataMissing(
             f"{folder / name}: there is no such file of annotations; name another, or its folder with --data"
@@ -100,13 +100,9 @@ def annotation_file(config: Config, folder: Path, name: str) -> Path:
 
 def file_of_split(config: Config, name: str, folder: Path) -> str:
     """The file of a published split, or of this name; raises UsageError if there is no such split or file."""
-    if config.data.dataset == "custom":
-        published: tuple[AnnotationFile, ...] = ()
-    else:
-        info = dataset_info(config.data.dataset)
-        published = info.annotations
-        if find_annotations(info, name, folder) is not None:
-            return name
+    published = config.data.info.annotations
+    if published and find_annotations(name, folder) is not None:
+        return name
     file = next((entry.file for entry in published if name in (entry.split, entry.file)), None)
     if file is None and not (folder / name).is_file():
         splits = ", ".join(entry.split for entry in published)

@@ -13,7 +13,7 @@ from extractors.encoders.base import EncoderOptions
 from extractors.errors import UsageError
 from extractors.events import Event
 from model.config import Config, load_config
-from model.datasets.library.catalogue import dataset_info
+from model.dataset_entry import dataset_info
 from model.training.experiments import config_for, own_config
 from model.training.inputs import Inputs
 from model.training.loop import agreed_folder
@@ -108,7 +108,7 @@ def plan_experiment(
         chosen, note = own_config(folder, inputs.videos, overrides, options or EncoderOptions())
     else:
         chosen = config_for(str(dataset), overrides)
-    if own is None and chosen.data.dataset == "custom" and not chosen.data.train_annotations:
+    if own is None and chosen.data.info.is_own and not chosen.data.train_annotations:
         raise UsageError(f"{chosen.name} is trained on your own data: give --dataset FILE{_OWN_SUFFIX}")
     known_here = own is None and dataset is not None and config is not None
     if known_here and dataset_info(str(dataset)).name != chosen.data.dataset:

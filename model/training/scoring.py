@@ -11,8 +11,8 @@ from extractors.errors import UsageError
 from model.checkpoints.checkpoint import Checkpoint
 from model.checkpoints.store import read_model
 from model.config import override_config
+from model.dataset_entry import OWN, dataset_info
 from model.datasets.annotations import select_domain
-from model.datasets.library.catalogue import dataset_info
 from model.metrics.files import read_annotation_rows, read_rows
 from model.metrics.report import evaluate
 from model.training.evaluation import score_rows
@@ -137,9 +137,9 @@ def read_for_scoring(file: Path, dataset: str | None = None, *, own: bool = Fals
     model = read_model(file)
     name = model.config.data.dataset
     if dataset is not None:
-        name = dataset_info(dataset).name  # type: ignore[assignment]
+        name = dataset_info(dataset).name
     elif own and model.config.data.annotates_moments:
-        name = "custom"
+        name = OWN
     if name == model.config.data.dataset:
         return model
     changes = [f"data.dataset={name}", "training.negative_identity=video"]

@@ -23,7 +23,7 @@ from model.checkpoints.checkpoint import feature_specs
 from model.config import Config
 from model.datasets.annotations import Annotation
 from model.datasets.features import TEXT_KEY, FeatureFolder
-from model.datasets.library.catalogue import dataset_info, find_features
+from model.datasets.library.catalogue import find_features
 from model.datasets.sources import (
     CachedVideos,
     EncodedTexts,
@@ -142,7 +142,7 @@ class SplitFeatures:
             advice = "Put files of these names there" if absent else "Bring what is missing"
         else:
             found = [_some(vids, f"{one} has", f"{many} have", "no features")]
-            own = self._config.data.dataset == "custom" or self._inputs.train is not None
+            own = self._config.data.info.is_own or self._inputs.train is not None
             put = f"Put feature files of these names into {self._folder}, or name a folder of videos with --videos"
             advice = put if own else "Bring them (`vtg datasets check` lists them)"
         found.append(_some(queries, "query has", "queries have", "no features"))
@@ -160,9 +160,9 @@ class SplitFeatures:
         return place
 
     def _find_folder(self, stream: str) -> Path | None:
-        dataset = self._config.data.dataset
-        if dataset != "custom":
-            return find_features(dataset_info(dataset), stream, self._folder)
+        info = self._config.data.info
+        if not info.is_own:
+            return find_features(info, stream, self._folder)
         return own_feature_folder(stream, self._folder)
 
 

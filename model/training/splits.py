@@ -179,7 +179,7 @@ def _with_features(
     chosen = tuple(a for a in there if f"qid{a.qid}" not in lacking)
     require_fit(chosen, videos, config.data)
     # Rows of another length than the configuration's are found before anything begins; published files are of one make.
-    if config.data.dataset == "custom":
+    if config.data.info.is_own:
         for annotation in chosen:
             texts.load(annotation)
     elif chosen:

@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extractors.errors import VtgError
-from model.datasets.library.catalogue import dataset_info
+from model.dataset_entry import dataset_info
 from model.datasets.library.pull import add_archive
 from tests.fuzz.cases import SEEDS, fuzz, nothing_runs
 from tests.hostile import mutate

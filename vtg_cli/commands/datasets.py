@@ -16,7 +16,7 @@ from vtg_cli.terminal.console import err, error_line, note, printable, verbosity
 
 if TYPE_CHECKING:
     from model.config import Config
-    from model.datasets.library.catalogue import DatasetInfo
+    from model.dataset_entry import DatasetInfo
 
 app = App(help="List, check, download and add the datasets that models are trained on.")
 
@@ -54,7 +54,9 @@ def list_(
 
       vtg datasets list
     """
-    rows = [_row(info, data) for info in _datasets()]
+    from model.dataset_entry import datasets
+
+    rows = [_row(info, data) for info in datasets()]
     if json:
         import json as json_module
 
@@ -202,7 +204,8 @@ def add(
       vtg datasets add tacos my_clip.zip --stream clip
     """
     del quiet
-    from model.datasets.library.catalogue import dataset_folder, dataset_info
+    from model.dataset_entry import dataset_info
+    from model.datasets.library.catalogue import dataset_folder
     from model.datasets.library.pull import add_file
     from vtg_cli.terminal.progress import DownloadProgress
 
@@ -215,16 +218,10 @@ def add(
             typer.echo(path)
 
 
-def _datasets() -> tuple[DatasetInfo, ...]:
-    from model.datasets.library.catalogue import datasets
-
-    return datasets()
-
-
 def _chosen(name: str, config: str | None) -> tuple[DatasetInfo, Config]:
     from extractors.errors import UsageError
     from model.config import load_config
-    from model.datasets.library.catalogue import dataset_info
+    from model.dataset_entry import dataset_info
 
     info = dataset_info(name)
     chosen = load_config(config or info.configs[0])
@@ -257,7 +254,7 @@ def _row(info: DatasetInfo, data: Path | None) -> dict[str, Any]:
                 "size_bytes": item.size_bytes,
                 "sha256": item.sha256 or None,
                 "urls": list(item.urls),
-                "path": text(find_annotations(info, item.file, folder)),
+                "path": text(find_annotations(item.file, folder)),
             }
             for item in info.annotations
         ],

@@ -1,22 +1,20 @@
-"""The published datasets: their parts, where the files are on this machine, and who hosts them.
+"""Where the files of a dataset are on this machine, what a configuration needs of them, and how to get the rest.
 
-The table is `datasets.toml`; this module only reads it and looks for files. Files may be in vtg's layout or in that of
-a published archive: both are found by the names of their folders.
+Files may be in vtg's layout or in that of a published archive: both are found by the names of their folders.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from extractors.errors import UsageError, VtgError
+from extractors.errors import VtgError
 from extractors.files.home import vtg_home
-from extractors.files.toml import packaged_table
 from model.config import Config, available_configs
+from model.dataset_entry import DatasetInfo, FeatureArchive
 
 _ANNOTATION_PLACES = ("", "annotations", "data")
 _FEATURE_PLACES = ("", "features")
@@ -25,81 +23,6 @@ _TEXT_SUFFIX = "_text"
 
 class DatasetError(VtgError):
     """A dataset's files are missing, damaged, or cannot be downloaded; the message explains how to get them."""
-
-
-@dataclass(frozen=True)
-class AnnotationFile:
-    """A published file of annotations.
-
-    Attributes:
-        file: its name.
-        split: what it holds, for people.
-        rows: number of annotations.
-        urls: direct links, tried in order.
-        size_bytes: of the published file; None if unknown.
-        sha256: of the published file; empty if unknown.
-    """
-
-    file: str
-    split: str
-    rows: int
-    urls: tuple[str, ...]
-    size_bytes: int | None = None
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class FeatureArchive:
-    """A published archive of features.
-
-    Attributes:
-        name: of the file, as its publisher calls it.
-        size_text: its size, for people.
-        streams: what it holds.
-        page: where a person finds it.
-        url: a direct link; empty where only a person can download it.
-        also: further pages with the same features.
-        size_bytes: of the published file; None if unknown.
-        sha256: of the published file; empty if unknown.
-    """
-
-    name: str
-    size_text: str
-    streams: tuple[str, ...]
-    page: str
-    url: str = ""
-    also: tuple[str, ...] = ()
-    size_bytes: int | None = None
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """A published dataset.
-
-    Attributes:
-        name: as in `DataConfig.dataset`.
-        title: as its authors write it.
-        aliases: other names it goes by.
-        licence: of its annotations.
-        page: its home.
-        configs: configurations that use it, the default first.
-        folders: names its folder may have under the data root: vtg's own first, then published ones.
-        annotations: its files.
-        features: stream → folders that may hold it, in the order they are looked for.
-        archives: published archives of features.
-    """
-
-    name: str
-    title: str
-    aliases: tuple[str, ...]
-    licence: str
-    page: str
-    configs: tuple[str, ...]
-    folders: tuple[str, ...]
-    annotations: tuple[AnnotationFile, ...]
-    features: Mapping[str, tuple[str, ...]]
-    archives: tuple[FeatureArchive, ...]
 
 
 @dataclass(frozen=True)
@@ -119,28 +42,6 @@ class Requirement:
     present: bool
     how: str
     optional: bool = False
-
-
-def datasets() -> tuple[DatasetInfo, ...]:
-    """Every dataset, in the order of the table; links follow `HF_ENDPOINT` as it is now."""
-    table = packaged_table(__package__, "datasets.toml")
-    endpoint = os.environ.get("HF_ENDPOINT") or table["hosts"]["hugging_face"]
-    hosts = table["hosts"] | {"hugging_face": endpoint.rstrip("/")}
-    return tuple(_dataset(row, hosts) for row in table["dataset"])
-
-
-def dataset_info(name: str) -> DatasetInfo:
-    """A dataset by its name or an alias; case does not count, nor `-` for `_`.
-
-    Raises:
-        UsageError: if there is none; the message lists the names.
-    """
-    known = datasets()
-    wanted = _plain(name)
-    for info in known:
-        if wanted in map(_plain, (info.name, *info.aliases)):
-            return info
-    raise UsageError(f"no dataset is named '{name}'; known are {', '.join(info.name for info in known)}")
 
 
 def data_dir() -> Path:
@@ -172,7 +73,7 @@ def dataset_folder(info: DatasetInfo, root: Path | None = None) -> Path:
     return root / info.name
 
 
-def find_annotations(info: DatasetInfo, file: str, folder: Path) -> Path | None:
+def find_annotations(file: str, folder: Path) -> Path | None:
     """Find a file of annotations: in the dataset's folder, or in `annotations/` or `data/` there.
 
     Args:
@@ -180,7 +81,6 @@ def find_annotations(info: DatasetInfo, file: str, folder: Path) -> Path | None:
         file: its name, from the catalogue or the user.
         folder: of the dataset.
     """
-    del info
     return _find_file(file, folder, _ANNOTATION_PLACES)
 
 
@@ -207,7 +107,7 @@ def requirements(config: Config, folder: Path) -> tuple[Requirement, ...]:
         config: the configuration.
         folder: of its dataset.
     """
-    info = _info_of(config)
+    info = config.data.info
     data = config.data
     video = [_stream_requirement(info, config, spec.name, folder) for spec in data.video_features]
     return (
@@ -239,10 +139,10 @@ def missing_data_message(config: Config, folder: Path) -> str:
     lines = [f"{config.name} needs data that is not in {folder}:"]
     lines += [f"  {item.what}: {_inside(item.path, folder)}" for item in lacking]
     lines += how_to_get(config, folder)
-    if config.data.dataset != "custom":
+    if not config.data.info.is_own:
         lines += [
             "Is it elsewhere on this machine? Name its folder with --data or VTG_DATA, and see what is found:",
-            f"  {_command(_info_of(config), 'check', config, folder)}",
+            f"  {_command(config.data.info, 'check', config, folder)}",
         ]
     return "\n".join(lines)
 
@@ -286,55 +186,6 @@ def stream_of_folder(info: DatasetInfo, parts: tuple[str, ...]) -> str | None:
     return None
 
 
-def _dataset(row: Mapping[str, Any], hosts: Mapping[str, str]) -> DatasetInfo:
-    return DatasetInfo(
-        name=row["name"],
-        title=row["title"],
-        aliases=tuple(row.get("aliases", ())),
-        licence=row["licence"],
-        page=row["page"],
-        configs=tuple(row["configs"]),
-        folders=tuple(row["folders"]),
-        annotations=tuple(
-            AnnotationFile(**entry | {"urls": _links(entry["urls"], hosts)}) for entry in row["annotations"]
-        ),
-        features={stream: tuple(names) for stream, names in row["features"].items()},
-        archives=tuple(_archive(entry, hosts) for entry in row["archives"]),
-    )
-
-
-def _archive(row: Mapping[str, Any], hosts: Mapping[str, str]) -> FeatureArchive:
-    page, url = row.get("page", "").format(**hosts), ""
-    if "hf_dataset" in row:
-        page = f"{hosts['hugging_face']}/datasets/{row['hf_dataset']}"
-        url = f"{page}/resolve/{row['revision']}/{row['file']}"
-    return FeatureArchive(
-        name=row["file"],
-        size_text=row["size"],
-        streams=tuple(row["streams"]),
-        page=page,
-        url=url,
-        also=_links(row.get("also", ()), hosts),
-        size_bytes=row.get("size_bytes"),
-        sha256=row.get("sha256", ""),
-    )
-
-
-def _links(links: Iterable[str], hosts: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(link.format(**hosts) for link in links)
-
-
-def _info_of(config: Config) -> DatasetInfo:
-    """The dataset of a configuration; of the user's data, only the layout is known."""
-    if config.data.dataset == "custom":
-        return DatasetInfo("custom", "your own data", (), "", "", (config.name,), (), (), {}, ())
-    return dataset_info(config.data.dataset)
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "_")
-
-
 def _holds(
     info: DatasetInfo,
     folder: Path,
@@ -364,7 +215,7 @@ def _annotation_requirement(
         return Requirement(
             what, folder, False, f"name the file in the configuration: data.{role}_annotations"
         )
-    found = find_annotations(info, file, folder)
+    found = find_annotations(file, folder)
     if any(item.file == file for item in info.annotations):
         how = _command(info, "pull", config, folder)
     else:

@@ -10,10 +10,11 @@ from typing import Literal
 
 from extractors.errors import VtgError
 from model.config import Config, FeatureConfig
+from model.dataset_entry import DatasetInfo
 from model.datasets.annotations import Annotation, read_annotations
 from model.datasets.features import TEXT_KEY, FeatureFolder
 from model.datasets.fit import duration_differs
-from model.datasets.library.catalogue import DatasetInfo, Requirement, requirements
+from model.datasets.library.catalogue import Requirement, requirements
 
 Progress = Callable[[int, int], None]
 """Called with the files that were opened and the files there are."""

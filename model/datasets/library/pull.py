@@ -21,12 +21,10 @@ from extractors.errors import UsageError
 from extractors.files.atomic import atomic_write
 from extractors.weights.download import DownloadError, Progress, fetch, reachable
 from extractors.weights.store import is_offline, sha256
+from model.dataset_entry import AnnotationFile, DatasetInfo, FeatureArchive
 from model.datasets.archives import DAMAGED, Entry, Refused, entries
 from model.datasets.library.catalogue import (
-    AnnotationFile,
     DatasetError,
-    DatasetInfo,
-    FeatureArchive,
     by_hand,
     find_annotations,
     find_features,
@@ -71,7 +69,7 @@ def pull_annotations(
     Raises:
         DatasetError: if it cannot be fetched, or what came is not what was asked for.
     """
-    if (here := find_annotations(info, item.file, folder)) is not None:
+    if (here := find_annotations(item.file, folder)) is not None:
         return here
     target = folder / item.file
     wanted = _Wanted(item.file, item.urls, item.size_bytes, item.sha256)
@@ -153,7 +151,7 @@ def add_file(
     if problem := _problem(wanted, source) or _rows_problem(source, item.rows):
         raise DatasetError(f"{source}: {problem}")
     with _owned(folder):
-        target = find_annotations(info, item.file, folder) or folder / item.file
+        target = find_annotations(item.file, folder) or folder / item.file
         if not (target.exists() and source.samefile(target)):
             with source.open("rb") as origin, atomic_write(target) as copy:
                 shutil.copyfileobj(origin, copy, _BLOCK_BYTES)

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 
 from extractors.encoders.registry import text_feature_names
 from extractors.errors import UsageError
-from model.config import Config, DataConfig, available_configs, load_config
+from extractors.plugins import imported
+from model.config import Config, available_configs, load_config
+from model.dataset_entry import dataset_info, datasets, require_dataset
 from model.datasets.library import catalogue
 from model.datasets.library.catalogue import (
     dataset_folder,
-    dataset_info,
-    datasets,
     find_annotations,
     find_features,
     is_complete,
@@ -49,8 +48,15 @@ def touch(path: Path) -> Path:
 
 
 def test_every_dataset_is_known() -> None:
-    names = set(get_args(get_type_hints(DataConfig)["dataset"])) - {"custom"}
-    assert {info.name for info in datasets()} == names
+    names = [info.name for info in datasets()]
+    assert names == ["charades_sta", "qvhighlights", "tacos", "tvsum", "youtube_highlights"]
+    assert {load_config(name).data.dataset for name in available_configs()} == {*names, "custom"}
+
+
+def test_code_of_entries_exists() -> None:
+    for info in (*datasets(), require_dataset("custom")):
+        assert all(callable(imported(code)) for code in (info.saliency, info.precision) if code is not None)
+        assert (info.precision is None) == info.has_moments
 
 
 def test_it_is_consistent() -> None:
@@ -128,7 +134,7 @@ def test_a_dataset_goes_by_several_names(spoken: str, name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="qvhighlights, charades_sta, tacos, tvsum, youtube_highlights"):
+    with pytest.raises(UsageError, match="charades_sta, qvhighlights, tacos, tvsum, youtube_highlights"):
         dataset_info("activitynet")
 
 
@@ -176,9 +182,9 @@ def test_missing_folder_is_named(home: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "annotations", "data"])
 def test_annotations_are_found(home: Path, place: str) -> None:
-    assert find_annotations(QVHL, "mine.jsonl", home) is None
+    assert find_annotations("mine.jsonl", home) is None
     path = touch(home / place / "mine.jsonl")
-    assert find_annotations(QVHL, "mine.jsonl", home) == path
+    assert find_annotations("mine.jsonl", home) == path
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import pytest
 
 from extractors.errors import UsageError
 from extractors.weights import download
-from model.datasets.library.catalogue import AnnotationFile, DatasetError, FeatureArchive, dataset_info
+from model.dataset_entry import AnnotationFile, FeatureArchive, dataset_info
+from model.datasets.library.catalogue import DatasetError
 from model.datasets.library.pull import add_archive, add_file, pull_annotations, pull_archive
 from tests.model.datasets.shop import Shop, open_shop
 
