@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from extractors.errors import UsageError
 from vtg_cli.parsing import values
-from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos
+from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos, path_option
 from vtg_cli.terminal.console import counted, note, out, printable
 
 if TYPE_CHECKING:
@@ -18,32 +18,30 @@ if TYPE_CHECKING:
     from model.training.evaluation import Evaluation
     from model.training.inputs import Inputs
 
-_FILES = "Score predictions"
-_MODEL = "Score a model"
-
 
 @dataclass(frozen=True)
 class FileArguments:
     """Files of predictions and annotations."""
 
+    PANEL: ClassVar = "Score predictions"
+
     predictions: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--predictions",
             metavar="FILE",
-            parser=values.existing("--predictions"),
             help="Predictions, one JSON object per line, in the format of the benchmarks.",
-            show_default=False,
-            rich_help_panel=_FILES,
+            existing=True,
         ),
     ] = None
     annotations: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--annotations",
             metavar="FILE",
-            parser=values.existing("--annotations"),
             help="Annotations to score on, one JSON object per line.",
+            existing=True,
             show_default="those of the run of --predictions or --checkpoint",
-            rich_help_panel=_FILES,
         ),
     ] = None
 
@@ -52,23 +50,18 @@ class FileArguments:
 class ScoringArguments:
     """A trained model, and what it is scored on."""
 
+    PANEL: ClassVar = "Score a model"
+
     checkpoint: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|RUN|NAME",
             help="A checkpoint, a run's folder (its best checkpoint), or a model from `vtg weights list`.",
-            show_default=False,
-            rich_help_panel=_MODEL,
         ),
     ] = None
     dataset: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Dataset to score on.",
-            show_default="the one it was trained on",
-            rich_help_panel=_MODEL,
-        ),
+        typer.Option(metavar="NAME", help="Dataset to score on.", show_default="the one it was trained on"),
     ] = None
     split: Annotated[
         str | None,
@@ -76,47 +69,35 @@ class ScoringArguments:
             metavar="NAME|FILE",
             help="Published split (val, test), or an annotations file in the dataset's folder.",
             show_default="the configuration's",
-            rich_help_panel=_MODEL,
         ),
     ] = None
     data: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--data",
             "--features",
             metavar="FOLDER",
-            parser=values.existing("--data"),
             help="Folder of the dataset, or with --annotations of its feature folders.",
-            show_default=False,
-            rich_help_panel=_MODEL,
+            existing=True,
         ),
     ] = None
     videos: Videos = None
     skip_missing: SkipMissing = False
     nms: Annotated[
-        bool,
-        typer.Option(
-            help="Use the moments after non-maximum suppression for --json and --output.",
-            rich_help_panel=_MODEL,
-        ),
+        bool, typer.Option(help="Use the moments after non-maximum suppression for --json and --output.")
     ] = True
     batch_size: Annotated[
         int,
         typer.Option(
-            metavar="N",
-            parser=values.whole_number("--batch-size", least=1),
-            help="Queries per batch.",
-            rich_help_panel=_MODEL,
+            metavar="N", parser=values.whole_number("--batch-size", least=1), help="Queries per batch."
         ),
     ] = 64
     output: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--output",
             metavar="FILE",
-            parser=values.path("--output"),
             help="Write the predictions in the format of the benchmarks, for submission.",
-            show_default=False,
-            rich_help_panel=_MODEL,
         ),
     ] = None
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -18,7 +18,7 @@ from vtg_cli.commands.outputs import Outputs, note_not_kept
 from vtg_cli.cutting.clips import Stems
 from vtg_cli.parsing import values
 from vtg_cli.parsing.arguments import SearchArguments
-from vtg_cli.parsing.options import ModelArguments
+from vtg_cli.parsing.options import ModelArguments, path_option
 from vtg_cli.terminal.console import counted, detail, error_line, note, reader
 from vtg_cli.watch import Arrival, Arrivals, arriving, videos_in
 
@@ -32,27 +32,26 @@ if TYPE_CHECKING:
 class WatchArguments:
     """Which folder is watched, and how; the rest means something only with a folder."""
 
+    PANEL: ClassVar = "Watching"
+
     watch: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--watch",
             metavar="FOLDER",
-            parser=values.existing("--watch"),
             help="Answer for every video in a folder, and for each new one, until Ctrl-C.",
-            show_default=False,
-            rich_help_panel="Watching",
+            existing=True,
         ),
     ] = None
-    new_only: Annotated[
-        bool,
-        typer.Option("--new-only", help="Skip the videos already in the folder.", rich_help_panel="Watching"),
-    ] = False
+    new_only: Annotated[bool, typer.Option("--new-only", help="Skip the videos already in the folder.")] = (
+        False
+    )
     settle: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
             parser=values.number("--settle", least=0.1, most=values.LONGEST_S),
             help="Seconds without changes before a file counts as complete.",
-            rich_help_panel="Watching",
         ),
     ] = 2.0
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from extractors.errors import UsageError, VtgError
 from vtg_cli.parsing import values
+from vtg_cli.parsing.options import path_option
 from vtg_cli.parsing.values import is_same_file
 from vtg_cli.terminal.console import answering, counted, detail, error_line, note, out
 
@@ -34,7 +35,12 @@ class Outputs:
         json_format: the format that --json prints.
     """
 
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
+    PANEL: ClassVar = "Results"
+
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON document instead of tables.", rich_help_panel="Options"),
+    ] = False
     output: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,8 +50,6 @@ class Outputs:
             parser=values.path_text("--output"),
             help="Write the answers to a file, or to standard output if -. The ending selects the format: {endings}. "
             "Can be given several times.",
-            show_default=False,
-            rich_help_panel="Results",
         ),
     ] = None
     formats: Annotated[
@@ -54,29 +58,19 @@ class Outputs:
             "--format",
             metavar="NAME",
             help="Format of an --output whose ending does not select one: {formats}.",
-            show_default=False,
-            rich_help_panel="Results",
         ),
     ] = None
     clips: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--clips",
             metavar="FOLDER",
-            parser=values.path("--clips"),
             help="Cut every moment out into a separate video file in this folder.",
-            show_default=False,
-            rich_help_panel="Results",
         ),
     ] = None
     supercut: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=values.path("--supercut"),
-            help="Join all moments in order of time into one video.",
-            show_default=False,
-            rich_help_panel="Results",
-        ),
+        path_option("--supercut", metavar="FILE", help="Join all moments in order of time into one video."),
     ] = None
     padding: Annotated[
         float,
@@ -84,44 +78,27 @@ class Outputs:
             metavar="SECONDS",
             parser=values.number("--padding", least=0, most=values.LONGEST_S),
             help="Seconds added on either side of a moment that is cut out.",
-            rich_help_panel="Results",
         ),
     ] = 0.0
-    copy: Annotated[
-        bool,
-        typer.Option(
-            "--copy",
-            help="Cut --clips at key frames, without re-encoding.",
-            rich_help_panel="Results",
-        ),
-    ] = False
+    copy: Annotated[bool, typer.Option("--copy", help="Cut --clips at key frames, without re-encoding.")] = (
+        False
+    )
     plot: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=values.path("--plot"),
-            help="Draw curves, moments and thumbnails into a .png or .svg.",
-            show_default=False,
-            rich_help_panel="Results",
+        path_option(
+            "--plot", metavar="FILE", help="Draw curves, moments and thumbnails into a .png or .svg."
         ),
     ] = None
     html: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--html",
             metavar="FILE",
-            parser=values.path("--html"),
             help="Write a page for a browser: the video, its curves, and moments to click.",
-            show_default=False,
-            rich_help_panel="Results",
         ),
     ] = None
     embed: Annotated[
-        bool,
-        typer.Option(
-            "--embed",
-            help="Store the video in the --html file, up to 100 MB.",
-            rich_help_panel="Results",
-        ),
+        bool, typer.Option("--embed", help="Store the video in the --html file, up to 100 MB.")
     ] = False
     json_format: str = "json"
 

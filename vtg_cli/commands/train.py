@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from extractors.errors import UsageError
 from vtg_cli.parsing import values
-from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos
+from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos, path_option
 from vtg_cli.terminal.console import counted, error_line, note, out, printable, verbosity
 
 if TYPE_CHECKING:
@@ -20,43 +20,38 @@ if TYPE_CHECKING:
     from model.training.run import Run
     from model.training.splits import Split
 
-_DATA = "Data"
-_RECIPE = "Recipe"
-
 
 @dataclass(frozen=True)
 class DataArguments:
     """What is learnt from."""
 
+    PANEL: ClassVar = "Data"
+
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE",
-            help="A dataset from `vtg datasets list`, or your own .jsonl file.",
-            show_default=False,
-            rich_help_panel=_DATA,
+            metavar="NAME|FILE", help="A dataset from `vtg datasets list`, or your own .jsonl file."
         ),
     ] = None
     data: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--data",
             metavar="FOLDER",
-            parser=values.existing("--data"),
             help="Folder of the dataset's annotations and features.",
+            existing=True,
             show_default="VTG_DATA, else the user's cache folder",
-            rich_help_panel=_DATA,
         ),
     ] = None
     videos: Videos = None
     eval_: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--eval",
             metavar="FILE",
-            parser=values.existing("--eval"),
             help="Annotations to score on, with --dataset FILE.",
+            existing=True,
             show_default="every tenth video is held out",
-            rich_help_panel=_DATA,
         ),
     ] = None
     skip_missing: SkipMissing = False
@@ -65,8 +60,6 @@ class DataArguments:
         typer.Option(
             metavar="NAME",
             help="Train only this domain's model (TVSum, YouTube Highlights); can be given several times.",
-            show_default=False,
-            rich_help_panel=_DATA,
         ),
     ] = None
 
@@ -75,13 +68,14 @@ class DataArguments:
 class RecipeArguments:
     """How it is learnt."""
 
+    PANEL: ClassVar = "Recipe"
+
     config: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE",
             help="Configuration, by name or a TOML file.",
             show_default="the dataset's first",
-            rich_help_panel=_RECIPE,
         ),
     ] = None
     set_: Annotated[
@@ -90,8 +84,6 @@ class RecipeArguments:
             "--set",
             metavar="KEY=VALUE",
             help="Change a field, for instance training.epochs=30; can be given several times.",
-            show_default=False,
-            rich_help_panel=_RECIPE,
         ),
     ] = None
     seed: Annotated[
@@ -100,8 +92,6 @@ class RecipeArguments:
             metavar="N",
             parser=values.whole_number("--seed", least=0),
             help="Short for --set training.seed=N.",
-            show_default=False,
-            rich_help_panel=_RECIPE,
         ),
     ] = None
 
@@ -116,21 +106,16 @@ class RunArguments:
 
     output: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--output",
             metavar="FOLDER",
-            parser=values.path("--output"),
             help="Folder of the run; it must be new.",
             show_default="runs/CONFIG-DATE-TIME",
         ),
     ] = None
     resume: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            parser=values.existing("--resume"),
-            help="Continue the run in this folder.",
-            show_default=False,
-        ),
+        path_option("--resume", metavar="FOLDER", help="Continue the run in this folder.", existing=True),
     ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configuration, check the data, and stop.")

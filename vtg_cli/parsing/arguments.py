@@ -34,7 +34,6 @@ class SearchArguments:
             metavar="FILE",
             parser=values.path_text("--queries"),
             help="Read more sentences from a file, one per line, or from standard input if -.",
-            show_default=False,
         ),
     ] = None
     top_k: Annotated[

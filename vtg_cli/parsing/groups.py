@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
-from typing import Any, TypeGuard, get_type_hints
+from typing import Annotated, Any, TypeGuard, get_type_hints
+
+from typer.models import OptionInfo
 
 
 def grouped(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as Typer reads it: each parameter that is a dataclass is replaced by the fields of that class.
 
     Fields that are options are annotated as a command's parameters are, and have defaults. Fields that are dataclasses
-    are groups in turn; all others are no options.
+    are groups in turn; all others are no options. A class may have a `PANEL`, the heading of its options in the help.
     """
     signature = inspect.signature(function, eval_str=True)
     groups: dict[str, type] = {}
@@ -63,5 +66,10 @@ def _fields(kind: type) -> Iterator[tuple[str, Any, Any]]:
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         annotation = hints[field.name]
-        if _is_group(annotation) or hasattr(annotation, "__metadata__"):
+        if _is_group(annotation):
             yield field.name, field.default, annotation
+        elif hasattr(annotation, "__metadata__"):
+            info = copy(annotation.__metadata__[0])
+            if isinstance(info, OptionInfo):
+                info.rich_help_panel = info.rich_help_panel or getattr(kind, "PANEL", None)
+            yield field.name, field.default, Annotated[annotation.__origin__, info]

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from extractors.events import Event
     from model import Grounder
 
+
+def path_option(name: str, *more_names: str, existing: bool = False, **facts: Any) -> Any:
+    """An option that names a file or folder.
+
+    Args:
+        name: the option, for errors too.
+        more_names: other names of it.
+        existing: whether there has to be something already.
+        facts: of `typer.Option`.
+    """
+    read = values.existing if existing else values.path
+    return typer.Option(name, *more_names, parser=read(name), **facts)
+
+
 Features = Annotated[
     str,
     typer.Option(
@@ -59,7 +73,6 @@ Devices = Annotated[
     typer.Option(
         metavar="LIST",
         help="Several devices at once, one process per device: 0,1 or cuda:0,cuda:1 or cpu,cpu.",
-        show_default=False,
         rich_help_panel="Features",
     ),
 ]
@@ -77,15 +90,14 @@ Weights = Annotated[
     typer.Option(
         metavar="NAME=FILE",
         help="Weights file for a feature, instead of the default one; can be given several times.",
-        show_default=False,
         rich_help_panel="Features",
     ),
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
+        "--cache",
         metavar="FOLDER",
-        parser=values.path("--cache"),
         help="Folder of the feature cache.",
         show_default="VTG_CACHE, else the user's cache folder",
         rich_help_panel="Features",
@@ -93,11 +105,11 @@ Cache = Annotated[
 ]
 Videos = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
+        "--videos",
         metavar="FOLDER",
-        parser=values.existing("--videos"),
         help="Folder of videos named by their ids; missing features are extracted from them.",
-        show_default=False,
+        existing=True,
         rich_help_panel="Data",
     ),
 ]

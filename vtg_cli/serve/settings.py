@@ -4,32 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from vtg_cli.parsing import values
+from vtg_cli.parsing.options import path_option
 
 
 @dataclass(frozen=True)
 class Settings:
     """How to serve; None for what the help names as the default."""
 
+    PANEL: ClassVar = "Server"
+
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATH",
-            parser=values.path("PATH"),
-            help="Videos, or folders of videos, to offer.",
-            show_default=False,
+            metavar="PATH", parser=values.path("PATH"), help="Videos, or folders of videos, to offer."
         ),
     ] = None
     host: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS",
-            help="Address to listen on; 0.0.0.0 means all addresses of this machine.",
-            rich_help_panel="Server",
+            metavar="ADDRESS", help="Address to listen on; 0.0.0.0 means all addresses of this machine."
         ),
     ] = "127.0.0.1"
     port: Annotated[
@@ -38,17 +36,15 @@ class Settings:
             metavar="N",
             parser=values.whole_number("--port", least=0, most=65535),
             help="Port to listen on; 0 picks a free one.",
-            rich_help_panel="Server",
         ),
     ] = 8642
     library: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
+            "--library",
             metavar="FOLDER",
-            parser=values.path("--library"),
             help="Folder for uploads.",
             show_default="vtg/library in the user's data folder",
-            rich_help_panel="Server",
         ),
     ] = None
     max_upload_mb: Annotated[
@@ -58,7 +54,6 @@ class Settings:
             metavar="N",
             parser=values.whole_number("--max-upload-mb", least=1),
             help="Largest upload, in MB.",
-            rich_help_panel="Server",
         ),
     ] = 2048
     token: Annotated[
@@ -67,20 +62,11 @@ class Settings:
             metavar="TOKEN",
             help="Token that visitors need; a random one if other machines can connect. Other users of this machine "
             "can see it in the process list; use --token-file or the environment variable VTG_TOKEN to avoid that.",
-            show_default=False,
-            rich_help_panel="Server",
         ),
     ] = None
     token_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=values.path("--token-file"),
-            help="File that holds the token.",
-            show_default=False,
-            rich_help_panel="Server",
-        ),
+        Path | None, path_option("--token-file", metavar="FILE", help="File that holds the token.")
     ] = None
-    open_browser: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in a browser.", rich_help_panel="Server")
-    ] = False
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = (
+        False
+    )
