@@ -340,7 +340,7 @@ def test_a_watch_ends_when_nobody_reads_it(tmp_path):
         (("--watch", "in", "video.mp4", "a cat"), "is a file"),
         (("--watch", "in", "a cat", "--html", "a.html"), "hold one video"),
         (("--watch", "in", "a cat", "--plot", "a.png"), "hold one video"),
-        (("--watch", "in", "a cat", "-o", "a.edl"), "jsonl or csv"),
+        (("--watch", "in", "a cat", "-o", "a.edl"), "csv or jsonl"),
         (("--watch", "in", "a cat", "--clips", "in/clips"), "would be grounded too"),
         (("--watch", "in", "a cat", "--supercut", "in/all.mp4"), "would be grounded too"),
         (("--watch", "in", "a cat", "--copy"), "--clips"),
