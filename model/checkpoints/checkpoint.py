@@ -55,9 +55,7 @@ class Checkpoint:
         Raises:
             WeightsInvalid: if the weights are not those of the configured network; the message names some.
         """
-        with torch.device("meta"):
-            model = FlashVTG(self.config.model)
-        _require_shapes(model, self.weights)
+        model = _empty_network(self.config.model, self.weights)
         model.load_state_dict(self.weights, assign=True)
         return model.requires_grad_(True).eval()
 
@@ -70,19 +68,8 @@ class Checkpoint:
         Raises:
             FeatureMismatch: naming both sides.
         """
-        ours, theirs = list(self.video_features), list(video_features)
-        if len(ours) != len(theirs) or any(_differences(*pair) for pair in zip(ours, theirs, strict=True)):
-            same = len(ours) == len(theirs) and sorted(map(_label, ours)) == sorted(map(_label, theirs))
-            raise FeatureMismatch(
-                f"this model reads {_describe(ours)} a clip, but was given {_describe(theirs)}"
-                + (": the order differs" if same and ours != theirs and _reordered(ours, theirs) else "")
-                + _explain(ours, theirs)
-            )
-        if _differences(self.text_features, text_features):
-            raise FeatureMismatch(
-                f"this model reads {_describe([self.text_features])} a token, but was given "
-                f"{_describe([text_features])}" + _explain([self.text_features], [text_features])
-            )
+        _require_same(self.video_features, video_features, "clip")
+        _require_same([self.text_features], [text_features], "token")
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
@@ -105,23 +92,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         file.write(serialize(weights, metadata={_HEADER: json.dumps(header)}))
 
 
-def load_checkpoint(
-    path: str | Path,
-    *,
-    video_features: Sequence[FeatureSpec] | None = None,
-    text_features: FeatureSpec | None = None,
-) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
         path: a file of `save_checkpoint`.
-        video_features: the given streams, checked against those of the model.
-        text_features: the given tokens, likewise.
 
     Raises:
         WeightsMissing: if there is no such file.
         WeightsInvalid: if it is damaged, or not of this format.
-        FeatureMismatch: if the features are others.
     """
     path = Path(path)
     if not path.is_file():
@@ -146,17 +125,10 @@ def load_checkpoint(
         raise WeightsInvalid(f"{path}: its description cannot be read: {error}") from error
     try:
         _require_size(checkpoint.config.model, weights)
-        with torch.device("meta"):
-            model = FlashVTG(checkpoint.config.model)
-        _require_shapes(model, weights)
+        _empty_network(checkpoint.config.model, weights)
         _require_numbers(weights)
     except WeightsInvalid as error:
         raise WeightsInvalid(f"{path}: {error}") from None
-    if video_features is not None or text_features is not None:
-        checkpoint.require_features(
-            checkpoint.video_features if video_features is None else video_features,
-            checkpoint.text_features if text_features is None else text_features,
-        )
     return checkpoint
 
 
@@ -179,9 +151,7 @@ def import_released(checkpoint_path: str | Path, options_path: str | Path | None
             name: value.float() if value.is_floating_point() else value
             for name, value in our_weights(released.weights).items()
         }
-        with torch.device("meta"):
-            model = FlashVTG(config.model)
-        _require_shapes(model, weights)
+        _empty_network(config.model, weights)
         _require_numbers(weights)
     except WeightsInvalid as error:
         raise WeightsInvalid(f"{checkpoint_path}: {error}") from None
@@ -256,7 +226,10 @@ def _require_size(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def _require_shapes(model: FlashVTG, weights: Mapping[str, Tensor]) -> None:
+def _empty_network(config: ModelConfig, weights: Mapping[str, Tensor]) -> FlashVTG:
+    """The configured network without numbers; raises WeightsInvalid if the weights are not those of it."""
+    with torch.device("meta"):
+        model = FlashVTG(config)
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     faults = [f"{name} is missing" for name in wanted.keys() - found.keys()]
@@ -269,6 +242,7 @@ def _require_shapes(model: FlashVTG, weights: Mapping[str, Tensor]) -> None:
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise WeightsInvalid("weights of another network: " + "; ".join(sorted(faults)[:3]) + more)
+    return model
 
 
 def _require_numbers(weights: Mapping[str, Tensor]) -> None:
@@ -282,6 +256,17 @@ def _require_numbers(weights: Mapping[str, Tensor]) -> None:
                 f"{name} holds numbers that are not finite: the file is damaged, or its training diverged; "
                 "take an earlier checkpoint"
             )
+
+
+def _require_same(ours: Sequence[FeatureSpec], theirs: Sequence[FeatureSpec], row: str) -> None:
+    if len(ours) == len(theirs) and not any(map(_differences, ours, theirs)):
+        return
+    labels, given = ([_label(spec) for spec in specs] for specs in (ours, theirs))
+    order = ": the order differs" if labels != given and sorted(labels) == sorted(given) else ""
+    raise FeatureMismatch(
+        f"this model reads {_describe(ours)} per {row}, but was given {_describe(theirs)}{order}"
+        + _explain(ours, theirs)
+    )
 
 
 def _differences(ours: FeatureSpec, theirs: FeatureSpec) -> list[str]:
@@ -312,10 +297,6 @@ def _explain(ours: Sequence[FeatureSpec], theirs: Sequence[FeatureSpec]) -> str:
 
 def _label(spec: FeatureSpec) -> str:
     return f"{spec.name} ({spec.dim})"
-
-
-def _reordered(ours: Sequence[FeatureSpec], theirs: Sequence[FeatureSpec]) -> bool:
-    return [_label(spec) for spec in ours] != [_label(spec) for spec in theirs]
 
 
 def _describe(specs: Sequence[FeatureSpec]) -> str:

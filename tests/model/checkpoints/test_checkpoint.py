@@ -218,9 +218,8 @@ def test_unusable_release_is_refused(released: Path, tmp_path: Path) -> None:
 def test_checkpoint_survives_saving(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "model.safetensors"
     save_checkpoint(checkpoint, path)
-    loaded = load_checkpoint(
-        path, video_features=checkpoint.video_features, text_features=checkpoint.text_features
-    )
+    loaded = load_checkpoint(path)
+    loaded.require_features(checkpoint.video_features, checkpoint.text_features)
     assert replace(loaded, weights={}) == replace(checkpoint, weights={})
     inputs = (torch.randn(1, 9, 2818), torch.ones(1, 9), torch.randn(1, 4, 512), torch.ones(1, 4))
     with torch.no_grad():
@@ -244,7 +243,7 @@ def test_other_features_are_refused_by_name_and_number(checkpoint: Checkpoint, t
     path = tmp_path / "model.safetensors"
     save_checkpoint(checkpoint, path)
     slowfast, clip = checkpoint.video_features
-    ours = r"this model reads slowfast \(2304\) \+ clip \(512\) = 2816 numbers a clip, but was given "
+    ours = r"this model reads slowfast \(2304\) \+ clip \(512\) = 2816 numbers per clip, but was given "
     for given, message in (
         ((clip, slowfast), r"clip \(512\) \+ slowfast \(2304\) = 2816 numbers: the order differs"),
         ((clip,), r"clip \(512\) numbers"),
@@ -256,11 +255,13 @@ def test_other_features_are_refused_by_name_and_number(checkpoint: Checkpoint, t
         ),
     ):
         with pytest.raises(FeatureMismatch, match=ours + message):
-            load_checkpoint(path, video_features=given)
+            load_checkpoint(path).require_features(given, checkpoint.text_features)
     with pytest.raises(
-        FeatureMismatch, match=r"reads clip_text \(512\) numbers a token, but was given glove \(300\)"
+        FeatureMismatch, match=r"reads clip_text \(512\) numbers per token, but was given glove \(300\)"
     ):
-        load_checkpoint(path, text_features=replace(checkpoint.text_features, name="glove", dim=300))
+        load_checkpoint(path).require_features(
+            checkpoint.video_features, replace(checkpoint.text_features, name="glove", dim=300)
+        )
 
 
 def test_feature_weights_are_compared(checkpoint: Checkpoint) -> None:
