@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,23 +11,45 @@ import typer
 
 from extractors.errors import NameTaken, UsageError, VideoError
 from vtg_cli.parsing import values
-from vtg_cli.parsing.options import (
-    Cache,
-    Device,
-    Devices,
-    Features,
-    Fps,
-    Offline,
-    Precision,
-    Quiet,
-    Verbose,
-    Weights,
-    weights_by_feature,
-)
+from vtg_cli.parsing.options import Devices, EncoderArguments, Features, Fps, path_option
 from vtg_cli.terminal.console import error_line, note, out
 
 if TYPE_CHECKING:
-    from extractors.events import Event
+    from extractors.cache.store import FeatureCache
+    from extractors.events import Event, ExtractionReport
+    from extractors.features import FeatureSpec
+
+
+@dataclass(frozen=True)
+class ExtractArguments:
+    """What is extracted again, and what is written beside the cache."""
+
+    output: Annotated[
+        Path | None,
+        path_option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Also write the features to this folder in the published layout: NAME_features/VIDEO.npz.",
+        ),
+    ] = None
+    report: Annotated[
+        Path | None,
+        path_option(
+            "--report",
+            metavar="FILE",
+            help="Write one JSON line per video: path, status (ok, skipped, failed), reason, seconds.",
+        ),
+    ] = None
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            parser=values.number("--timeout", least=1, most=values.LONGEST_S),
+            help="Give up on a video if its decoder makes no progress for this long.",
+        ),
+    ] = 120.0
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract again, even if cached.")] = False
 
 
 def extract(
@@ -38,45 +62,12 @@ def extract(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            parser=values.path("--output"),
-            help="Also write the features to this folder in the published layout: NAME_features/VIDEO.npz.",
-            show_default=False,
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            parser=values.path("--report"),
-            help="Write one JSON line per video: path, status (ok, skipped, failed), reason, seconds.",
-            show_default=False,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            parser=values.number("--timeout", least=1, most=values.LONGEST_S),
-            help="Give up on a video if its decoder makes no progress for this long.",
-        ),
-    ] = 120.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract again, even if cached.")] = False,
+    target: ExtractArguments,
     features: Features = "auto",
     fps: Fps = None,
-    device: Device = "auto",
     devices: Devices = None,
-    precision: Precision = "auto",
-    weights: Weights = None,
-    cache: Cache = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    offline: Offline = False,
+    *,
+    encoders: EncoderArguments,
 ) -> None:
     """Extract the features of videos into the cache.
 
@@ -93,64 +84,79 @@ def extract(
 
       vtg extract videos/ --devices 0,1
     """
-    del quiet, verbose
     from extractors.cache.store import FeatureCache
     from extractors.compute.device import resolve_devices
-    from extractors.encoders.base import EncoderOptions
     from extractors.extraction.collect import collect_videos
+
+    if devices is not None and encoders.device != "auto":
+        raise UsageError("give --device or --devices, not both")
+    workers = None if devices is None else resolve_devices(devices)
+    videos = collect_videos(paths)
+    store = FeatureCache(encoders.cache)
+    done, specs = _extract(videos, store, target, (features, fps), workers, encoders)
+    _print_summary(done, specs)
+    exported = target.output is None or _export(done, specs, store, target.output)
+    if done.failed or not exported:
+        raise typer.Exit(1)
+
+
+def _extract(
+    videos: Sequence[Path],
+    store: FeatureCache,
+    target: ExtractArguments,
+    choice: tuple[str, float | None],
+    workers: Sequence[str] | None,
+    encoders: EncoderArguments,
+) -> tuple[ExtractionReport, list[FeatureSpec]]:
+    """Extract what is not cached; returns what became of each video, and what was extracted."""
     from extractors.extraction.multi_device import extract_on_devices
     from extractors.extraction.options import ExtractionOptions
     from extractors.extraction.pipeline import extract_features
     from model.grounding.choice import plan_features, preferred_features
     from vtg_cli.commands.extraction_report import ReportFile
     from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
-    from vtg_cli.terminal.timecode import span
 
-    if devices is not None and device != "auto":
-        raise UsageError("give --device or --devices, not both")
-    workers = None if devices is None else resolve_devices(devices)
-    videos = collect_videos(paths)
-    store = FeatureCache(cache)
+    features, fps = choice
+    extraction = ExtractionOptions(overwrite=target.overwrite, stall_s=target.timeout)
     with ExtractionProgress(len(videos)) as on_event, DownloadProgress("weights") as on_download:
-        options = EncoderOptions(
-            device=device,
-            precision=precision,
-            weights=weights_by_feature(weights),
-            offline=offline,
-            on_download=on_download,
-        )
+        options = replace(encoders.options(), on_download=on_download)
         plan = plan_features(features, preferred_features(), fps, options)
-        encoders = plan.video_encoders()
+        used = plan.video_encoders()
         for sentence in plan.notes:
             note(sentence)
-        with ReportFile(report, videos) as write:
+        with ReportFile(target.report, videos) as write:
 
             def listen(event: Event) -> None:
                 on_event(event)
                 write(event)
 
-            extraction = ExtractionOptions(overwrite=overwrite, stall_s=timeout)
             if workers is None:
-                done = extract_features(videos, encoders, store, extraction, on_event=listen)
+                done = extract_features(videos, used, store, extraction, on_event=listen)
             else:
                 done = extract_on_devices(videos, workers, plan.options, store, extraction, on_event=listen)
+    return done, [encoder.spec for encoder in used]
 
-    names = " + ".join(encoder.spec.name for encoder in encoders)
+
+def _print_summary(done: ExtractionReport, specs: Sequence[FeatureSpec]) -> None:
+    from vtg_cli.terminal.timecode import span
+
     video_s = sum(result.duration_s for result in done.results if result.status == "extracted")
     speed = f" ({video_s / done.seconds:.1f} × real time)" if done.extracted else ""
     out().print(
-        f"{names}: {done.extracted} extracted{speed}, {done.cached} already there, {done.failed} failed, "
-        f"in {span(done.seconds)}",
+        f"{' + '.join(spec.name for spec in specs)}: {done.extracted} extracted{speed}, {done.cached} already there, "
+        f"{done.failed} failed, in {span(done.seconds)}",
         soft_wrap=True,
     )
-    lost = 0
-    if output is not None:
-        for result in done.results:
-            if result.status != "failed":
-                try:
-                    store.export(result.path, [encoder.spec for encoder in encoders], output)
-                except (VideoError, NameTaken) as error:
-                    error_line(f"{error}; its features are in the cache, but not in {output}")
-                    lost += 1
-    if done.failed or lost:
-        raise typer.Exit(1)
+
+
+def _export(done: ExtractionReport, specs: Sequence[FeatureSpec], store: FeatureCache, folder: Path) -> bool:
+    """Write the published layout of all that were extracted or cached; returns whether all were written."""
+    exported = True
+    for result in done.results:
+        if result.status != "failed":
+            try:
+                store.export(result.path, specs, folder)
+            except (VideoError, NameTaken) as error:
+                error_line(f"{error}; its features are in the cache, but not in {folder}")
+                exported = False
+    return exported
