@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,12 @@ class Pyramid:
     mask: Tensor
     lengths: tuple[int, ...]
     strides: tuple[int, ...]
+
+    def levels(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (B, D, L) and mask (B, 1, L) of each level, as convolutions read them."""
+        parts = (torch.split(x, list(self.lengths), dim=1) for x in (self.features, self.mask))
+        for features, mask in zip(*parts, strict=True):
+            yield features.transpose(1, 2), mask[:, None]
 
 
 class TemporalFeatureLayering(nn.Module):
@@ -108,46 +115,16 @@ class BoundaryHead(nn.Module):
         Returns:
             (B, P, 2) distances to start and end, positive, in strides of the point's level; float32.
         """
-        ribbon = Ribbon(pyramid, gap=1)
-        hidden = ribbon.convolve(ribbon.features, self.hidden)
-        distances = ribbon.points(self.output(hidden)).float().exp()
+        distances = self.raw(pyramid).float().exp()
         scale = torch.cat(
             [factor.expand(length) for factor, length in zip(self.scale, pyramid.lengths, strict=False)]
         )
         return distances * scale[:, None]
 
-
-class Ribbon:
-    """All levels in one row with zeros between them, so that one convolution serves every level.
-
-    The zeros are what a convolution over a level alone would be padded with.
-
-    Attributes:
-        features: (B, D, R).
-    """
-
-    def __init__(self, pyramid: Pyramid, gap: int) -> None:
-        self._lengths = pyramid.lengths
-        self._gap = gap
-        self.features = self._lay(pyramid.features).transpose(1, 2)
-        self._mask = self._lay(pyramid.mask[..., None]).transpose(1, 2)  # (B, 1, R)
-
-    def convolve(self, x: Tensor, convolution: nn.Conv1d) -> Tensor:
-        """(B, D, R) → (B, D, R): convolve, rectify, and put the zeros back."""
-        return F.relu(convolution(x)) * self._mask
-
-    def points(self, x: Tensor) -> Tensor:
-        """(B, C, R) → (B, P, C): take the zeros out again."""
-        levels = torch.split(x.transpose(1, 2), [length + self._gap for length in self._lengths], dim=1)
-        return torch.cat(
-            [level[:, :length] for level, length in zip(levels, self._lengths, strict=True)], dim=1
-        )
-
-    def _lay(self, x: Tensor) -> Tensor:
-        return torch.cat(
-            [F.pad(level, (0, 0, 0, self._gap)) for level in torch.split(x, list(self._lengths), dim=1)],
-            dim=1,
-        )
+    def raw(self, pyramid: Pyramid) -> Tensor:
+        """(B, P, 2) logarithms of the distances, before they are scaled."""
+        levels = [self.output(F.relu(self.hidden(x)) * mask) for x, mask in pyramid.levels()]
+        return torch.cat(levels, dim=2).transpose(1, 2)
 
 
 def level_points(pyramid: Pyramid) -> Tensor:

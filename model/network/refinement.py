@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.network.layering import Pyramid, Ribbon
+from model.network.layering import Pyramid
 
 
 class AdaptiveScoreRefinement(nn.Module):
@@ -43,20 +43,22 @@ class ScoreHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim, kernel = config.hidden_dim, config.score_kernel
+        self.kernel = kernel
         self.convolutions = nn.ModuleList(
             nn.Conv1d(dim, dim, kernel, padding=kernel // 2) for _ in range(config.score_convolutions)
         )
         dims = [dim] + [dim // 2] * (config.score_layers - 1) + [1]
         self.linears = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(dims))
-        self._gap = kernel // 2
 
     def over_levels(self, pyramid: Pyramid) -> Tensor:
         """Score each level by itself; (B, P)."""
-        ribbon = Ribbon(pyramid, self._gap)
-        x = ribbon.features
-        for convolution in self.convolutions:
-            x = ribbon.convolve(x, convolution)  # type: ignore[arg-type]
-        return self._perceptron(ribbon.points(x))
+        scores = []
+        for features, mask in pyramid.levels():
+            x = features
+            for convolution in self.convolutions:
+                x = F.relu(convolution(x)) * mask
+            scores.append(self.perceptron(x.transpose(1, 2)))  # (B, L)
+        return torch.cat(scores, dim=1)
 
     def across_levels(self, pyramid: Pyramid) -> Tensor:
         """Score all levels as one sequence, where the end of a level meets the start of the next; (B, P).
@@ -72,10 +74,11 @@ class ScoreHead(nn.Module):
         x = packed.view(batch, points, -1).transpose(1, 2)  # (B, D, P)
         for convolution in self.convolutions:
             x = F.relu(convolution(x)) * valid
-        scores = self._perceptron(x.transpose(1, 2))
+        scores = self.perceptron(x.transpose(1, 2))
         return scores.gather(1, order.argsort(dim=1))
 
-    def _perceptron(self, x: Tensor) -> Tensor:
+    def perceptron(self, x: Tensor) -> Tensor:
+        """(B, P, D) → (B, P)."""
         for linear in self.linears[:-1]:
             x = F.relu(linear(x))
         return self.linears[-1](x)[..., 0]  # type: ignore[no-any-return]

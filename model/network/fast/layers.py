@@ -15,8 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from model.network.fast.heads import FastBoundaryHead, FastScoreHead
 from model.network.fusion import AdaptiveCrossAttention, CrossAttentionLayer
+from model.network.layering import BoundaryHead
 from model.network.layers import Attention, DropPath, FeedForward, merge_heads, split_heads
+from model.network.refinement import ScoreHead
 
 _BLOCK_ROWS = 512
 _MASS_CHANNELS = 8
@@ -128,6 +131,8 @@ _FAST: dict[type[nn.Module], type[nn.Module]] = {
     CrossAttentionLayer: FastCrossAttentionLayer,
     DropPath: FastDropPath,
     FeedForward: FastFeedForward,
+    BoundaryHead: FastBoundaryHead,
+    ScoreHead: FastScoreHead,
 }
 
 

@@ -11,7 +11,9 @@ from model.config import ModelConfig
 from model.network.fast.layers import FastAttention, FastDropout, FastDropPath, FastFeedForward, speed_up
 from model.network.flashvtg import FlashVTG, FlashVTGOutput
 from model.network.fusion import SelfAttentionLayer
+from model.network.layering import BoundaryHead
 from model.network.layers import Attention, DropPath, FeedForward
+from model.network.refinement import ScoreHead
 
 SMALL = ModelConfig(
     video_dim=12,
@@ -100,8 +102,9 @@ def test_speed_up_leaves_no_plain_layer() -> None:
     plain, fast = build_pair(rate=0.1)
     kinds = {type(module) for module in plain.modules()}
     left = {type(module) for module in fast.modules()}
-    assert {Attention, DropPath, FeedForward, nn.Dropout} <= kinds
-    assert not {Attention, DropPath, FeedForward, nn.Dropout} & left
+    replaced = {Attention, BoundaryHead, DropPath, FeedForward, ScoreHead, nn.Dropout}
+    assert replaced <= kinds
+    assert not replaced & left
     assert list(plain.state_dict()) == list(fast.state_dict())
 
 
