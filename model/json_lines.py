@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from extractors.errors import VtgError
+from extractors.errors import VtgError, reason_of
 
 _MOST_DIGITS = 4000  # of a whole number; Python itself refuses more than 4300, and advises to allow more
 
@@ -32,7 +32,7 @@ def read_json_lines(path: str | Path, error: type[VtgError]) -> Iterator[tuple[s
             f"{path}: is not UTF-8 text, so its lines cannot be read as JSON ({failure})"
         ) from failure
     except OSError as failure:
-        raise error(f"{path}: cannot be read ({failure.strerror or failure})") from failure
+        raise error(f"{path}: cannot be read ({reason_of(failure)})") from failure
     # Not splitlines(): it would also break at the line separators that a sentence may hold.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

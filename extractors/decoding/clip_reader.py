@@ -89,7 +89,7 @@ class ClipReader:
         listener = Listener(containers=True)
         self._timeline = timeline = read_timeline(self._path)
         damaged = "its container is damaged" if listener.has_heard else ""
-        turns = first_frame_quarter_turns(self._path)
+        turns = first_frame_quarter_turns(timeline.file)
         self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, size=size)
         self._decord: Any = None
         note = ""
@@ -98,7 +98,7 @@ class ClipReader:
             if not note:
                 try:
                     self._decord = decord_reader.open_reader(
-                        self._path, timeline, self._geometry, num_threads=num_threads
+                        timeline, self._geometry, num_threads=num_threads
                     )
                 except VideoError as error:
                     if options.decoder == "decord":
@@ -206,7 +206,7 @@ class ClipReader:
         from extractors.decoding import damaged_frames
 
         self._damaged_s.clear()
-        source = damaged_frames.Source(self._path, self._timeline, self._geometry, self._note_damage)
+        source = damaged_frames.Source(self._timeline, self._geometry, self._note_damage)
         if self._decord is None:
             return damaged_frames.read_with_pyav(source, wanted, num_threads=self._num_threads)
         return damaged_frames.read_with_decord(

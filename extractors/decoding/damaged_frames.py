@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,13 +30,11 @@ class Source:
     """A video, and how its frames are wanted.
 
     Attributes:
-        path: the file.
         timeline: when each frame is shown.
         geometry: how frames are scaled and cut.
         on_damage: called with start and end, in seconds, of each damaged segment that was read.
     """
 
-    path: Path
     timeline: Timeline
     geometry: Geometry
     on_damage: Callable[[float, float], None]
@@ -66,11 +63,11 @@ def read_with_decord(
         listener = Listener()
         pictures: list[Picture] | None = None
         try:
-            pictures = decord_reader.read_segment(source.path, reader, segment, source.geometry)
+            pictures = decord_reader.read_segment(reader, segment, source.timeline, source.geometry)
         except VideoError:
             if alone:
                 raise
-            reader = decord_reader.open_reader(source.path, source.timeline, source.geometry)
+            reader = decord_reader.open_reader(source.timeline, source.geometry)
         if pictures is None or (listener.has_heard and not alone):
             listener = Listener()
             stand_ins = list(_read(source, segment, 1))
@@ -128,9 +125,7 @@ def _tell(source: Source, segment: NDArray[np.int64]) -> None:
 
 
 def _read(source: Source, wanted: NDArray[np.int64], num_threads: int) -> Iterator[Picture]:
-    return pyav_reader.read_frames(
-        source.path, wanted, source.timeline, source.geometry, num_threads=num_threads
-    )
+    return pyav_reader.read_frames(wanted, source.timeline, source.geometry, num_threads=num_threads)
 
 
 def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:

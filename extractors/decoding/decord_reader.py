@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extractors.decoding import ffmpeg_log
-from extractors.decoding.container.signature import indexed_format
 from extractors.decoding.container.timeline import Timeline
 from extractors.decoding.frames import Geometry, is_elongated
 from extractors.errors import VideoError
@@ -50,7 +48,7 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
     return ""
 
 
-def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threads: int = 0) -> Any:
+def open_reader(timeline: Timeline, geometry: Geometry, *, num_threads: int = 0) -> Any:
     """Open a video, and check that decord's frame count equals the number of packets.
 
     Decord guesses the format of a file by itself and knows playlists, which make it open other files. So it is only
@@ -61,11 +59,8 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
     """
     import decord
 
-    try:
-        known = indexed_format(path) in timeline.formats
-    except OSError as error:
-        raise VideoError(path, f"cannot be read: {error.strerror}") from error
-    if not known:
+    path = timeline.file.path
+    if timeline.file.indexed_format not in timeline.formats:
         raise VideoError(path, "it does not begin like a file of its format")
     ffmpeg_log.set_level_of_decord()
     try:
@@ -88,14 +83,14 @@ def open_reader(path: Path, timeline: Timeline, geometry: Geometry, *, num_threa
 
 
 def read_segment(
-    path: Path, reader: Any, segment: NDArray[np.int64], geometry: Geometry
+    reader: Any, segment: NDArray[np.int64], timeline: Timeline, geometry: Geometry
 ) -> list[NDArray[np.uint8]]:
     """Decode the frames of a segment, and stop decord before they are returned.
 
     Args:
-        path: the video.
         reader: of `open_reader`.
         segment: (M,) rising indices into the timeline.
+        timeline: the video.
         geometry: how frames are scaled and cut.
 
     Returns:
@@ -114,7 +109,7 @@ def read_segment(
             pictures.extend(geometry.upright_square(picture) for picture in batch)
         reader.seek(0)
     except (decord.DECORDError, RuntimeError) as error:
-        raise VideoError(path, f"decord gave up ({_first_line(error)})") from error
+        raise VideoError(timeline.file.path, f"decord gave up ({_first_line(error)})") from error
     return pictures
 
 

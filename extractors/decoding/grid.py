@@ -21,6 +21,9 @@ SamplingKind = Literal["center_frame", "slowfast"]
 SLOWFAST_FRAMES = 32
 """Frames of a clip that SlowFast 8x8 reads."""
 
+TIE_S = 0.00051
+"""Times are written to the millisecond: one that is less than this before a frame means the frame."""
+
 _SLOWFAST_FPS = 30  # the published script resampled every video to this rate first
 _SLOWFAST_SPAN = 64  # frames that its 32 are spread over, in a source of 30 frames per second
 _TIE = 1e-6  # 13.00 s at 0.5 fps is a tie that decimal rounding must not decide
@@ -98,6 +101,20 @@ def frame_indices(times_s: NDArray[np.float64], timestamps_s: NDArray[np.float64
     # rounding of the container's time base.
     before = np.searchsorted(timestamps_s, times_s - 1e-9, side="left") - 1
     return np.clip(before, 0, len(timestamps_s) - 1).astype(np.int64)
+
+
+def frames_on_screen(times_s: NDArray[np.float64], timestamps_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The frame on screen at each instant that a person or an answer names.
+
+    Args:
+        times_s: instants in seconds, of any shape; less than `TIE_S` before a frame means that frame.
+        timestamps_s: (M,) when each frame appears, in seconds, rising.
+
+    Returns:
+        indices into `timestamps_s`, of the shape of `times_s`; those outside of the video mean its ends.
+    """
+    on_screen = np.searchsorted(timestamps_s, times_s + TIE_S, side="right") - 1
+    return np.clip(on_screen, 0, len(timestamps_s) - 1).astype(np.int64)
 
 
 def _slowfast_offsets(clip_length_s: float, fps: float) -> NDArray[np.float64]:

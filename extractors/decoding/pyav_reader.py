@@ -11,34 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.decoding import ffmpeg_log, pulse
+from extractors.decoding.container.file import VideoFile
 from extractors.decoding.container.timeline import Timeline, open_container
 from extractors.decoding.frames import Geometry, centre_part, is_elongated
 from extractors.errors import VideoError
 
 
-def first_frame_quarter_turns(path: Path) -> int:
+def first_frame_quarter_turns(file: Path | VideoFile) -> int:
     """Quarter turns counter-clockwise that bring the video's frames upright, from the metadata of its first frame.
 
     Raises:
         VideoError: if no frame can be decoded.
     """
-    with open_container(path) as (container, stream):
+    with open_container(file) as (container, stream):
         for frame in _decoded(container, stream):
             return round(int(frame.rotation) / 90) % 4
+    path = file.path if isinstance(file, VideoFile) else file
     raise VideoError(path, "none of its frames can be decoded")
 
 
 def read_frames(
-    path: Path, wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry, *, num_threads: int = 0
+    wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry, *, num_threads: int = 0
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode a video once, front to back from the first frame that is wanted, and yield those that are.
 
     A frame that cannot be decoded is stood in for by the one shown before it.
 
     Args:
-        path: the video.
         wanted: (M,) rising indices into the timeline.
-        timeline: when each frame is shown.
+        timeline: the video, and when each frame is shown.
         geometry: how frames are scaled and cut.
         num_threads: decoding threads; 0 leaves it to FFmpeg.
 
@@ -52,17 +53,14 @@ def read_frames(
 
     if len(wanted) == 0:
         return
-    for start in (_key_frame_before(int(wanted[0]), timeline), 0):
-        with open_container(path) as (container, stream):
+    path = timeline.file.path
+    for start in (timeline.key_frame_before(int(wanted[0])) if timeline.is_seekable else 0, 0):
+        with open_container(timeline.file) as (container, stream):
             stream.thread_type = "AUTO"
             stream.thread_count = num_threads
-            if start > 0:
-                start_s = timeline.start_s + timeline.timestamps_s[start]
-                try:
-                    container.seek(round(start_s / float(stream.time_base)), stream=stream)
-                except av.error.FFmpegError:
-                    continue
-            frames = _numbered(container, stream, timeline)
+            if start > 0 and not timeline.seek(container, stream, start):
+                continue
+            frames = numbered_frames(container, stream, timeline)
             first = next(frames, None)
             if start > 0 and (first is None or first[0] > wanted[0]):
                 continue  # that key frame is damaged, or not to be found: what is shown before it is needed
@@ -74,14 +72,6 @@ def read_frames(
                 reason = f"its frames cannot be scaled to {geometry.width}x{geometry.height}"
                 raise VideoError(path, f"{reason} ({error.strerror})") from error
             return
-
-
-def _key_frame_before(index: int, timeline: Timeline) -> int:
-    """The key frame to decode a frame from; 0 where decoding has to start at the beginning."""
-    if not timeline.is_seekable:
-        return 0
-    earlier = timeline.key_frames[timeline.key_frames <= index]
-    return int(earlier[-1]) if len(earlier) else 0
 
 
 def _shown(
@@ -101,7 +91,8 @@ def _shown(
         yield _picture(shown, geometry)
 
 
-def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:
+def numbered_frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:
+    """Decoded frames with their indices in the timeline, from where the container stands; damaged ones are left out."""
     half_frame_s = 0.5 / timeline.fps
     count = 0
     for frame in _decoded(container, stream):

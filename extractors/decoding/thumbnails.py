@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.decoding.container.timeline import Timeline, open_container, read_timeline
+from extractors.decoding.grid import frames_on_screen
+from extractors.decoding.pyav_reader import numbered_frames
 from extractors.errors import VideoError
-
-_TIE_S = 0.00051  # as when cutting: what is less than that off a frame means the frame
 
 
 def read_thumbnails(
@@ -37,13 +37,10 @@ def read_thumbnails(
 
     path = Path(path)
     timeline = read_timeline(path)
-    on_show = np.searchsorted(
-        timeline.timestamps_s, np.asarray(instants_s, dtype=float) + _TIE_S, side="right"
-    )
-    wanted = np.clip(on_show - 1, 0, len(timeline.timestamps_s) - 1)
+    wanted = frames_on_screen(np.asarray(instants_s, dtype=float), timeline.timestamps_s)
     rising = np.unique(wanted)
     pictures: dict[int, NDArray[np.uint8]] = {}
-    with open_container(path) as (container, stream):
+    with open_container(timeline.file) as (container, stream):
         stream.thread_type = "AUTO"
         aspect = float(stream.sample_aspect_ratio or 1)
         for index, frame in zip(rising, _frames(container, stream, timeline, rising), strict=False):
@@ -58,61 +55,18 @@ def read_thumbnails(
 
 def _frames(container: Any, stream: Any, timeline: Timeline, rising: NDArray[np.int64]) -> Iterator[Any]:
     """A decoded frame for each index, as long as there are any."""
-    decoding = _numbered(container, stream, timeline)
+    decoding = numbered_frames(container, stream, timeline)
     at, frame, before = -1, None, None
     for index in rising:
-        start = _start_for(index, timeline)
-        if start > at + 1 and _seek(container, stream, timeline, start):
-            decoding = _numbered(container, stream, timeline)
+        start = timeline.key_frame_before(int(index))
+        if start > at + 1 and timeline.seek(container, stream, start):
+            decoding = numbered_frames(container, stream, timeline)
         while at < index and (step := next(decoding, None)) is not None:
             before, (at, frame) = frame, step
         if frame is None:
             return
         # A frame that appears later leaves the one before it on screen.
         yield before if at > index and before is not None else frame
-
-
-def _start_for(index: int, timeline: Timeline) -> int:
-    """The frame from which to decode for a frame."""
-    if not timeline.trustworthy:
-        return 0
-    # Where a key frame may be no point to start decoding from, the one before it is.
-    key = int(np.searchsorted(timeline.key_frames, index, side="right")) - (2 if timeline.seek_fault else 1)
-    return int(timeline.key_frames[key]) if key >= 0 else 0
-
-
-def _seek(container: Any, stream: Any, timeline: Timeline, index: int) -> bool:
-    import av
-
-    time_s = timeline.start_s + float(timeline.timestamps_s[index])
-    try:
-        container.seek(round(time_s / float(stream.time_base)), stream=stream)
-    except av.error.FFmpegError:
-        return False
-    return True
-
-
-def _numbered(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:
-    """Decoded frames and their indices, from where the container stands; damaged ones are skipped."""
-    import av
-
-    count = 0
-    packets = container.demux(stream)
-    while True:
-        try:
-            frames = next(packets).decode()
-        except av.error.InvalidDataError:
-            continue
-        except (StopIteration, av.error.FFmpegError):
-            return
-        for frame in frames:
-            if not timeline.trustworthy:
-                yield count, frame
-                count += 1
-            elif frame.pts is not None:
-                time_s = frame.pts * float(frame.time_base) - timeline.start_s
-                nearest = int(np.searchsorted(timeline.timestamps_s, time_s - 1e-6))
-                yield min(nearest, len(timeline.timestamps_s) - 1), frame
 
 
 def _picture(frame: Any, aspect: float, height: int) -> NDArray[np.uint8]:

@@ -11,17 +11,17 @@ import hashlib
 import json
 import os
 import re
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from extractors.errors import VideoError
 from extractors.files.atomic import atomic_write
+from extractors.files.regular import open_regular
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -150,7 +150,7 @@ class VideoIdentity:
         self._turn = threading.Lock()
         self._content = ""
         self._record = None if records is None else records / f"{_place(self.path)}.json"
-        with _opened(self.path) as file:
+        with open_regular(self.path, buffering=0) as file:
             self._state = FileState.of(file)
             self.address, self._content = self._recall() or (_address(file, self._state.size), "")
 
@@ -180,7 +180,7 @@ class VideoIdentity:
             VideoError: if it does not, or cannot be read.
         """
         self.content()
-        with _opened(self.path) as file:
+        with open_regular(self.path, buffering=0) as file:
             state = FileState.of(file)
             if not state.is_as_long_and_old_as(self._state) or _address(file, state.size) != self.address:
                 raise self._changed()
@@ -191,7 +191,7 @@ class VideoIdentity:
 
     def _hash(self) -> str:
         start_ns = time.time_ns()
-        with _opened(self.path) as file:
+        with open_regular(self.path, buffering=0) as file:
             if not FileState.of(file).is_as_long_and_old_as(self._state):
                 raise self._changed()
             content = read_content(file, before_each_block=self._require_wanted)
@@ -236,22 +236,6 @@ class VideoIdentity:
 def _place(path: Path) -> str:
     """A name for where a file lies, of which nothing can be read."""
     return hashlib.blake2b(os.fsencode(os.path.realpath(path)), digest_size=16).hexdigest()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """A video file, open for reading without a buffer."""
-    try:
-        # Opening a pipe would wait for its writer for ever, and a device need not have an end.
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
-            raise VideoError(path, "is a folder that cannot be read; change its permissions")
-        if not stat.S_ISREG(mode):
-            raise VideoError(path, "is not a file but a folder, a pipe or a device")
-        with path.open("rb", buffering=0) as file:
-            yield file  # type: ignore[misc]
-    except (OSError, ValueError) as error:
-        raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _address(file: BinaryIO, size: int) -> str:

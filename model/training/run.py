@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from extractors.errors import UsageError, VtgError
+from extractors.errors import UsageError, VtgError, reason_of
 from extractors.files.atomic import atomic_write, remove_leftovers
 from model.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from model.checkpoints.store import BEST
@@ -133,7 +133,7 @@ class Run:
         except FileExistsError:
             raise self._in_use() from None
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+            raise RunError(f"{self.folder}: cannot be written ({reason_of(error)})") from error
 
     def require_new(self) -> None:
         """Raise UsageError if the folder is not empty: no run is ever overwritten."""
@@ -141,7 +141,7 @@ class Run:
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
                 raise self._in_use()
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be read ({error.strerror or error})") from error
+            raise RunError(f"{self.folder}: cannot be read ({reason_of(error)})") from error
 
     def write_config(self, config: Config) -> None:
         """Keep the configuration that is trained from now on; of several processes, the first does."""
@@ -261,7 +261,7 @@ def new_folder(folder: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise RunError(f"{candidate}: cannot be made ({error.strerror or error})") from error
+            raise RunError(f"{candidate}: cannot be made ({reason_of(error)})") from error
     raise AssertionError("numbers do not end")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from extractors.errors import UsageError
+from extractors.errors import UsageError, reason_of
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos, path_option
 from vtg_cli.terminal.console import counted, note, out, printable
@@ -234,7 +234,7 @@ def _write_rows(rows: list[dict[str, object]], path: Path) -> None:
         with atomic_write(path) as file:
             file.write(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
     except OSError as error:
-        raise VtgError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise VtgError(f"{path}: cannot be written ({reason_of(error)})") from error
     note(f"{counted(len(rows), 'prediction')} written to {printable(str(path))}")
 
 

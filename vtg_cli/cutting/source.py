@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.decoding.container.timeline import open_container, read_timeline
+from extractors.decoding.grid import TIE_S, frames_on_screen
 from extractors.errors import UsageError, VideoError
 from vtg_cli.cutting.streams import StreamFormat
 
-_TIE_S = 0.00051  # times are written to the millisecond: what is less than that off a frame means the frame
 _PREROLL_S = (
     1.0  # sound that lies before its picture in the file, and what decoders of sound need to get going
 )
@@ -55,11 +55,13 @@ class Source:
     """
 
     def __init__(self, path: str | Path) -> None:
+        from extractors.decoding.pyav_reader import first_frame_quarter_turns
+
         self.path = Path(path)
         self._timeline = timeline = read_timeline(self.path)
-        with open_container(self.path) as (container, stream):
+        with open_container(timeline.file) as (container, stream):
             tick = stream.time_base
-            self.format = StreamFormat.of(stream, timeline.fps, _rotation(self.path))
+            self.format = StreamFormat.of(stream, timeline.fps, 90 * first_frame_quarter_turns(timeline.file))
             sound = container.streams.best("audio")
             known = sound is not None and sound in decodable(container)
             self.sound = (sound.index, sound.codec_context) if known else None
@@ -89,10 +91,9 @@ class Source:
                 f"{self._timeline.end_s:.3f} s"
             )
         times_s = self._timeline.timestamps_s
-        on_show = np.searchsorted(times_s, np.array(span) + _TIE_S, side="right") - 1
-        first = max(int(on_show[0]), 0)
-        to_the_end = span[1] > self._timeline.end_s - _TIE_S
-        last = len(times_s) if to_the_end else max(int(on_show[1]), first + 1)
+        first, after = map(int, frames_on_screen(np.array(span), times_s))
+        to_the_end = span[1] > self._timeline.end_s - TIE_S
+        last = len(times_s) if to_the_end else max(after, first + 1)
         return Excerpt(first, last, int(self._ticks[first]), self._end_of(last))
 
     def _end_of(self, last: int) -> int:
@@ -134,24 +135,19 @@ class Source:
         """
         target = self._seek_target(excerpt)
         with ExitStack() as stack:
-            container, stream = stack.enter_context(open_container(self.path))
+            container, stream = stack.enter_context(open_container(self._timeline.file))
             if target is not None and not _seek(container, stream, *target):
                 stack.close()
-                container, stream = stack.enter_context(open_container(self.path))
+                container, stream = stack.enter_context(open_container(self._timeline.file))
             yield container, stream
 
     def _seek_target(self, excerpt: Excerpt) -> tuple[int, int] | None:
         """Where to seek to, and the latest tick at which an excerpt can still be decoded from there."""
-        if not self.has_times:
+        key_frame = self._timeline.key_frame_before(excerpt.first)
+        if key_frame == 0:
             return None
-        keys = self._ticks[self._timeline.key_frames]
-        before = int(np.searchsorted(keys, excerpt.start, side="right")) - 1
-        # Where a key frame may be no point to start decoding from, the one before it is.
-        needed = before - 1 if self._timeline.seek_fault else before
-        if needed < 0:
-            return None
-        earlier = excerpt.start - round(_PREROLL_S / self.tick_s)
-        return min(int(keys[needed]), earlier), int(keys[needed])
+        latest = int(self._ticks[key_frame])
+        return min(latest, excerpt.start - round(_PREROLL_S / self.tick_s)), latest
 
     def decode(
         self, container: Any, stream: Any, sound_indices: Sequence[int], excerpt: Excerpt
@@ -206,12 +202,6 @@ def decodable(container: Any) -> list[Any]:
     """Streams of sound that can be decoded; others are silent in players too."""
     known = [sound for sound in container.streams.audio if sound.codec_context is not None]
     return [sound for sound in known if sound.codec_context.sample_rate > 0]
-
-
-def _rotation(path: Path) -> int:
-    from extractors.decoding.pyav_reader import first_frame_quarter_turns
-
-    return 90 * first_frame_quarter_turns(path)
 
 
 def _seek(container: Any, stream: Any, target: int, latest: int) -> bool:

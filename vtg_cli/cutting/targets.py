@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from extractors.errors import UsageError, VideoError, VtgError
+from extractors.errors import UsageError, VideoError, VtgError, reason_of
 from extractors.files.atomic import atomic_write
 
 CONTAINERS = {
@@ -49,7 +49,7 @@ def writing(target: Path, source: Path) -> Iterator[Any]:
     except av.error.FFmpegError as error:
         raise VideoError(source, f"cannot be cut into {target} ({error.strerror})") from error
     except OSError as error:
-        raise VtgError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise VtgError(f"{target}: cannot be written ({reason_of(error)})") from error
 
 
 def _close(output: Any) -> None:

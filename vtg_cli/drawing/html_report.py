@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from extractors.errors import UsageError, VtgError
+from extractors.errors import UsageError, VtgError, reason_of
 from model.grounding.results import to_document
 from vtg_cli.drawing.curve import evenly_spaced, peak
 from vtg_cli.drawing.playback import is_played_somewhere
@@ -120,7 +120,7 @@ def write_report(results: Sequence[GroundingResult], report: Path, *, embed: boo
                 file.write(b"</script>")
             file.write(after.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise VtgError(f"{report}: cannot be written ({error.strerror or error})") from error
+        raise VtgError(f"{report}: cannot be written ({reason_of(error)})") from error
 
 
 _PACKED = "\0"  # where an embedded video comes; no text of a page can hold it
@@ -230,7 +230,7 @@ def _base64(video: Path) -> Iterator[bytes]:
             while block := file.read(_BLOCK):
                 yield base64.b64encode(block)
     except OSError as error:
-        raise VtgError(f"{video}: cannot be read ({error.strerror or error})") from error
+        raise VtgError(f"{video}: cannot be read ({reason_of(error)})") from error
 
 
 def _pictured(results: Sequence[GroundingResult]) -> dict[tuple[int, int], float]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractors.errors import UsageError, VtgError
+from extractors.errors import UsageError, VtgError, reason_of
 from vtg_cli.drawing.curve import COLOURS, MOST_ROWS, evenly_spaced, rows, score_range, time_ticks
 from vtg_cli.terminal.console import note, one_line
 from vtg_cli.terminal.timecode import timecode
@@ -97,7 +97,7 @@ def write_plot(results: Sequence[GroundingResult], path: Path) -> None:
                 dpi = min(_DPI, _MOST_PIXELS / figure.get_figheight())
                 figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
         except OSError as error:
-            raise VtgError(f"{path}: cannot be written ({error.strerror or error})") from error
+            raise VtgError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
 @contextmanager

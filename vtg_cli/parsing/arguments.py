@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from extractors.errors import UsageError, VtgError
+from extractors.errors import UsageError, VtgError, reason_of
 from vtg_cli.parsing import values
 from vtg_cli.parsing.values import exists, path_text
 from vtg_cli.terminal.console import note
@@ -125,7 +125,7 @@ def read_queries(source: str) -> list[str]:
             )
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise VtgError(f"--queries {source}: cannot be read ({error.strerror or error})") from error
+        raise VtgError(f"--queries {source}: cannot be read ({reason_of(error)})") from error
     except UnicodeDecodeError:
         raise VtgError(f"--queries {source}: is not UTF-8 text; give one sentence per line") from None
     queries = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]

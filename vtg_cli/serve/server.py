@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from extractors.errors import UsageError
+from extractors.errors import UsageError, reason_of
 from extractors.files.home import vtg_home
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.access.addresses import is_loopback, page_address, reached_at
@@ -127,12 +127,12 @@ def _listen(host: str, port: int) -> socket.socket:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise UsageError(f"--host {host}: is not an address ({error.strerror or error})") from error
+        raise UsageError(f"--host {host}: is not an address ({reason_of(error)})") from error
     try:
         return socket.create_server(address[:2], family=family, backlog=512)
     except OSError as error:
         raise UsageError(
-            f"--port {port}: cannot be used on {host} ({error.strerror or error}); is another vtg serve running? "
+            f"--port {port}: cannot be used on {host} ({reason_of(error)}); is another vtg serve running? "
             "Give --port another number, or 0 for any"
         ) from error
 

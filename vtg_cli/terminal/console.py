@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from extractors.errors import VtgError
+from extractors.errors import VtgError, reason_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ def answering() -> Iterator[None]:
         _drop_answers()
     except OSError as error:
         _drop_answers()
-        raise VtgError(f"standard output cannot be written ({error.strerror or error})") from error
+        raise VtgError(f"standard output cannot be written ({reason_of(error)})") from error
 
 
 def _drop_answers() -> None:

@@ -32,7 +32,6 @@ _RATES = (
 )
 """Frame rates that editing programs have."""
 
-_TIE_S = 0.00051  # times are written to the millisecond: what is less than that off a frame means the frame
 _SAME_RATE = 0.0004  # 23.976 and 24 are 0.001 apart
 _STEADY = 0.05  # share of frames that may come early or late before a frame rate counts as variable
 
@@ -69,7 +68,9 @@ class Footage:
 
     def frame_at(self, seconds: float) -> int:
         """The frame on screen at a time, counted from the start of the file; its end counts as one more frame."""
-        return min(max(math.floor((seconds + _TIE_S) * self.rate), 0), self.frame_count)
+        from extractors.decoding.grid import TIE_S
+
+        return min(max(math.floor((seconds + TIE_S) * self.rate), 0), self.frame_count)
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,9 @@ def read_footage(path: str | Path) -> Footage:
 
     path = Path(path)
     timeline = read_timeline(path)
-    turns = first_frame_quarter_turns(path)
+    turns = first_frame_quarter_turns(timeline.file)
     rate = edit_rate(timeline)
-    with open_container(path) as (container, stream):
+    with open_container(timeline.file) as (container, stream):
         start_frame, drop_frame = _start_timecode(container, stream, rate)
         sound = container.streams.best("audio")
         channels, samples = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from extractors.errors import UsageError, VtgError
+from extractors.errors import UsageError, VtgError, reason_of
 from extractors.plugins import Registry, entries_of, known
 from vtg_cli.terminal.console import answering
 
@@ -129,7 +129,7 @@ def write_output(results: Sequence[GroundingResult], output: str, form: Format) 
         with atomic_write(output) as file:
             file.write(data)
     except OSError as error:
-        raise VtgError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise VtgError(f"{output}: cannot be written ({reason_of(error)})") from error
 
 
 class Appender:
@@ -169,7 +169,7 @@ class Appender:
                 # In one piece, so that an interrupt leaves no half line.
                 file.write(border + (rows if end else data))
         except OSError as error:
-            raise VtgError(f"{self._output}: cannot be written ({error.strerror or error})") from error
+            raise VtgError(f"{self._output}: cannot be written ({reason_of(error)})") from error
 
 
 def _rendered(results: Sequence[GroundingResult], form: Format) -> bytes:

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 _CONTAINERS = frozenset((
@@ -21,7 +20,6 @@ _CONTAINERS = frozenset((
 _DEEPEST = 12
 _MOST_BOXES = 2_000_000  # of a day of video in fragments of a second there are fewer
 _MOST_UNPACKED_BYTES = 64 << 20
-_BUFFER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,19 @@ class _Track:
         return 0 if self.is_sound and self.has_even_samples else self.samples
 
 
-def claimed_samples(path: Path, limit: int) -> int:
+def claimed_samples(file: BinaryIO, limit: int) -> int:
     """Count the samples that a file claims to hold; 0 for a file that is not made of boxes.
 
     Args:
-        path: the file.
+        file: open for reading; buffered, it is faster.
         limit: counting may stop beyond this.
 
     Raises:
         OSError: if the file cannot be read.
     """
-    with path.open("rb", buffering=_BUFFER_BYTES) as file:
-        end = file.seek(0, io.SEEK_END)
-        counter = _Counter(limit)
-        counter.walk(file, _Box(b"", 0, end), _Track(), 0)
+    end = file.seek(0, io.SEEK_END)
+    counter = _Counter(limit)
+    counter.walk(file, _Box(b"", 0, end), _Track(), 0)
     return counter.total
 
 

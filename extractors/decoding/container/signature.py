@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-from pathlib import Path
 
 HEAD_BYTES = 64
 """How much of the beginning of a file is looked at."""
@@ -22,14 +21,12 @@ def is_playlist(head: bytes) -> bool:
     return text.startswith(_PLAYLISTS)
 
 
-def indexed_format(path: Path) -> str:
+def indexed_format(head: bytes) -> str:
     """The format with an index that a file begins as, by FFmpeg's name: `mov`, `matroska` or `avi`; otherwise empty.
 
-    Raises:
-        OSError: if the file cannot be read.
+    Args:
+        head: its first `HEAD_BYTES` bytes.
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
     if head[4:8] in _FIRST_BOXES:
         return "mov"
     if head.startswith(b"\x1a\x45\xdf\xa3"):

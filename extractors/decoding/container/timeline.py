@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.decoding import ffmpeg_log, pulse
-from extractors.decoding.container.mp4_samples import claimed_samples
-from extractors.decoding.container.signature import HEAD_BYTES, is_playlist
+from extractors.decoding.container.file import VideoFile
 from extractors.errors import VideoError
 
 # What FFmpeg may take a file for. Pictures, subtitles and text are no videos, and a playlist has FFmpeg try for ever to
@@ -38,9 +36,8 @@ _NOT_WHOLE = "it is damaged or mostly empty"
 _LONG_S = 24 * 3600.0
 _LONGEST_FRAME_S = 600.0
 
-# A day of 60 frames per second has 5.2 million. Samples are those of all tracks.
+# A day of 60 frames per second has 5.2 million.
 _MOST_FRAMES = 6_000_000
-_MOST_SAMPLES = 20_000_000
 _TOO_MANY_FRAMES = f"has more than {_MOST_FRAMES:,} frames; cut it into parts"
 _PATIENCE_S = 30.0  # for one packet: FFmpeg reads everything between two of them, even 200 GB of zeros
 
@@ -50,6 +47,7 @@ class Timeline:
     """The frames of a video's main stream in the order they are shown.
 
     Attributes:
+        file: the file.
         start_s: start of the container on the stream's clock, in seconds.
         timestamps_s: (M,) when each frame appears, in seconds after that start, rising.
         fps: average frame rate.
@@ -64,6 +62,7 @@ class Timeline:
         stream_count: video streams of the file that have frames to show over time; cover art does not count.
     """
 
+    file: VideoFile
     start_s: float
     timestamps_s: NDArray[np.float64]
     fps: float
@@ -87,6 +86,25 @@ class Timeline:
         """Whether decoding can start at any key frame and give the frames from there on."""
         return self.trustworthy and not self.has_hidden_frames and not self.seek_fault
 
+    def key_frame_before(self, index: int) -> int:
+        """The frame to decode another frame from: the last key frame up to it, or the first of all frames.
+
+        Where key frames may be no points to start decoding from, it is the key frame before that one.
+        """
+        place = int(np.searchsorted(self.key_frames, index, side="right")) - (2 if self.seek_fault else 1)
+        return int(self.key_frames[place]) if place >= 0 and self.trustworthy else 0
+
+    def seek(self, container: Any, stream: Any, index: int) -> bool:
+        """Have an open container continue with a key frame, or one before it; returns whether it can."""
+        import av
+
+        time_s = self.start_s + float(self.timestamps_s[index])
+        try:
+            container.seek(round(time_s / float(stream.time_base)), stream=stream)
+        except av.error.FFmpegError:
+            return False
+        return True
+
     @property
     def longest_group_s(self) -> float:
         """The longest time between two neighbouring key frames, in seconds."""
@@ -95,11 +113,11 @@ class Timeline:
 
 
 @contextmanager
-def open_container(path: Path, *, patience_s: float | None = None) -> Iterator[tuple[Any, Any]]:
+def open_container(file: Path | VideoFile, *, patience_s: float | None = None) -> Iterator[tuple[Any, Any]]:
     """Open a video file with PyAV.
 
     Args:
-        path: the file.
+        file: the file; one that is a `VideoFile` is not checked again.
         patience_s: how long FFmpeg may look for the streams, and then for each packet; reading a packet raises PyAV's
             `ExitError` after that. None lets it take whatever time it needs.
 
@@ -111,7 +129,7 @@ def open_container(path: Path, *, patience_s: float | None = None) -> Iterator[t
     """
     import av
 
-    _check_file(path)
+    path = _checked(file).path
     ffmpeg_log.set_level_of_av()
     try:
         # With the protocol named, a colon in a file name is not read as one.
@@ -135,6 +153,10 @@ def open_container(path: Path, *, patience_s: float | None = None) -> Iterator[t
         if stream.codec_context is None:
             raise VideoError(path, "its video stream is of a codec that FFmpeg cannot decode")
         yield container, stream
+
+
+def _checked(file: Path | VideoFile) -> VideoFile:
+    return file if isinstance(file, VideoFile) else VideoFile.check(file)
 
 
 def main_video_stream(container: Any) -> Any | None:
@@ -164,7 +186,7 @@ def main_video_stream(container: Any) -> Any | None:
     return max(container.streams.video, key=rank, default=None)
 
 
-def read_timeline(path: Path) -> Timeline:
+def read_timeline(file: Path | VideoFile) -> Timeline:
     """Read when each frame is shown.
 
     Raises:
@@ -172,8 +194,9 @@ def read_timeline(path: Path) -> Timeline:
             what it says to last, or if the file claims or holds more than there is room for, or has a gap that takes
             too long to search through.
     """
-    _check_samples(path)
-    with open_container(path, patience_s=_PATIENCE_S) as (container, stream):
+    file = _checked(file)
+    path = file.path
+    with open_container(file, patience_s=_PATIENCE_S) as (container, stream):
         packets = _read_packets(path, container, stream)
         time_base = float(stream.time_base or 0)
         start_s = _start_s(container, time_base)
@@ -203,6 +226,7 @@ def read_timeline(path: Path) -> Timeline:
         shown_s = np.arange(packets.count) / average
         key_frames = np.zeros(1, dtype=np.int64)
     timeline = Timeline(
+        file=file,
         start_s=start_s,
         timestamps_s=shown_s,
         fps=_average_rate(shown_s, average),
@@ -284,42 +308,12 @@ def _read_packets(path: Path, container: Any, stream: Any) -> _Packets:
     return packets
 
 
-def _check_file(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise VideoError(path, "is a folder, not a video file")
-        # Opening a pipe or a device could wait for ever.
-        if not stat.S_ISREG(mode):
-            raise VideoError(path, "is not a regular file")
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-        if not head:
-            raise VideoError(path, "is empty")
-        if is_playlist(head):
-            raise VideoError(path, "is a playlist, not a video; name the files that it lists")
-    except (OSError, ValueError) as error:
-        raise VideoError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
 def _count_streams(container: Any) -> int:
     from av.stream import Disposition
 
     marks = [stream.disposition for stream in container.streams.video]
     cover = Disposition.attached_pic
     return sum(not mark & cover or bool(mark & Disposition.timed_thumbnails) for mark in marks)
-
-
-def _check_samples(path: Path) -> None:
-    _check_file(path)  # a pipe must not be opened
-    try:
-        claimed = claimed_samples(path, _MOST_SAMPLES)
-    except (OSError, ValueError):
-        return  # opening it gives the reason
-    if claimed > _MOST_SAMPLES:
-        raise VideoError(
-            path, f"claims to hold more than {_MOST_SAMPLES:,} samples; it is damaged or hostile"
-        )
 
 
 def _seek_fault(formats: frozenset[str], packets: _Packets) -> str:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.glove import FEATURE
-from extractors.errors import CacheError, WeightsInvalid
+from extractors.errors import CacheError, WeightsInvalid, reason_of
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write
 from extractors.files.home import vtg_home
@@ -168,7 +168,7 @@ def open_word_vectors(path: Path) -> WordVectors:
                 _build(path, folder)
                 vectors = _load(folder)
     except OSError as error:
-        reason = error.strerror or error
+        reason = reason_of(error)
         raise CacheError(
             f"{path}: cannot be stored in {folder} ({reason}); set VTG_HOME to a folder with free space"
         ) from error

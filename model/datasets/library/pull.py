@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from extractors.errors import UsageError
+from extractors.errors import UsageError, reason_of
 from extractors.files.atomic import atomic_write
 from extractors.weights.download import DownloadError, Progress, fetch, reachable
 from extractors.weights.store import is_offline, sha256
@@ -224,7 +224,7 @@ def _owned(folder: Path) -> Iterator[None]:
                 shutil.rmtree(leftover, ignore_errors=True)
             yield
     except OSError as error:
-        raise DatasetError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+        raise DatasetError(f"{folder}: cannot be written to ({reason_of(error)})") from error
 
 
 def _download(

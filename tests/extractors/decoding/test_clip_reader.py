@@ -357,7 +357,7 @@ def write_playlist(path: Path) -> None:
     [
         (lambda path: None, "cannot be read"),
         (Path.mkdir, "folder"),
-        (os.mkfifo, "not a regular file"),
+        (os.mkfifo, "not a file but a folder, a pipe or a device"),
         (write_text, "not a video"),
         (write_nothing, "empty"),
         (write_noise, "not a video"),

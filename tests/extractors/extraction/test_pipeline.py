@@ -506,6 +506,33 @@ def test_read_only_cache_stops_the_run(videos: list[Path], tmp_path: Path) -> No
     assert encoder.batches == []
 
 
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_file_is_opened_few_times(videos: list[Path], tmp_path: Path) -> None:
+    """To name its content, to hash it, to see that it did not change, and once before FFmpeg opens it."""
+    code = """
+import os, sys
+opened = []
+sys.addaudithook(lambda name, args: opened.append(args[0]) if name == "open" else None)
+from extractors.cache.store import FeatureCache
+from extractors.extraction.options import ExtractionOptions
+from extractors.extraction.pipeline import extract_features
+from tests.extractors.index_encoder import IndexEncoder
+options = ExtractionOptions(stall_s=None)
+assert extract_features([sys.argv[1]], [IndexEncoder()], FeatureCache(sys.argv[2]), options).extracted == 1
+print(sum(isinstance(path, (str, os.PathLike)) and os.fspath(path) == sys.argv[1] for path in opened))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(videos[0]), str(tmp_path / "cache")],
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == 4
+
+
 # --- memory ---------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from extractors.errors import UsageError, VideoError, VtgError
+from extractors.errors import UsageError, VideoError, VtgError, reason_of
 from extractors.extraction.collect import VIDEO_SUFFIXES
 from extractors.files.atomic import atomic_write
 from extractors.files.identity import read_content
@@ -127,7 +127,7 @@ class Library:
                 f"--library {folder}: another vtg serve keeps its uploads there; stop it, or name another folder"
             ) from error
         except OSError as error:
-            raise UsageError(f"--library {folder}: cannot be used ({error.strerror or error})") from error
+            raise UsageError(f"--library {folder}: cannot be used ({reason_of(error)})") from error
         upload_folder.remove_temporaries(self.folder)
 
     def close(self) -> None:
