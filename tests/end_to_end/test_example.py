@@ -88,6 +88,48 @@ def test_absent_query_matches_nothing(first, home):
     assert "━" in cat
 
 
+def test_unclear_moments_are_no_findings(first, home, tmp_path):
+    del first
+    ground = ("ground", EXAMPLES / "example.mp4", "a football match", "--json")
+    files = ("-o", tmp_path / "a.edl", "-o", tmp_path / "a.csv", "--clips", tmp_path / "clips")
+    done = vtg(*ground, *files, "--supercut", tmp_path / "a.mp4", home=home)
+    assert done.returncode == 0
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["clear_match"] is False
+    assert [moment["clear_match"] for moment in result["moments"]] == [False] * 5
+    assert "football" not in (tmp_path / "a.edl").read_text()
+    assert (tmp_path / "a.csv").read_text().count(",false\n") == 5
+    assert not (tmp_path / "clips").exists()
+    assert not (tmp_path / "a.mp4").exists()
+    assert "a.mp4: not written, because nothing matches clearly" in done.stderr
+    assert "5 moments without a clear match" in done.stderr
+    done = vtg(*ground, *files, "--all", home=home)
+    assert (tmp_path / "a.edl").read_text().count("* COMMENT: a football match") == 5
+    assert len(list((tmp_path / "clips").iterdir())) == 5
+    assert "without a clear match" not in done.stderr
+
+
+def test_only_clear(first, home):
+    del first
+    ground = ("ground", EXAMPLES / "example.mp4", "--only-clear", "--json")
+    done = vtg(*ground, "a football match", home=home)
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["results"][0]["moments"] == []
+    done = vtg(*ground, "a football match", "a cat", home=home)
+    assert done.returncode == 0
+    assert [len(result["moments"]) for result in json.loads(done.stdout)["results"]] == [0, 1]
+    done = vtg("ground", EXAMPLES / "example.mp4", "a football match", "--only-clear", home=home)
+    assert "Nothing here matches clearly." in done.stdout
+
+
+def test_blind_spots(first, home):
+    del first
+    done = vtg("ground", EXAMPLES / "example.mp4", "a man running", "--json", home=home)
+    assert json.loads(done.stdout)["results"][0]["blind_spot"] == "actions"
+    done = vtg("ground", EXAMPLES / "example.mp4", "a man running", home=home)
+    assert "The lite features cannot see actions" in done.stdout
+
+
 def test_threshold_and_top_k(first, home):
     del first
     done = vtg("ground", EXAMPLES / "example.mp4", "a cat", "--json", "--top-k", "2", home=home)

@@ -178,7 +178,13 @@ def test_a_finished_job_tells_its_end_again(client, job):
 def test_no_clear_match_is_noted(server, client, served, job):
     video = served["example.mp4"]["id"]
     asked = server.start_job(client, video, "a submarine on the bottom of the sea").json()
-    assert any("nothing here matches clearly" in s for s in server.finished(client, asked["id"])["notes"])
+    done = server.finished(client, asked["id"])
+    assert any("nothing here matches clearly" in s for s in done["notes"])
+    assert done["results"][0]["clear_match"] is False
+    address = f"/api/jobs/{asked['id']}/export"
+    assert "submarine" not in client.get(f"{address}/srt").text
+    assert client.get(f"{address}/srt?all=true").text.count("submarine") == len(done["results"][0]["moments"])
+    assert "submarine" in client.get(f"{address}/csv").text
 
 
 def test_damage_is_told_of(server, client, tmp_path):

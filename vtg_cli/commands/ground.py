@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
+NOTHING_CLEAR = 3
+"""Exit code of --only-clear if nothing matches clearly."""
+
 
 def ground(
     search: SearchArguments,
@@ -64,6 +67,8 @@ def ground(
 
       vtg ground *.mp4 "a goal" -o goals.csv --html 'goals-{video}.html'
 
+      vtg ground video.mp4 "a goal" --only-clear || echo "no goal"
+
       vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
     videos, queries = videos_and_queries(arguments or [])
@@ -75,9 +80,8 @@ def ground(
     else:
         outputs = replace(outputs, json_format="jsonl")
         watching.check(videos, outputs)
-        answered = watching.answer(search.all_queries(queries), search, outputs, choice)
-    if not answered:
-        raise typer.Exit(1)
+        answered = 0 if watching.answer(search.all_queries(queries), search, outputs, choice) else 1
+    raise typer.Exit(answered)
 
 
 def _answer_videos(
@@ -86,8 +90,13 @@ def _answer_videos(
     search: SearchArguments,
     outputs: Outputs,
     choice: ModelArguments,
-) -> bool:
-    """Answer for one video after another, each shown at once, then write the files; returns whether all went well."""
+) -> int:
+    """Answer for one video after another, each shown at once, then write the files.
+
+    Returns:
+        the exit code: 1 if a video or a file failed; NOTHING_CLEAR if only clear matches were asked for and there is
+        none; else 0.
+    """
     from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
 
     results: list[GroundingResult] = []
@@ -101,7 +110,7 @@ def _answer_videos(
                     error_line(str(video))
                     failed = True
                     continue
-                answers = grounder.ground(video, queries, top_k=search.top_k, threshold=search.threshold)
+                answers = search.ground(grounder, video, queries)
                 for sentence in () if results else grounder.notes:
                     note(sentence)
                 results += answers
@@ -110,7 +119,9 @@ def _answer_videos(
                     break
     written = not results or outputs.deliver(results)
     detail(f"{counted(len(results), 'query', 'queries')} answered")
-    return written and not failed
+    if failed or not written:
+        return 1
+    return NOTHING_CLEAR if search.only_clear and not any(result.moments for result in results) else 0
 
 
 def _pausing(progress: Display, items: Iterable[_Item]) -> Iterator[_Item]:

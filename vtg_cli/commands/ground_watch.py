@@ -176,9 +176,7 @@ class FolderWatch:
         self._unfinished.add(arrival.path)
         try:
             with ExtractionProgress(report_failures=False) as self._listener:
-                results = grounder.ground(
-                    arrival.path, self._queries, top_k=self._search.top_k, threshold=self._search.threshold
-                )
+                results = self._search.ground(grounder, arrival.path, self._queries)
             if arrival.has_changed:
                 detail(f"{arrival.path}: changed meanwhile; it is read again when it is complete")
                 return
@@ -206,11 +204,12 @@ class FolderWatch:
         for appender in self._appenders:
             appender.append(results)
         self._answered.pop(video, None)
-        self._answered[video] = results if wanted.supercut is not None else []
+        found = wanted.findings(results)
+        self._answered[video] = list(found) if wanted.supercut is not None else []
         if wanted.clips is not None:
             folder = wanted.clips / video.parent.relative_to(self._folder)
             stem = self._stems.setdefault(folder, Stems()).of(video)
-            written = cut_clips(results, folder, stem=stem, padding_s=wanted.padding, copy=wanted.copy)
+            written = cut_clips(found, folder, stem=stem, padding_s=wanted.padding, copy=wanted.copy)
             detail(f"{folder}: {counted(len(written), 'clip')} of {video.name}")
 
     def _summarise(self) -> None:

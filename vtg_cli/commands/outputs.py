@@ -100,6 +100,14 @@ class Outputs:
     embed: Annotated[
         bool, typer.Option("--embed", help="Store the video in the --html file, up to 100 MB.")
     ] = False
+    all_moments: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Write and cut moments that do not clearly match, too.",
+            rich_help_panel="Results",
+        ),
+    ] = False
     json_format: str = "json"
 
     @cached_property
@@ -181,7 +189,22 @@ class Outputs:
             except VtgError as error:
                 error_line(str(error))
                 written = False
+        if self.leaves_out_unclear and (unclear := sum(map(_unclear, results))):
+            note(
+                f"{counted(unclear, 'moment')} without a clear match left out of cuts, timelines and subtitles; "
+                "--all includes them"
+            )
         return written
+
+    @property
+    def leaves_out_unclear(self) -> bool:
+        """Whether an output does not hold moments that do not clearly match."""
+        cuts = self.clips is not None or self.supercut is not None
+        return not self.all_moments and (cuts or not all(form.marks_unclear for _, form in self.files))
+
+    def findings(self, results: Sequence[GroundingResult]) -> Sequence[GroundingResult]:
+        """The results as they are cut out: without moments that do not clearly match, unless --all is given."""
+        return results if self.all_moments else [result.clear() for result in results]
 
     def _tasks(self, results: Sequence[GroundingResult]) -> Iterator[Callable[[], None]]:
         """Everything that is to be written, in order."""
@@ -199,7 +222,7 @@ class Outputs:
 
         for name, form in self.files:
             for target, part in files(name):
-                yield partial(_write_output, part, target, form)
+                yield partial(self._write, part, target, form)
         if self.clips is not None:
             videos = [Path(video) for video in by_video]
             for video, own in by_video.items():
@@ -208,19 +231,31 @@ class Outputs:
             for target, part in files(named) if named is not None else ():
                 yield partial(write, part, Path(target))
 
+    def _write(self, results: Sequence[GroundingResult], name: str, form: Format) -> None:
+        from vtg_cli.writers.formats import STDOUT, findings, write_output
+
+        write_output(findings(results, form, all_moments=self.all_moments), name, form)
+        if name != STDOUT:
+            detail(f"{name}: written as {form.name}")
+
     def _cut(
         self, results: Sequence[GroundingResult], stem: str, folder: Path, spared: Sequence[Path]
     ) -> None:
         from vtg_cli.cutting.clips import cut_clips
 
-        written = cut_clips(results, folder, stem=stem, padding_s=self.padding, copy=self.copy, spared=spared)
+        found = self.findings(results)
+        written = cut_clips(found, folder, stem=stem, padding_s=self.padding, copy=self.copy, spared=spared)
         note(f"{folder}: {counted(len(written), 'clip')} of {results[0].video}")
 
     def _join(self, results: Sequence[GroundingResult], target: Path) -> None:
         from vtg_cli.cutting.clips import join_moments
         from vtg_cli.terminal.timecode import span
 
-        note(f"{target}: {span(join_moments(results, target, padding_s=self.padding))}")
+        found = self.findings(results)
+        if any(result.moments for result in results) and not any(result.moments for result in found):
+            note(f"{target}: not written, because nothing matches clearly")
+            return
+        note(f"{target}: {span(join_moments(found, target, padding_s=self.padding))}")
 
     def _draw(self, results: Sequence[GroundingResult], target: Path) -> None:
         from vtg_cli.drawing.plot import write_plot
@@ -282,12 +317,8 @@ class Outputs:
 _WHAT = {"--output": "answers", "--supercut": "supercut", "--plot": "picture", "--html": "page"}
 
 
-def _write_output(results: Sequence[GroundingResult], name: str, form: Format) -> None:
-    from vtg_cli.writers.formats import STDOUT, write_output
-
-    write_output(results, name, form)
-    if name != STDOUT:
-        detail(f"{name}: written as {form.name}")
+def _unclear(result: GroundingResult) -> int:
+    return len(result.moments) - len(result.clear().moments)
 
 
 def note_not_kept(error: VtgError) -> None:

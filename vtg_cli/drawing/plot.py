@@ -35,6 +35,7 @@ _MOST_PIXELS = 60_000  # matplotlib refuses pictures of 2^16 a side
 _TITLE_LENGTH = 100  # characters that fit above a panel
 _REGULAR = 400
 _PLACEHOLDER = "Last Resort"  # fonts that have every letter, as a box
+_UNCLEAR = "#999999"  # of moments that do not clearly match
 _FONT = "DejaVu Sans"  # matplotlib's own, which is always there
 # The first to be asked for letters that it lacks; those of a writing system look like one another in them.
 _FONTS = (
@@ -246,14 +247,15 @@ def _panel(axes: Any, result: GroundingResult, number: int, rows_of: Sequence[in
         axes.stairs(scores, edges_s, baseline=low, color=colour, linewidth=1.4)
     # Best last, so that it lies on top where moments overlap.
     for rank, moment in reversed(list(enumerate(result.moments, start=1))):
+        shade = colour if result.is_clear(moment) else _UNCLEAR
         band = axes.axvspan(
-            moment.start_s, moment.end_s, facecolor=colour, alpha=0.22 if rank == 1 else 0.12, linewidth=0
+            moment.start_s, moment.end_s, facecolor=shade, alpha=0.22 if rank == 1 else 0.12, linewidth=0
         )
         band.set_gid(f"moment-{number}-{rank}")
         top = 1.02 + rows_of[rank - 1] * _ROW_IN / _PANEL_IN
         axes.plot(
             [moment.start_s, moment.end_s], [top, top], transform=axes.get_xaxis_transform(), clip_on=False,
-            color=colour, linewidth=3 if rank == 1 else 1.8, solid_capstyle="butt",
+            color=shade, linewidth=3 if rank == 1 else 1.8, solid_capstyle="butt",
         )  # fmt: skip
         axes.text(
             (moment.start_s + moment.end_s) / 2, top + 0.03, str(rank), transform=axes.get_xaxis_transform(),

@@ -66,63 +66,53 @@ def render_result(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCK
     """
     query = f"{glyphs.quotes[0]}{printable(result.query)}{glyphs.quotes[1]}"
     parts: list[RenderableType] = [Text(query, style="bold")]
-    if sentence := verdict(result):
+    sentence = verdict(result)
+    if sentence:
         parts.append(Text(sentence, style="yellow"))
     if result.moments:
-        parts.append(moments_table(result.moments, width=width, glyphs=glyphs))
-    else:
+        parts.append(moments_table(result, width=width, glyphs=glyphs))
+    elif not sentence:
         parts.append(Text("no moment scores as high as the threshold"))
-    parts.append(
-        saliency_curve(
-            result.saliency, result.moments, duration_s=result.duration_s, width=width, glyphs=glyphs
-        )
-    )
+    parts.append(saliency_curve(result, width=width, glyphs=glyphs))
     return Group(*parts, "")
 
 
-def moments_table(moments: Sequence[Moment], *, width: int, glyphs: Glyphs = BLOCKS) -> Table:
-    """Ranked moments with time codes, lengths, scores, and bars as far as the width leaves room for them."""
+def moments_table(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCKS) -> Table:
+    """Ranked moments with time codes, lengths, scores, and bars if they fit; thin bars for what is no clear match."""
     longest = int(np.clip(width - _NUMBERS_WIDTH, 0, _BAR_WIDTH))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("#", "start", "end", "length", "score"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for rank, moment in enumerate(moments, start=1):
+    for rank, moment in enumerate(result.moments, start=1):
+        style = _style(result, rank)
+        bar = glyphs.levels[-1] if style else glyphs.moment
         table.add_row(
             str(rank),
             timecode(moment.start_s),
             timecode(moment.end_s),
             f"{moment.length_s:.1f} s",
             f"{moment.score:.2f}",
-            Text(
-                glyphs.levels[-1] * max(round(moment.score * longest), 0),
-                style="green" if rank == 1 else "cyan",
-            ),
+            Text(bar * max(round(moment.score * longest), 0), style=style.removeprefix("bold ")),
             style="bold" if rank == 1 else "",
         )
     return table
 
 
-def saliency_curve(
-    saliency: Saliency,
-    moments: Sequence[Moment],
-    *,
-    duration_s: float,
-    width: int,
-    glyphs: Glyphs = BLOCKS,
-) -> RenderableType:
+def saliency_curve(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCKS) -> RenderableType:
     """The saliency curve in block characters over a time axis, with the moments marked by rank under it.
 
     Scores in [0, 1] are drawn on that scale; unbounded ones between their minimum and maximum. The highest score of
     each moment stands above its place, of the best first as far as there is room.
     """
+    moments, duration_s = result.moments, result.duration_s
     columns = int(np.clip(width - 2, _MIN_WIDTH, _MAX_WIDTH))
-    heights = _column_heights(saliency, duration_s, columns)
+    heights = _column_heights(result.saliency, duration_s, columns)
     cells = _block_rows(heights, glyphs)
-    _label_peaks(cells, heights, _peaks(saliency, moments), duration_s)
+    _label_peaks(cells, heights, _peaks(result.saliency, moments), duration_s)
     while len(cells) > _CURVE_ROWS and not "".join(cells[0]).strip():
         del cells[0]
-    styles = _column_styles(moments, duration_s, columns)
+    styles = _column_styles(result, columns)
     axis, times = _time_axis(duration_s, columns, glyphs)
     return Group(
         *(_styled("".join(row), styles) for row in cells),
@@ -189,13 +179,20 @@ def _span(moment: Moment, duration_s: float, columns: int) -> tuple[int, int]:
     return first, max(min(round(moment.end_s / duration_s * columns), columns), first + 1)
 
 
-def _column_styles(moments: Sequence[Moment], duration_s: float, columns: int) -> list[str]:
+def _column_styles(result: GroundingResult, columns: int) -> list[str]:
     """The colour of each column: of the best moment there, if any."""
     styles = [""] * columns
-    for rank, moment in reversed(list(enumerate(moments, start=1))):
-        first, last = _span(moment, duration_s, columns)
-        styles[first:last] = ["bold green" if rank == 1 else "cyan"] * (last - first)
+    for rank, moment in reversed(list(enumerate(result.moments, start=1))):
+        first, last = _span(moment, result.duration_s, columns)
+        styles[first:last] = [_style(result, rank)] * (last - first)
     return styles
+
+
+def _style(result: GroundingResult, rank: int) -> str:
+    """The style of a moment; none if it does not clearly match."""
+    if not result.is_clear(result.moments[rank - 1]):
+        return ""
+    return "bold green" if rank == 1 else "cyan"
 
 
 def _styled(line: str, styles: Sequence[str]) -> Text:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,11 @@ from extractors.errors import UsageError, VtgError, reason_of
 from vtg_cli.parsing import values
 from vtg_cli.parsing.values import exists, path_text
 from vtg_cli.terminal.console import note
+
+if TYPE_CHECKING:
+    from model import Grounder
+    from model.grounding.encoded import EncodedVideo
+    from model.grounding.results import GroundingResult
 
 STDIN = "-"
 """The --queries that are read from standard input."""
@@ -54,6 +59,30 @@ class SearchArguments:
             help="Leave out moments with a lower score, from 0 to 1.",
         ),
     ] = 0.0
+    only_clear: Annotated[
+        bool,
+        typer.Option(
+            "--only-clear",
+            help="Leave out moments that do not clearly match. If none is left, the exit code is 3.",
+        ),
+    ] = False
+
+    def ground(
+        self, grounder: Grounder, video: EncodedVideo | Path, queries: Sequence[str]
+    ) -> list[GroundingResult]:
+        """Answer queries on a video with the moments that are asked for.
+
+        Raises:
+            UsageError: if only clear matches are asked for, and the model cannot tell them.
+            VideoError, VtgError: as `Grounder.ground`.
+        """
+        if self.only_clear and grounder.model.clear_from is None:
+            raise UsageError(
+                f"--only-clear: the scores of {grounder.model.name} rank moments, but do not tell whether a video "
+                "shows what is asked for; use --threshold, or --model zero-shot"
+            )
+        results = grounder.ground(video, queries, top_k=self.top_k, threshold=self.threshold)
+        return [result.clear() for result in results] if self.only_clear else results
 
     def all_queries(self, named: Sequence[str]) -> list[str]:
         """The queries named as arguments, and those of --queries after them.

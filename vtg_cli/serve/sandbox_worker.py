@@ -116,6 +116,7 @@ class Export(Task[Document]):
         path: the video, where a format counts its frames.
         name: what the video is called to people.
         rename: whether timelines have that name in place of the path.
+        all_moments: whether formats that cannot mark them hold moments that do not clearly match, too.
     """
 
     results: tuple[GroundingResult, ...]
@@ -123,10 +124,11 @@ class Export(Task[Document]):
     path: Path
     name: str
     rename: bool
+    all_moments: bool
 
     def run(self) -> Document:
         """The file's content."""
-        from vtg_cli.writers.formats import require_format, write_output
+        from vtg_cli.writers.formats import findings, require_format, write_output
 
         form = require_format(self.form)
         video = str(self.path) if form.counts_frames else self.name
@@ -134,7 +136,7 @@ class Export(Task[Document]):
         with tempfile.TemporaryDirectory(prefix="vtg-export-") as folder:
             target = Path(folder, "results")
             try:
-                write_output(answers, str(target), form)
+                write_output(findings(answers, form, all_moments=self.all_moments), str(target), form)
             except VtgError as error:
                 raise VtgError(str(error).replace(str(self.path), self.name)) from error
             data = target.read_bytes()

@@ -17,8 +17,8 @@ def verdict(result: GroundingResult) -> str | None:
     if result.clear_match is not False:
         return None
     if result.blind_spot is not None:
-        return (
-            f"The {' + '.join(result.features)} features cannot see {_UNSEEN[result.blind_spot]}, so these are only "
-            "guesses; the clip features can."
-        )
-    return "Nothing here matches clearly; these are only the likeliest places."
+        guesses = ", so these are only guesses" if result.moments else ""
+        features = " + ".join(result.features)
+        return f"The {features} features cannot see {_UNSEEN[result.blind_spot]}{guesses}; the clip features can."
+    places = "; these are only the likeliest places" if result.moments else ""
+    return f"Nothing here matches clearly{places}."

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # as spreadsheets take them, wide ones included
 _CONTROLS = ("Cc", "Zl", "Zp")  # control characters, and ends of lines and paragraphs
 
-COLUMNS = ("video", "query", "rank", "start_s", "end_s", "score", "model")
+COLUMNS = ("video", "query", "rank", "start_s", "end_s", "score", "model", "clear_match")
 
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
@@ -30,9 +30,10 @@ def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     rows.writerow(COLUMNS)
     for result in results:
         for rank, moment in enumerate(result.moments, start=1):
+            clear = "" if result.clear_from is None else str(result.is_clear(moment)).lower()
             times = (f"{moment.start_s:.3f}", f"{moment.end_s:.3f}")
             names = (safe_cell(result.video), safe_cell(result.query))
-            rows.writerow((*names, rank, *times, f"{moment.score:.4f}", safe_cell(result.model)))
+            rows.writerow((*names, rank, *times, f"{moment.score:.4f}", safe_cell(result.model), clear))
 
 
 def safe_cell(text: str) -> str:
@@ -47,9 +48,10 @@ FORMAT = Format(
     name="csv",
     write=write,
     label="CSV table",
-    summary="one row per moment: video, query, rank, start, end, score, model",
+    summary="one row per moment: video, query, rank, start, end, score, model, clear_match",
     suffix=".csv",
     media_type="text/csv",
     appendable=True,
     has_heading=True,
+    marks_unclear=True,
 )

@@ -34,6 +34,7 @@ class Format:
         holds_one_video: whether times of several videos would be mixed up in it.
         appendable: whether files can be written to their end, as answers come.
         has_heading: whether its first line is a heading, once per file.
+        marks_unclear: whether it marks moments that do not clearly match; other formats leave them out unless asked.
         counts_frames: whether it needs the video's file, to name it and to count its frames.
         quote: of a format that counts frames: the name of a file as it is written down in it.
     """
@@ -47,6 +48,7 @@ class Format:
     holds_one_video: bool = False
     appendable: bool = False
     has_heading: bool = False
+    marks_unclear: bool = False
     counts_frames: bool = False
     quote: Callable[[str], str] = str
 
@@ -65,6 +67,13 @@ _FORMATS = Registry[Format](_own)
 register = _FORMATS.register
 formats = _FORMATS.all
 find_format = _FORMATS.find
+
+
+def findings(
+    results: Sequence[GroundingResult], form: Format, *, all_moments: bool
+) -> Sequence[GroundingResult]:
+    """The results as a format holds them: without moments that do not clearly match, unless it marks them."""
+    return results if all_moments or form.marks_unclear else [result.clear() for result in results]
 
 
 def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]:

@@ -27,4 +27,5 @@ FORMAT = Format(
     summary="everything, [one document](json.md)",
     suffix=".json",
     media_type="application/json",
+    marks_unclear=True,
 )

@@ -29,4 +29,5 @@ FORMAT = Format(
     suffix=".jsonl",
     media_type="application/x-ndjson",
     appendable=True,
+    marks_unclear=True,
 )

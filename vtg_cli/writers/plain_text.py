@@ -29,7 +29,8 @@ def _block(result: GroundingResult) -> str:
     lines = [one_line(result.query)]
     for moment in result.moments:
         start, end = subtitle_time(moment.start_s), subtitle_time(moment.end_s)
-        lines.append(f"{start} - {end}  {moment.score:.2f}")
+        mark = "" if result.is_clear(moment) else "  no clear match"
+        lines.append(f"{start} - {end}  {moment.score:.2f}{mark}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -39,4 +40,5 @@ FORMAT = Format(
     label="Plain text",
     summary="one line per moment, to paste; several videos get headings",
     suffix=".txt",
+    marks_unclear=True,
 )

@@ -7,9 +7,9 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
@@ -112,7 +112,14 @@ def job_routes(services: Services) -> APIRouter:
             **error_reply(409, "The job is not done."),
         },
     )
-    async def export_job(job_id: str, form: str) -> Response:
+    async def export_job(
+        job_id: str,
+        form: str,
+        all_moments: Annotated[
+            bool,
+            Query(alias="all", description="Whether timelines hold moments that do not clearly match, too."),
+        ] = False,
+    ) -> Response:
         """A job's results in a format."""
         job = jobs.get(job_id)
         known = find_format(form)
@@ -120,7 +127,7 @@ def job_routes(services: Services) -> APIRouter:
             raise HTTPException(404, f"unknown format; known are {', '.join(f.name for f in formats())}")
         if job.results is None:
             raise HTTPException(409, f"the job is {job.state}; only one that is done has results")
-        data = await _export(services, job, known)
+        data = await _export(services, job, known, all_moments=all_moments)
         name = PurePosixPath(job.video.name).stem + known.ending
         return Response(
             data,
@@ -131,13 +138,13 @@ def job_routes(services: Services) -> APIRouter:
     return routes
 
 
-async def _export(services: Services, job: Job, form: Format) -> bytes:
+async def _export(services: Services, job: Job, form: Format, *, all_moments: bool) -> bytes:
     assert job.results is not None, "asked for before"
     if form.counts_frames:
         await asyncio.to_thread(services.library.get(job.video.id).check_file)
     # An upload's own name says nothing to an editing program, nor does a path to one on another machine.
     rename = job.video.uploaded or not services.tells_paths
-    task = Export(job.results, form.name, job.video.path, job.video.name, rename)
+    task = Export(job.results, form.name, job.video.path, job.video.name, rename, all_moments)
     return (await services.sandbox.run(task)).data
 
 

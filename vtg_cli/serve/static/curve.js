@@ -152,10 +152,11 @@ export class Curve {
     const group = draw("g", { class: look(number) });
     // Best last, so that it lies on top where more overlap than there are lanes.
     for (let at = result.moments.length - 1; at >= 0; at -= 1) {
-      const moment = result.moments[at], best = at === 0 ? " best" : "";
+      const moment = result.moments[at], unclear = moment.clear_match === false;
+      const best = at === 0 && !unclear ? " best" : "";
       const y = top + rows[at] * LANE;
       const name = this.#results.length > 1 ? `${letter(number)}${at + 1}` : `${at + 1}`;
-      const bar = draw("rect", { class: `bar${best}`, ...this.#place(moment), y: y + 1, height: LANE - 3, rx: 3 });
+      const bar = draw("rect", { class: `bar${best}${unclear ? " unclear" : ""}`, ...this.#place(moment), y: y + 1, height: LANE - 3, rx: 3 });
       bar.dataset.query = number;
       bar.dataset.rank = at + 1;
       group.append(bar, draw("text", { class: `rank${best}`, x: this.#across(moment.start_s), dx: 4, y: y + 12.5 }, name));

@@ -91,11 +91,12 @@ export class Moments {
     if (!picture.hasAttribute("src")) picture.classList.add("missing");
     picture.addEventListener("error", () => picture.classList.add("missing"));
     const fill = make("span", { class: "fill" });
+    const unclear = moment.clear_match === false;
     fill.style.width = `${(100 * Math.min(Math.max(moment.score, 0), 1)).toFixed(1)}%`;
     return make(
       "button",
       {
-        type: "button", class: "moment", tabindex: "-1", "data-query": number, "data-rank": at + 1,
+        type: "button", class: unclear ? "moment unclear" : "moment", tabindex: "-1", "data-query": number, "data-rank": at + 1,
         "data-start": moment.start_s, "data-end": moment.end_s,
       },
       make("span", { class: "rank-number" }, make("span", { class: "unseen" }, "Moment "), String(at + 1)),
@@ -105,8 +106,9 @@ export class Moments {
         make("span", { class: "length" }, `${(moment.end_s - moment.start_s).toFixed(1)} s`),
       ),
       make(
-        "span", { class: "score", title: "How well it matches, from 0 to 1" },
-        make("span", { class: "meter" }, fill), make("span", { class: "unseen" }, " score "), moment.score.toFixed(2),
+        "span", { class: "score", title: unclear ? "No clear match" : "How well it matches, from 0 to 1" },
+        make("span", { class: "meter" }, fill), make("span", { class: "unseen" }, unclear ? " no clear match, score " : " score "),
+        moment.score.toFixed(2),
       ),
     );
   }
