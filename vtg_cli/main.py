@@ -27,7 +27,7 @@ def main() -> None:
         if code != _INTERRUPTED:
             _interrupted()
         code = interrupts.code
-    _settle_errors()
+    _flush_errors()
     interrupts.end(code)
     sys.exit(code)
 
@@ -95,7 +95,7 @@ def _discard_output() -> None:
     _discard(sys.stdout)
 
 
-def _settle_errors() -> None:
+def _flush_errors() -> None:
     """Write what waits for standard error; if nobody reads it, Python would end with another exit code."""
     try:
         if sys.stderr is not None:

@@ -104,7 +104,7 @@ const library = new Library({
   },
   onError: keepError,
 });
-const settleEarlier = rove(one("earlier-list"), "button");
+const updateEarlierTabStop = rove(one("earlier-list"), "button");
 
 // Shows what the library holds now; one look after the other, so that the last one counts.
 const refresh = () => (turn = turn.catch(() => {}).then(renew));
@@ -118,11 +118,11 @@ async function renew() {
   one("empty").hidden = waiting || videos.length > 0;
   one("work").hidden = videos.length === 0;
   if (video && !videos.some((other) => other.id === video.id)) await replace();
-  if (!video) await settle(answer.scanning);
+  if (!video) await showFirst(answer.scanning);
 }
 
 // Shows a video if none is shown: the one in the address, or the first.
-async function settle(scanning) {
+async function showFirst(scanning) {
   const parts = new URLSearchParams(location.hash.slice(1));
   const wanted = videos.find((other) => other.id === parts.get("video"));
   if (!wanted && (!videos.length || (scanning && parts.has("video")))) return;
@@ -255,7 +255,7 @@ async function listEarlier() {
     button.addEventListener("click", guarded(() => open(other.id, { asked: true })));
     return make("li", {}, button);
   }));
-  settleEarlier();
+  updateEarlierTabStop();
   return before;
 }
 

@@ -13,14 +13,14 @@ export class Library {
   #onChoose;
   #onUploaded;
   #onError;
-  #settle;
+  #updateTabStop;
   #queue = Promise.resolve();
 
   constructor({ onChoose, onUploaded, onError }) {
     this.#onChoose = onChoose;
     this.#onUploaded = onUploaded;
     this.#onError = onError;
-    this.#settle = rove(one("videos"), "button");
+    this.#updateTabStop = rove(one("videos"), "button");
     one("filter").addEventListener("input", () => this.#filter());
     this.#listenToKeys();
     one("videos").addEventListener("click", (event) => {
@@ -84,7 +84,7 @@ export class Library {
       if (button.dataset.id === id) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     }
-    this.#settle();
+    this.#updateTabStop();
   }
 
   // On phones the list makes room for the video once one is chosen.
@@ -145,7 +145,7 @@ export class Library {
     const hint = one("library-hint");
     hint.hidden = left > 0 || !this.#videos.length;
     hint.textContent = `None of ${counted(this.#videos.length, "video")} is called that.`;
-    this.#settle();
+    this.#updateTabStop();
   }
 
   #listenToKeys() {
