@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -33,6 +33,43 @@ class DownloadError(Exception):
 
 class _TransientError(Exception):
     """A download that is worth another try."""
+
+
+def fetch_first(
+    urls: Iterable[str],
+    part: Path,
+    *,
+    progress: Progress | None = None,
+    can_verify: bool = False,
+    probe_s: float | None = None,
+    problem: Callable[[Path], str | None] = lambda _: None,
+) -> None:
+    """Download a file into `part` from the first link that has the right one; arguments else as for `fetch`.
+
+    Args:
+        urls: tried in order.
+        probe_s: seconds in which a host must take a connection; None asks it for the file at once.
+        problem: what is wrong with a file that came, or None; such a file is removed, so that nothing resumes it.
+
+    Raises:
+        DownloadError: if no link has it; the message gives the reason of each.
+        OSError: if `part` cannot be written.
+    """
+    failures = []
+    for url in urls:
+        if probe_s is not None and not reachable(url, probe_s):
+            failures.append(f"{urlsplit(url).netloc} cannot be reached")
+            continue
+        try:
+            fetch(url, part, progress=progress, can_verify=can_verify)
+        except DownloadError as failure:
+            failures.append(str(failure))
+            continue
+        if (wrong := problem(part)) is None:
+            return
+        part.unlink()
+        failures.append(wrong)
+    raise DownloadError("; ".join(failures))
 
 
 def fetch(

@@ -18,7 +18,7 @@ from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.files.atomic import atomic_write
 from extractors.files.home import vtg_home
 from extractors.files.toml import packaged_table
-from extractors.weights.download import DownloadError, Progress, fetch
+from extractors.weights.download import DownloadError, Progress, fetch_first
 from extractors.weights.download import reachable as _url_reachable
 
 _COPY_BYTES = 1 << 20
@@ -217,8 +217,10 @@ def pull(
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
             if not target.is_file():
-                _fetch_any(item, part, progress)
+                fetch_first(item.urls, part, progress=progress, can_verify=bool(item.sha256))
                 _accept(item, part, target)
+    except DownloadError as error:
+        raise WeightsMissing(_how_to_get(item, f"could not be downloaded: {error}")) from error
     except OSError as error:
         raise WeightsMissing(_how_to_get(item, f"cannot be written to {target.parent} ({error})")) from error
     return target
@@ -342,18 +344,6 @@ def _torch_home() -> Path:
 def _user_cache() -> Path:
     """The cache folder as torch and the hub see it: the same on every system, unlike the platform's own."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-
-
-def _fetch_any(item: Artefact, part: Path, progress: Progress | None) -> None:
-    failures = []
-    for url in item.urls:
-        try:
-            fetch(url, part, progress=progress, can_verify=bool(item.sha256))
-        except DownloadError as failure:
-            failures.append(str(failure))
-        else:
-            return
-    raise WeightsMissing(_how_to_get(item, f"could not be downloaded: {'; '.join(failures)}"))
 
 
 def _accept(item: Artefact, part: Path, target: Path) -> None:

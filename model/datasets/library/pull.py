@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from extractors.errors import UsageError, reason_of
 from extractors.files.atomic import atomic_write
-from extractors.weights.download import DownloadError, Progress, fetch, reachable
+from extractors.weights.download import DownloadError, Progress, fetch_first
 from extractors.weights.store import is_offline, sha256
 from model.dataset_entry import AnnotationFile, DatasetInfo, FeatureArchive
 from model.datasets.archives import DAMAGED, Entry, Refused, entries
@@ -237,21 +237,17 @@ def _download(
     """Fetch a file into `part` from the first link that gives the published one."""
     if offline or is_offline():
         raise DatasetError(f"{wanted.name} is not here, and connections are switched off; {instead}")
-    failures = []
-    for url in wanted.urls:
-        if not reachable(url, _PROBE_S):
-            failures.append(f"{urlsplit(url).netloc} cannot be reached")
-            continue
-        try:
-            fetch(url, part, progress=progress, can_verify=bool(wanted.sha256))
-        except DownloadError as failure:
-            failures.append(str(failure))
-            continue
-        if (problem := _problem(wanted, part)) is None:
-            return
-        part.unlink()  # so that no later attempt resumes it
-        failures.append(problem)
-    raise DatasetError(f"{wanted.name} could not be downloaded: {'; '.join(failures)}. Else {instead}")
+    try:
+        fetch_first(
+            wanted.urls,
+            part,
+            progress=progress,
+            can_verify=bool(wanted.sha256),
+            probe_s=_PROBE_S,
+            problem=partial(_problem, wanted),
+        )
+    except DownloadError as error:
+        raise DatasetError(f"{wanted.name} could not be downloaded: {error}. Else {instead}") from error
 
 
 def _problem(wanted: _Wanted, path: Path) -> str | None:

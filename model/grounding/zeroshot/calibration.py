@@ -17,8 +17,6 @@ Array = NDArray[np.floating[Any]]
 CLEAR = 0.72
 """Probability from which an answer counts as found: of what the fits' videos do not show, about 5 % reach it."""
 
-_DEFAULT = "clip"
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -54,9 +52,9 @@ class Calibration:
 
 @cache
 def calibration(feature: str) -> Calibration:
-    """The calibration of a feature; that of `clip` for features without one."""
+    """The calibration of a feature; the default one for features without."""
     tables = packaged_table(__package__, "calibration.toml")
-    return Calibration(**tables.get(feature, tables[_DEFAULT]))
+    return Calibration(**tables.get(feature, tables[tables["default"]]))
 
 
 def logistic(log_odds: Array) -> NDArray[np.float64]:
