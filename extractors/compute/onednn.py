@@ -21,14 +21,9 @@ Activation = Literal["none", "relu", "relu6"]
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether convolutions on a device and in a number format run in oneDNN kernels with a separate weight layout."""
-    return (
-        device.type == "cpu"
-        and dtype in (torch.float32, torch.bfloat16)
-        and platform.machine().lower() in ("x86_64", "amd64")
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")  # what torch.compile makes of a convolution
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
-    )
+    # What torch.compile makes of a convolution.
+    operations = ("_convolution_pointwise", "_convolution_pointwise_")
+    return dtype in (torch.float32, torch.bfloat16) and _has(device, operations)
 
 
 class PackedConvolution(nn.Module):
@@ -94,13 +89,16 @@ class PackedConvolution(nn.Module):
 
 def can_pack_linear(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether oneDNN can run linear maps on a device and in a number format with a separate weight layout."""
+    # What torch.compile makes of a linear map.
+    return dtype == torch.float32 and _has(device, ("_linear_pointwise", "_reorder_linear_weight"))
+
+
+def _has(device: torch.device, operations: Sequence[str]) -> bool:
     return (
         device.type == "cpu"
-        and dtype == torch.float32
         and platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # what torch.compile makes of a linear map
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and all(hasattr(torch.ops.mkldnn, name) for name in operations)
     )
 
 

@@ -6,8 +6,8 @@ On one thread, torch computes 1x1 convolutions by copying all pixels first; pack
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from extractors.compute.folding import fold_norms
 from extractors.compute.onednn import Activation, PackedConvolution
 
 # Convolutions of the package's modules, the normalisations that run right after them, and what follows those.
@@ -20,26 +20,20 @@ _LAYERS: tuple[tuple[str, str, Activation], ...] = (
 )
 
 
-def fold_norms(network: nn.Module) -> None:
+def fold(network: nn.Module) -> None:
     """Fold every batch normalisation into the convolution before it, in place.
 
     Args:
         network: of efficientnet_lite_pytorch, in evaluation mode.
     """
-    for module in network.modules():
-        children = dict(module.named_children())
-        for conv_name, norm_name, _ in _LAYERS:
-            conv, norm = children.get(conv_name), children.get(norm_name)
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, nn.Identity())
+    fold_norms(network, [(conv, norm) for conv, norm, _ in _LAYERS], nn.Identity())
 
 
 def pack(network: nn.Module) -> None:
     """Replace every convolution, and the activation after it, by a packed one, in place.
 
     Args:
-        network: as `fold_norms` leaves it; of the "lite" kind, with ReLUs of at most 6.
+        network: as `fold` leaves it; of the "lite" kind, with ReLUs of at most 6.
     """
     for module in list(network.modules()):
         children = dict(module.named_children())

@@ -52,12 +52,12 @@ class LiteVideoEncoder(TorchVideoEncoder):
         from efficientnet_lite_pytorch import EfficientNet
 
         from extractors.compute.onednn import can_pack
-        from extractors.encoders.lite.efficientnet import fold_norms, pack
+        from extractors.encoders.lite.efficientnet import fold, pack
 
         network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
         weights = BytesIO(packaged_bytes(*_WEIGHTS))
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        fold_norms(network.eval())
+        fold(network.eval())
         network = network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
         if can_pack(device, dtype):
             pack(network)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from extractors.compute.folding import fold_norms
 from extractors.compute.onednn import can_pack
 from extractors.encoders.slowfast.weights import read_slowfast
 from extractors.encoders.torch_encoder import without_deprecations
@@ -23,14 +23,14 @@ SLOW_FRAMES = (0, 4, 8, 13, 17, 22, 26, 31)
 _TRUNK_BLOCKS = 5  # stem and res2 to res5; pooling and the classifier follow
 _MEAN, _STD = 0.45, 0.225
 
-# Normalisations of PyTorchVideo's modules and the convolutions that run just before them.
+# Convolutions of PyTorchVideo's modules and the normalisations that run right after them.
 _FOLDABLE = (
-    ("norm", "conv"),
-    ("norm", "conv_fast_to_slow"),
-    ("branch1_norm", "branch1_conv"),
-    ("norm_a", "conv_a"),
-    ("norm_b", "conv_b"),
-    ("norm_c", "conv_c"),
+    ("conv", "norm"),
+    ("conv_fast_to_slow", "norm"),
+    ("branch1_conv", "branch1_norm"),
+    ("conv_a", "norm_a"),
+    ("conv_b", "norm_b"),
+    ("conv_c", "norm_c"),
 )
 
 
@@ -56,7 +56,7 @@ class SlowFastTrunk(nn.Module):
         expected = {k: v for k, v in trunk.state_dict().items() if not k.endswith("num_batches_tracked")}
         require_shapes(weights, state, expected, architecture="SlowFast 8x8 R50")
         trunk.load_state_dict({k: v.float() for k, v in state.items()}, strict=False, assign=True)
-        fold_norms(trunk.eval())
+        fold_norms(trunk.eval(), _FOLDABLE, None)
         _work_in_place(trunk)
         self.memory_format = torch.contiguous_format if dtype == torch.float32 else torch.channels_last_3d
         # On the device: a list of numbers would be copied there for every batch, and a GPU waited for.
@@ -95,26 +95,6 @@ class SlowFastTrunk(nn.Module):
         pixels = frames.permute(0, 4, 1, 2, 3)  # (B, T, H, W, 3) -> (B, 3, T, H, W)
         pixels = pixels.float().sub_(255 * _MEAN).mul_(1 / (255 * _STD))
         return pixels.to(self.dtype).contiguous(memory_format=self.memory_format)
-
-
-def fold_norms(network: nn.Module) -> None:
-    """Fold every batch normalisation into the convolution before it, in place.
-
-    Args:
-        network: of PyTorchVideo's modules, in evaluation mode.
-
-    Raises:
-        ValueError: if a normalisation has no convolution known to run before it.
-    """
-    for module in network.modules():
-        for norm_name, conv_name in _FOLDABLE:
-            norm, conv = getattr(module, norm_name, None), getattr(module, conv_name, None)
-            if isinstance(norm, nn.BatchNorm3d) and isinstance(conv, nn.Conv3d):
-                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, None)
-    left = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm3d)]
-    if left:
-        raise ValueError(f"{len(left)} normalisations could not be folded, among them {left[0]}")
 
 
 def _work_in_place(network: nn.Module) -> None:
