@@ -45,7 +45,8 @@ def smpte(frame: int, rate: Fraction, *, drop_frame: bool) -> str:
     """The SMPTE timecode of a frame: `01:00:02:12`, or `01:00:02;12` in drop-frame counting.
 
     Drop-frame counting leaves out the first two numbers (four at 59.94) of every minute but each tenth, so that
-    timecodes at 29.97 keep to the clock; no frame is left out.
+    timecodes at 29.97 keep to the clock; no frame is left out. OpenTimelineIO counts the same way, but refuses rates
+    outside its list, such as 10, 12 or 15 frames per second.
 
     Args:
         frame: frames after 00:00:00:00; a day later counting starts again.

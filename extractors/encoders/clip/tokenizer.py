@@ -1,7 +1,10 @@
 """CLIP's byte-pair encoding of a query, read out of the vocabulary inside open_clip, which is not imported for it.
 
 Importing open_clip takes longer than everything else that a query needs. Its vocabulary is a list of merges, the most
-frequent first; the tokens are the 256 bytes, the 256 bytes at the end of a word, one token a merge, and two marks.
+frequent first; the tokens are the 256 bytes, the 256 bytes at the end of a word, one token per merge, and two marks.
+
+The `tokenizers` package would give other tokens for some texts: its table of letters splits thousands of rare
+characters differently from that of the `regex` package, which open_clip uses. It also takes longer to set up.
 
 Source: Sennrich et al., Neural Machine Translation of Rare Words with Subword Units, ACL 2016; Radford et al.,
 Learning Transferable Visual Models From Natural Language Supervision, ICML 2021.
