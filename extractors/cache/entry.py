@@ -26,7 +26,7 @@ _RECORD = "record"
 _FORMAT = 1  # raised when the layout changes in a way that older code would misread
 
 
-def seal(file: BinaryIO, arrays: Mapping[str, NDArray[np.float16]], record: Mapping[str, Any]) -> None:
+def write_entry(file: BinaryIO, arrays: Mapping[str, NDArray[np.float16]], record: Mapping[str, Any]) -> None:
     """Write arrays and their record.
 
     Args:
@@ -43,8 +43,8 @@ def seal(file: BinaryIO, arrays: Mapping[str, NDArray[np.float16]], record: Mapp
     np.savez(file, **entries)
 
 
-def unseal(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, Any]] | None:
-    """Read what `seal` wrote.
+def read_entry(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, Any]] | None:
+    """Read what `write_entry` wrote.
 
     Args:
         data: the whole file.
@@ -71,7 +71,7 @@ def unseal(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, Any]]
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The record of a file that `seal` wrote, unchecked; None if it is not of this layout."""
+    """The record of a file that `write_entry` wrote, unchecked; None if it is not of this layout."""
     try:
         with path.open("rb") as file, _opened(file, os.fstat(file.fileno()).st_size) as stored:
             record: dict[str, Any] = json.loads(str(stored[_RECORD]))
@@ -85,7 +85,7 @@ def _opened(file: BinaryIO, size: int) -> Iterator[NpzFile]:
     """An archive of arrays that take no more memory than it has bytes.
 
     Raises:
-        Exception: of any kind if it is not one that `seal` wrote.
+        Exception: of any kind if it is not one that `write_entry` wrote.
     """
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()

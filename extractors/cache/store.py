@@ -31,13 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.cache.claims import Claim
-from extractors.cache.entry import read_record, seal, unseal
+from extractors.cache.entry import read_entry, read_record, write_entry
 from extractors.cache.usage import CacheInfo, Cleared, SpecUsage
 from extractors.errors import CacheError, NameTaken
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write, remove_leftovers, write_failure
-from extractors.files.home import vtg_home
 from extractors.files.identity import VideoIdentity, file_identity
+from extractors.files.user_folders import vtg_home
 from extractors.video import VideoFacts, VideoInfo
 
 _LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
@@ -389,7 +389,7 @@ class FeatureCache:
         self, entry: Path, spec: FeatureSpec, identity: str
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
         data = _read_bytes(entry)
-        return None if data is None else _unsealed(data, spec, identity)
+        return None if data is None else _entry_of(data, spec, identity)
 
     def _write(
         self,
@@ -413,7 +413,7 @@ class FeatureCache:
                     with atomic_write(description) as file:
                         file.write(json.dumps(spec.to_json(), indent=2).encode())
                 with atomic_write(entry, durable=durable) as file:
-                    seal(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
+                    write_entry(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
         except CacheError as error:
             self._pass_over(error)
         return {key: half.astype(np.float32) for key, half in halves.items()}
@@ -434,11 +434,11 @@ def _read_bytes(path: Path) -> bytes | None:
         raise CacheError(f"cannot read {path} ({error.strerror}); {_ELSEWHERE}") from error
 
 
-def _unsealed(
+def _entry_of(
     data: bytes, spec: FeatureSpec, identity: str
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
     """Arrays and record of an entry; None if it is damaged, or of another origin than asked for."""
-    entry = unseal(data)
+    entry = read_entry(data)
     if entry is None:
         return None
     arrays, record = entry
@@ -449,10 +449,10 @@ def _unsealed(
 
 def _is_of_video(data: bytes, spec: FeatureSpec, identity: VideoIdentity) -> bool:
     """Whether exported features are of this video and recipe, or of what the video was before it was edited."""
-    if _unsealed(data, spec, identity.address) is not None:
+    if _entry_of(data, spec, identity.address) is not None:
         return True
     # What earlier versions exported bears the name they knew the video by.
-    return _unsealed(data, spec, file_identity(identity.path)) is not None
+    return _entry_of(data, spec, file_identity(identity.path)) is not None
 
 
 @contextmanager

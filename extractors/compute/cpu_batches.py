@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from extractors.compute.overlap import PendingRows
+from extractors.compute.overlap import FutureRows
 
 _MOST_WORKERS = 4  # each holds the activations of a batch
 
@@ -76,7 +76,7 @@ class ParallelNetwork:
         self._batch_size = batch_size
         self._is_set_up = False
 
-    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> FutureRows:
         """Start computing a batch.
 
         Args:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from extractors.compute.overlap import PendingRows
+from extractors.compute.overlap import FutureRows
 
 
 class OverlappedNetwork:
@@ -57,7 +57,7 @@ class OverlappedNetwork:
         self._next = 0
         self._queues.finish()  # the network and the slots were made in a queue that is none of these
 
-    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> FutureRows:
         """Start computing a batch.
 
         Args:

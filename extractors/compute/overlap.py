@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class PendingRows(Protocol):
+class FutureRows(Protocol):
     """Rows of a batch that may not be ready yet."""
 
     @property
@@ -25,7 +25,7 @@ class PendingRows(Protocol):
 
 @dataclass(frozen=True)
 class ReadyRows:
-    """Rows that are there, as `PendingRows`."""
+    """Rows that are there, as `FutureRows`."""
 
     array: NDArray[np.float32]
     is_ready: bool = True
@@ -48,6 +48,6 @@ class LoadableEncoder(Protocol):
 class OverlappingEncoder(Protocol):
     """A `VideoEncoder` that accepts its next batch while it computes the previous one."""
 
-    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> FutureRows:
         """Start encoding a batch, given as arrays of clips to be joined, of at most `batch_size` clips."""
         ...

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from extractors.compute.cpu_batches import ParallelNetwork
     from extractors.compute.gpu_batches import OverlappedNetwork
-    from extractors.compute.overlap import PendingRows
+    from extractors.compute.overlap import FutureRows
 
 
 class TorchVideoEncoder(ABC):
@@ -109,7 +109,7 @@ class TorchVideoEncoder(ABC):
         """Build the network; errors as for `encode`."""
         _ = self._network
 
-    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> FutureRows:
         """Begin to encode a batch, while the batches before it are computed.
 
         Args:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.cache.store import CachedFeatures, FeatureCache
-from extractors.compute.overlap import LoadableEncoder, OverlappingEncoder, PendingRows, ReadyRows
+from extractors.compute.overlap import FutureRows, LoadableEncoder, OverlappingEncoder, ReadyRows
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import VideoError
 from extractors.events import VideoStarted
@@ -215,7 +215,7 @@ class _Sent:
     """A batch that is being encoded."""
 
     parts: Sequence[_Part]
-    rows: PendingRows
+    rows: FutureRows
 
 
 class _Queue:
@@ -298,7 +298,7 @@ class _Queue:
         video.waiting -= sum(len(part.clips) for part in self._parts if part.video is video)
         self._parts = [part for part in self._parts if part.video is not video]
 
-    def _send(self, parts: Sequence[_Part]) -> PendingRows:
+    def _send(self, parts: Sequence[_Part]) -> FutureRows:
         """Start encoding a batch, or encode it at once if the encoder cannot start one."""
         if isinstance(self._encoder, OverlappingEncoder):
             try:

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.files.atomic import atomic_write
-from extractors.files.home import vtg_home
 from extractors.files.toml import packaged_table
 from extractors.weights.download import DownloadError, Progress, fetch_first
 from extractors.weights.download import reachable as _url_reachable

@@ -388,9 +388,9 @@ def test_other_versions_are_replaced(
     # Wrong rows with a right checksum show whether the entry is trusted.
     monkeypatch.setattr(entry, "_FORMAT", version)
     for name, content in expected.items():
-        arrays, record = _unsealed(content)
+        arrays, record = _read_entry(content)
         buffer = io.BytesIO()
-        entry.seal(buffer, {key: array * 0 + 1 for key, array in arrays.items()}, record)
+        entry.write_entry(buffer, {key: array * 0 + 1 for key, array in arrays.items()}, record)
         (cache / name).write_bytes(buffer.getvalue())
     mine = {
         "notes.txt": b"mine", "lite/0.npz": b"of an older layout", "lite-0123456789abcdef/spec.json": b"{}",
@@ -420,7 +420,7 @@ def test_other_versions_are_replaced(
     assert sum(spec["outdated"] for spec in held["specs"]) == 1
 
 
-def _unsealed(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+def _read_entry(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     with np.load(io.BytesIO(content)) as stored:
         arrays = {key: stored[key] for key in stored.files if key != "record"}
         record = json.loads(str(stored["record"]))

@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from extractors.errors import UsageError, reason_of
-from extractors.files.home import vtg_home
+from extractors.files.user_folders import vtg_home
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.access.addresses import is_loopback, page_address, reached_at
 from vtg_cli.serve.access.connections import Connection

@@ -31,8 +31,8 @@ from extractors.encoders.glove import FEATURE
 from extractors.errors import CacheError, WeightsInvalid, reason_of
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write
-from extractors.files.home import vtg_home
 from extractors.files.identity import file_identity
+from extractors.files.user_folders import vtg_home
 
 _MEMBER_SUFFIX = ".300d.txt"  # which of the files inside glove.6B.zip
 _FORMAT = 1  # raised when the files below change in a way that older code would misread

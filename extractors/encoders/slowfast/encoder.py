@@ -30,7 +30,7 @@ class SlowFastEncoder(TorchVideoEncoder):
 
     Args:
         weights: the file its network is read from, of any published form.
-        options: clip length, device and precision; the rest is settled by the file.
+        options: clip length, device and precision; the rest follows from the file.
     """
 
     def __init__(self, weights: Path, options: EncoderOptions) -> None:

@@ -37,7 +37,7 @@ class VggEncoder(TorchVideoEncoder):
 
     Args:
         weights: the file its network is read from, a state dict of torchvision's names.
-        options: clip length, device and precision; the rest is settled by the file.
+        options: clip length, device and precision; the rest follows from the file.
     """
 
     def __init__(self, weights: Path, options: EncoderOptions) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractors.errors import VtgError
-from extractors.files.home import vtg_home
+from extractors.files.user_folders import vtg_home
 from model.config import Config, available_configs
 from model.dataset_entry import DatasetInfo, FeatureArchive
 

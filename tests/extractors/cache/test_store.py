@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extractors.cache.entry import seal, unseal
+from extractors.cache.entry import read_entry, write_entry
 from extractors.cache.store import FeatureCache, default_root
 from extractors.errors import CacheError, VideoError
 from extractors.features import FeatureSpec, TextFeatures
@@ -114,12 +114,12 @@ def test_damage_in_an_entry_is_checked(
 ) -> None:
     """Entries of earlier versions say nothing of it, and are as good."""
     entry = _store(cache, video)
-    found = unseal(entry.read_bytes())
+    found = read_entry(entry.read_bytes())
     assert found is not None
     arrays, record = found
     del record["damaged_s"]
     with entry.open("wb") as file:
-        seal(file, arrays, record if damaged_s is None else {**record, "damaged_s": damaged_s})
+        write_entry(file, arrays, record if damaged_s is None else {**record, "damaged_s": damaged_s})
     assert (cache.load_video(video, SPEC) is not None) == valid
 
 
@@ -197,12 +197,12 @@ def test_copied_and_moved_video_is_found(cache: FeatureCache, large: Path, tmp_p
 
 def _as_of_version_0_1(entry: Path, identity: str, target: Path) -> None:
     """Rewrite an entry as the versions did that knew a video by samples alone."""
-    entry_read = unseal(entry.read_bytes())
+    entry_read = read_entry(entry.read_bytes())
     assert entry_read is not None
     arrays, record = entry_read
     del record["content"]
     with target.open("wb") as file:
-        seal(file, arrays, {**record, "identity": identity})
+        write_entry(file, arrays, {**record, "identity": identity})
 
 
 def test_sampled_only_entry_is_missing(cache: FeatureCache, large: Path) -> None:

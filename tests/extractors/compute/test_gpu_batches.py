@@ -16,7 +16,7 @@ from torch import Tensor
 
 from extractors.cache.store import FeatureCache
 from extractors.compute.gpu_batches import OverlappedNetwork
-from extractors.compute.overlap import OverlappingEncoder, PendingRows
+from extractors.compute.overlap import FutureRows, OverlappingEncoder
 from extractors.encoders import registry
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.torch_encoder import choosing_kernels
@@ -168,7 +168,7 @@ class _Later(IndexEncoder):
         self._sent: list[_Promise] = []
         self.most_unread = 0
 
-    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+    def submit(self, parts: Sequence[NDArray[np.uint8]]) -> FutureRows:
         promise = _Promise(self._thread.submit(self.encode, np.concatenate(parts)))
         self._sent.append(promise)
         self.most_unread = max(self.most_unread, sum(not sent.is_read for sent in self._sent))
@@ -259,7 +259,7 @@ def test_oversized_batch_is_split(rendered: list[Path], cache: FeatureCache) -> 
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     class Small(_Later):
-        def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+        def submit(self, parts: Sequence[NDArray[np.uint8]]) -> FutureRows:
             return super().submit(parts) if sum(map(len, parts)) <= 2 else Refused()
 
         def encode(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -281,7 +281,7 @@ def test_a_batch_that_does_not_fit_is_cut(rendered: list[Path], cache: FeatureCa
     class Small(_Later):
         refused = 0
 
-        def submit(self, parts: Sequence[NDArray[np.uint8]]) -> PendingRows:
+        def submit(self, parts: Sequence[NDArray[np.uint8]]) -> FutureRows:
             if sum(map(len, parts)) > 2:
                 self.refused += 1
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
