@@ -17,6 +17,7 @@ from typing import Any, Literal
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.files.atomic import atomic_write
 from extractors.files.toml import packaged_table
+from extractors.files.user_folders import vtg_home
 from extractors.weights.download import DownloadError, Progress, fetch_first
 from extractors.weights.download import reachable as _url_reachable
 
