@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.folders import working_folder
 from extractors.benchmark.machine import machine
-from extractors.benchmark.measure import Cost, load_encoders, prepare_weights, timed, working_folder
+from extractors.benchmark.measure import Cost, load_encoders, prepare_weights, timed
 from extractors.benchmark.render import render_video
 from extractors.cache.store import FeatureCache
 from extractors.compute.device import usable_cores

@@ -23,8 +23,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.folders import working_folder
 from extractors.benchmark.machine import machine
-from extractors.benchmark.measure import working_folder
 from extractors.benchmark.render import render_video
 
 _POLL_S = 0.1

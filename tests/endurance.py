@@ -27,7 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractors.benchmark.measure import working_folder
+from benchmarks.folders import working_folder
 from tests.extractors.rendering import render
 from tests.hostile import write_hostile
 

@@ -5,10 +5,8 @@ Wall seconds depend on what else the machine does. CPU seconds of all threads to
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -158,14 +156,3 @@ def decode(video: Path, samplings: Sequence[Sampling]) -> tuple[VideoInfo, list[
             for own, rows in zip(parts, chunk.rows, strict=True):
                 own.append(chunk.frames[rows])
     return reader.info, [np.concatenate(own) for own in parts]
-
-
-@contextmanager
-def working_folder(kept: Path | None) -> Iterator[Path]:
-    """A folder for rendered videos and the like: the given one, made if missing and kept, or a temporary one."""
-    if kept is not None:
-        kept.mkdir(parents=True, exist_ok=True)
-        yield kept
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)

@@ -135,11 +135,7 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
         return require_model(model)
     if fps is not None:
         return None
-    general = [info.name for info in own_datasets() if info.is_general]
-    candidates = sorted(
-        installed_models().items(), key=lambda item: (not any(name in item[0] for name in general), item[0])
-    )
-    for _, file in candidates:
+    for _, file in sorted(installed_models().items(), key=lambda item: _preference(item[0])):
         names, text = features_of(file)
         # Streams are found by name, so the order they are asked for in is free.
         asked_for = features == "auto" or set(feature_names(features)) == set(names)
@@ -152,6 +148,11 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
         ):
             return file
     return None
+
+
+def _preference(model: str) -> tuple[bool, str]:
+    """Models of general datasets come first, then the order of names."""
+    return not any(info.is_general and info.name in model for info in own_datasets()), model
 
 
 def text_encoder_name(feature: str) -> str:
