@@ -22,7 +22,7 @@ from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import clip_length_s, load_video_encoder, video_feature
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import extract_features
-from extractors.video import VideoInfo
+from extractors.videos.facts import VideoInfo
 from extractors.weights.store import find
 
 Weights = Literal["here", "random", "packaged"]

@@ -38,7 +38,7 @@ from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write, remove_leftovers, write_failure
 from extractors.files.identity import VideoIdentity, file_identity
 from extractors.files.user_folders import vtg_home
-from extractors.video import VideoFacts, VideoInfo
+from extractors.videos.facts import VideoFacts, VideoInfo
 
 _LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
 _LARGEST_ENTRY = 1 << 33  # 8 GiB: days of rows

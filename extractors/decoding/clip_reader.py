@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from extractors.decoding.frames import FRAME_SIZE
 from extractors.decoding.grid import Sampling, clip_count, frame_indices, sample_times
 from extractors.errors import VideoError
-from extractors.video import ClipChunk, Segment, VideoFacts, VideoInfo, join_segments
+from extractors.videos.facts import ClipChunk, Segment, VideoFacts, VideoInfo, join_segments
 
 Decoder = Literal["auto", "decord", "pyav"]
 

@@ -20,7 +20,7 @@ from extractors.decoding.container.timeline import Timeline
 from extractors.decoding.ffmpeg_log import Listener
 from extractors.decoding.frames import Geometry
 from extractors.errors import VideoError
-from extractors.video import SEGMENT_S
+from extractors.videos.facts import SEGMENT_S
 
 Picture = NDArray[np.uint8]
 

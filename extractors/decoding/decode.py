@@ -10,7 +10,7 @@ from pathlib import Path
 from extractors.decoding.clip_reader import ClipReader, DecodingOptions
 from extractors.decoding.grid import Sampling
 from extractors.errors import VideoError, reason_of
-from extractors.events import ClipsDecoded, DecoderEvent, VideoDecoded, VideoStarted
+from extractors.videos.events import ClipsDecoded, DecoderEvent, VideoDecoded, VideoStarted
 
 
 @dataclass(frozen=True)

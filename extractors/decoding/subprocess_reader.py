@@ -14,9 +14,9 @@ from pathlib import Path
 
 from extractors.decoding.decode import DecodeRequest
 from extractors.errors import VideoError, VtgError
-from extractors.events import ClipsDecoded, DecoderEvent, VideoDecoded, VideoStarted
 from extractors.subprocesses import wire
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, SubprocessStalled, python_command
+from extractors.videos.events import ClipsDecoded, DecoderEvent, VideoDecoded, VideoStarted
 
 STALL_S = 120.0
 """Seconds without a sign of progress after which a video is given up: a chunk of 4K video takes far less."""

@@ -13,10 +13,10 @@ from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.compute.overlap import FutureRows, LoadableEncoder, OverlappingEncoder, ReadyRows
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import VideoError
-from extractors.events import VideoStarted
 from extractors.extraction.decode_ahead import LookedUp
 from extractors.extraction.repeats import Runs
-from extractors.video import ClipChunk, VideoFacts
+from extractors.videos.events import VideoStarted
+from extractors.videos.facts import ClipChunk, VideoFacts
 
 _MOST_ROW_BYTES = 1 << 30  # of a feature, in memory: 64 hours of SlowFast, eight days of `lite`
 _ON_THEIR_WAY = 5  # batches an encoder may be at: one more than it computes at a time

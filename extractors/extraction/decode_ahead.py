@@ -19,7 +19,9 @@ from extractors.decoding.decode import DecodeRequest, as_video_errors, decode
 from extractors.decoding.subprocess_reader import DecodeProcess
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import VideoError
-from extractors.events import (
+from extractors.extraction.options import ExtractionOptions
+from extractors.files.identity import VideoIdentity
+from extractors.videos.events import (
     ClipsDecoded,
     DecoderEvent,
     VideoDecoded,
@@ -27,8 +29,6 @@ from extractors.events import (
     VideoOpening,
     VideoWaiting,
 )
-from extractors.extraction.options import ExtractionOptions
-from extractors.files.identity import VideoIdentity
 
 _CHUNKS = 2  # one being encoded, one being decoded: enough to keep both sides at work
 _MESSAGES = 16  # bounds what is read from the cache ahead of its use

@@ -16,11 +16,11 @@ from extractors.cache.store import FeatureCache
 from extractors.compute.memory import keep_freed_memory
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.errors import VtgError
-from extractors.events import Event
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_each
 from extractors.subprocesses import worker
 from extractors.subprocesses.wire import Failed
+from extractors.videos.events import Event
 
 
 @dataclass(frozen=True)

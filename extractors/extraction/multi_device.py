@@ -23,15 +23,6 @@ from extractors.compute.device import resolve_devices, usable_cores
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import load_video_encoder
 from extractors.errors import UsageError, VideoError, VtgError
-from extractors.events import (
-    ExtractionReport,
-    VideoFinished,
-    VideoOpening,
-    VideoProgress,
-    VideoStarted,
-    VideoWaiting,
-    WorkerLost,
-)
 from extractors.extraction.device_worker import (
     DeviceJob,
     HandedVideo,
@@ -42,6 +33,15 @@ from extractors.extraction.device_worker import (
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import Listener, ignore
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, python_command
+from extractors.videos.events import (
+    ExtractionReport,
+    VideoFinished,
+    VideoOpening,
+    VideoProgress,
+    VideoStarted,
+    VideoWaiting,
+    WorkerLost,
+)
 
 _END_S = 10.0  # more than a batch takes, after which a worker can give back what it holds
 _MESSAGES = (

@@ -11,7 +11,10 @@ from pathlib import Path
 from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import UsageError, VideoError
-from extractors.events import (
+from extractors.extraction.batching import Batches, VideoInFlight
+from extractors.extraction.decode_ahead import DecodeAhead, LookedUp, Message
+from extractors.extraction.options import ExtractionOptions
+from extractors.videos.events import (
     ClipsDecoded,
     Event,
     ExtractionReport,
@@ -22,10 +25,7 @@ from extractors.events import (
     VideoStarted,
     VideoWaiting,
 )
-from extractors.extraction.batching import Batches, VideoInFlight
-from extractors.extraction.decode_ahead import DecodeAhead, LookedUp, Message
-from extractors.extraction.options import ExtractionOptions
-from extractors.video import VideoFacts
+from extractors.videos.facts import VideoFacts
 
 Listener = Callable[[Event], None]
 Features = Mapping[str, CachedFeatures]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.features import TextFeatures
-from extractors.video import VideoFacts
+from extractors.videos.facts import VideoFacts
 
 Answer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 """Moments (K, 3) as start in seconds, end in seconds, score, best first; and saliency (N,)."""

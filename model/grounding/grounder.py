@@ -12,11 +12,11 @@ import numpy as np
 from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
 from extractors.errors import UsageError, VideoError, WeightsInvalid
-from extractors.events import Event
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_videos
 from extractors.extraction.queries import encode_queries
-from extractors.video import VideoFacts
+from extractors.videos.events import Event
+from extractors.videos.facts import VideoFacts
 from model.grounding.encoded import Answer, EncodedVideo, GroundingModel
 from model.grounding.parts import load_parts
 from model.grounding.results import GroundingResult, make_result

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.video import Segment, VideoFacts
+from extractors.videos.facts import Segment, VideoFacts
 
 SCHEMA = "vtg.grounding/1"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions
 from extractors.errors import UsageError
-from extractors.events import Event
+from extractors.videos.events import Event
 from model.config import Config, load_config
 from model.dataset_entry import dataset_info
 from model.training.experiments import config_for, own_config

@@ -15,10 +15,10 @@ from extractors.encoders.registry import (
     load_video_encoder,
 )
 from extractors.errors import UsageError
-from extractors.events import Event
 from extractors.extraction.collect import collect_videos
 from extractors.extraction.pipeline import extract_features
 from extractors.features import FeatureSpec
+from extractors.videos.events import Event
 from model.checkpoints.checkpoint import feature_specs
 from model.config import Config
 from model.datasets.annotations import Annotation

@@ -10,8 +10,8 @@ from pathlib import Path
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions
 from extractors.errors import UsageError
-from extractors.events import Event
 from extractors.features import FeatureSpec
+from extractors.videos.events import Event
 from model.config import Config
 from model.datasets.annotations import Annotation, read_annotations, select_domain
 from model.datasets.fit import require_fit

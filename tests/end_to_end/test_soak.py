@@ -15,9 +15,9 @@ import pytest
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import load_video_encoder
-from extractors.events import Event, VideoFinished
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_features
+from extractors.videos.events import Event, VideoFinished
 from tests.extractors.index_encoder import make_video
 from tests.hostile import mutate
 

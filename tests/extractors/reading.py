@@ -9,8 +9,8 @@ from extractors.decoding.clip_reader import Decoder, DecodingOptions
 from extractors.decoding.decode import DecodeRequest
 from extractors.decoding.grid import Sampling
 from extractors.decoding.subprocess_reader import DecodeProcess
-from extractors.events import ClipsDecoded, VideoDecoded, VideoStarted
-from extractors.video import ClipChunk, VideoFacts
+from extractors.videos.events import ClipsDecoded, VideoDecoded, VideoStarted
+from extractors.videos.facts import ClipChunk, VideoFacts
 
 
 class Reading:

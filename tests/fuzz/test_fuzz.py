@@ -157,7 +157,7 @@ def test_cache_entries(folder: Path, seed: int) -> None:
     if not video.exists():
         video.write_bytes(b"stands for a video")
     encoder = IndexEncoder()
-    from extractors.video import VideoInfo
+    from extractors.videos.facts import VideoInfo
 
     info = VideoInfo(video, 4.0, 10.0, 16, 16, 40, "h264", 0, "pyav", "")
     rows = np.arange(2, dtype=np.float32)[:, None]

@@ -16,8 +16,8 @@ from vtg_cli.terminal.console import error_line, note, out
 
 if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
-    from extractors.events import Event, ExtractionReport
     from extractors.features import FeatureSpec
+    from extractors.videos.events import Event, ExtractionReport
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from extractors.errors import UsageError, VtgError
 from extractors.files.atomic import write_failure
 
 if TYPE_CHECKING:
-    from extractors.events import Event
+    from extractors.videos.events import Event
 
 _STATUS = {"extracted": "ok", "cached": "skipped", "failed": "failed"}
 
@@ -51,7 +51,7 @@ class ReportFile:
 
     def __call__(self, event: Event) -> None:
         """Record a finished video; other events are ignored."""
-        from extractors.events import VideoFinished
+        from extractors.videos.events import VideoFinished
 
         if self._file is None or not isinstance(event, VideoFinished):
             return

@@ -23,7 +23,7 @@ from vtg_cli.terminal.console import counted, detail, error_line, note, reader
 from vtg_cli.watch import Arrival, Arrivals, arriving, videos_in
 
 if TYPE_CHECKING:
-    from extractors.events import Event
+    from extractors.videos.events import Event
     from model import Grounder
     from model.grounding.results import GroundingResult
 

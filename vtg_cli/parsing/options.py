@@ -17,7 +17,7 @@ from vtg_cli.terminal.console import verbosity
 if TYPE_CHECKING:
     from extractors.encoders.base import EncoderOptions
     from extractors.errors import CacheError
-    from extractors.events import Event
+    from extractors.videos.events import Event
     from model import Grounder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from extractors.encoders.registry import clip_length_s
-from extractors.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
+from extractors.videos.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
 from model import Grounder
 from model.grounding.choice import choose_model, feature_names
 from vtg_cli.parsing.options import ModelArguments

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from extractors.errors import VtgError, reason_of
 from extractors.subprocesses import worker
 from extractors.subprocesses.wire import Failed
-from extractors.video import VideoInfo
+from extractors.videos.facts import VideoInfo
 from model.grounding.results import GroundingResult
 
 TIMEOUT_S = 60.0

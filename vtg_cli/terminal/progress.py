@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from extractors.events import (
+from extractors.videos.events import (
     Event,
     VideoFinished,
     VideoOpening,

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from extractors.errors import UsageError, VideoError, VtgError
-from extractors.video import VideoFacts
+from extractors.videos.facts import VideoFacts
 from model.grounding.results import GroundingResult, Moment, Saliency, to_document
 from tests.cli.running import EXAMPLES, vtg
 from tests.extractors.rendering import render

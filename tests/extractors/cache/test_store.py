@@ -25,7 +25,7 @@ from extractors.errors import CacheError, VideoError
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.atomic import atomic_write, remove_leftovers
 from extractors.files.identity import SAMPLE_BYTES, SAMPLES, file_identity
-from extractors.video import VideoFacts, VideoInfo
+from extractors.videos.facts import VideoFacts, VideoInfo
 
 REPO = Path(__file__).resolve().parents[3]
 SPEC = FeatureSpec("clip", 4, 2.0, order=("clip:4",), weights_id="w1")

@@ -20,9 +20,9 @@ from extractors.compute.overlap import FutureRows, OverlappingEncoder
 from extractors.encoders import registry
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.torch_encoder import choosing_kernels
-from extractors.events import VideoFinished
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_video, extract_features
+from extractors.videos.events import VideoFinished
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 from tests.extractors.random_weights import random_frames, write_slowfast_pytorchvideo
 

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass, replace
 
 import extractors.subprocesses.parent
-import extractors.video
-from extractors.video import Segment, VideoFacts, segments_fact
+import extractors.videos.facts
+from extractors.videos.facts import Segment, VideoFacts, segments_fact
 
 DARK_S = (1.25, 3.0)
 
@@ -27,7 +27,7 @@ def _command(module: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-extractors.video.VideoFacts = MoreFacts  # type: ignore[misc]
+extractors.videos.facts.VideoFacts = MoreFacts  # type: ignore[misc]
 extractors.subprocesses.parent.python_command = _command
 
 from extractors.decoding.clip_reader import ClipReader  # noqa: E402

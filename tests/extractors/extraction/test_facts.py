@@ -54,11 +54,12 @@ def test_answers_and_page(video: Path, tmp_path: Path) -> None:
 from pathlib import Path
 from dataclasses import replace
 from types import SimpleNamespace
-from vtg_cli.serve.grounding import GroundingWork, ModelChoice
+from vtg_cli.parsing.options import ModelArguments
+from vtg_cli.serve.grounding import GroundingWork
 path = Path(sys.argv[1])
 video = SimpleNamespace(path=path, name=path.name, check_file=lambda: None)
 job = SimpleNamespace(video=video, queries=("a cat",), top_k=1, threshold=0.0)
-found = GroundingWork(ModelChoice(features="lite", offline=True))(job, lambda stage, progress: None)
+found = GroundingWork(ModelArguments(features="lite"))(job, lambda stage, progress: None)
 print(found.notes)
 print(found.results[0].to_json()["dark_s"])
 """

@@ -22,11 +22,18 @@ from extractors.compute.device import usable_cores
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.errors import UsageError, VtgError, WeightsInvalid
-from extractors.events import Event, VideoFinished, VideoOpening, VideoProgress, VideoStarted, WorkerLost
 from extractors.extraction.decode_ahead import DecodeAhead
 from extractors.extraction.multi_device import extract_on_devices
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_features
+from extractors.videos.events import (
+    Event,
+    VideoFinished,
+    VideoOpening,
+    VideoProgress,
+    VideoStarted,
+    WorkerLost,
+)
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 
 REPO = Path(__file__).resolve().parents[3]

@@ -25,7 +25,12 @@ from extractors.decoding.decode import DecodeRequest
 from extractors.decoding.subprocess_reader import DecodeProcess
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import CacheError, UsageError, VideoError
-from extractors.events import (
+from extractors.extraction import decode_ahead
+from extractors.extraction.collect import collect_videos
+from extractors.extraction.options import ExtractionOptions
+from extractors.extraction.pipeline import encode_video, extract_features
+from extractors.files import identity
+from extractors.videos.events import (
     ClipsDecoded,
     DecoderEvent,
     Event,
@@ -35,12 +40,7 @@ from extractors.events import (
     VideoStarted,
     VideoWaiting,
 )
-from extractors.extraction import decode_ahead
-from extractors.extraction.collect import collect_videos
-from extractors.extraction.options import ExtractionOptions
-from extractors.extraction.pipeline import encode_video, extract_features
-from extractors.files import identity
-from extractors.video import ClipChunk
+from extractors.videos.facts import ClipChunk
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 from tests.extractors.rendering import render
 from tests.shared_data import shared

@@ -17,10 +17,10 @@ from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.lite.encoder import LiteVideoEncoder
 from extractors.errors import VideoError
-from extractors.events import VideoProgress
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_video
 from extractors.extraction.repeats import Runs
+from extractors.videos.events import VideoProgress
 from tests.extractors.index_encoder import IndexEncoder
 from tests.extractors.rendering import draw_frame, render
 

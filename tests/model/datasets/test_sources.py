@@ -11,7 +11,7 @@ import pytest
 
 from extractors.cache.store import FeatureCache
 from extractors.features import FeatureSpec, TextFeatures
-from extractors.video import VideoInfo
+from extractors.videos.facts import VideoInfo
 from model.datasets.annotations import AnnotationError
 from model.datasets.features import TEXT_KEY, FeatureFileError, FeatureFolder
 from model.datasets.sources import CachedVideos, EncodedTexts, FolderTexts, FolderVideos

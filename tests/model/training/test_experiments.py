@@ -12,7 +12,7 @@ import pytest
 from extractors.cache.store import FeatureCache
 from extractors.errors import UsageError
 from extractors.features import FeatureSpec
-from extractors.video import VideoInfo
+from extractors.videos.facts import VideoInfo
 from model.config import load_config
 from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFileError, FeatureFolder

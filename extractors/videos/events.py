@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from extractors.errors import VideoError
-from extractors.video import ClipChunk, VideoFacts, VideoInfo
+from extractors.videos.facts import ClipChunk, VideoFacts, VideoInfo
 
 Status = Literal["extracted", "cached", "failed"]
 

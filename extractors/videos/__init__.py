@@ -1,0 +1,1 @@
+"""Videos: what is known of one, and what happens to it."""
