@@ -33,6 +33,7 @@ class Feature:
         fps: clips per second unless told otherwise.
         good_for: what it can tell, for people.
         note: what to tell a person who gets answers from it alone.
+        most_tokens: of a query, marks of its start and end included; longer queries are cut. None if nothing is cut.
         aligned_with_text: whether rows of videos can be compared with the pooled rows of queries.
         preferred: whether `--features auto` takes it where it can be had; counts for features of vtg itself.
         fallback: whether `--features auto` takes it where no preferred one can be had; likewise, and of just one.
@@ -53,6 +54,7 @@ class Feature:
     fps: float = 0.5
     good_for: str = ""
     note: str = ""
+    most_tokens: int | None = None
     aligned_with_text: bool = False
     preferred: bool = False
     fallback: bool = False

@@ -11,6 +11,7 @@ import numpy as np
 
 from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
+from extractors.encoders.registry import find_feature
 from extractors.errors import UsageError, VideoError, WeightsInvalid
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_videos
@@ -18,6 +19,7 @@ from extractors.extraction.queries import encode_queries
 from extractors.videos.events import Event
 from extractors.videos.facts import VideoFacts
 from model.grounding.encoded import Answer, EncodedVideo, GroundingModel
+from model.grounding.hints import query_hints
 from model.grounding.parts import load_parts
 from model.grounding.results import GroundingResult, make_result
 
@@ -202,9 +204,17 @@ class Grounder:
         encoded = self._encoded(videos)
         texts = encode_queries(queries, self._text_encoder, self._cache)
         answers = self._model.answer(encoded, texts, top_k=top_k)
+        feature = find_feature(self._text_encoder.spec.name)
+        most_tokens = None if feature is None else feature.most_tokens
+        hints = [
+            query_hints(query, len(text.tokens), most_tokens)
+            for query, text in zip(queries, texts, strict=True)
+        ]
         return [
-            self._result(video, query, answer, threshold)
-            for (video, query), answer in zip(product(encoded, queries), answers, strict=True)
+            self._result(video, query, answer, threshold, hints=of_query)
+            for (video, (query, of_query)), answer in zip(
+                product(encoded, zip(queries, hints, strict=True)), answers, strict=True
+            )
         ]
 
     def _encoded(self, videos: Sequence[EncodedVideo | str | Path]) -> list[EncodedVideo]:
@@ -218,7 +228,9 @@ class Grounder:
                 encoded.append(one)
         return encoded
 
-    def _result(self, video: EncodedVideo, query: str, answer: Answer, threshold: float) -> GroundingResult:
+    def _result(
+        self, video: EncodedVideo, query: str, answer: Answer, threshold: float, *, hints: tuple[str, ...]
+    ) -> GroundingResult:
         moments, saliency = answer
         if not (np.isfinite(moments).all() and np.isfinite(saliency).all()):
             raise WeightsInvalid(
@@ -238,6 +250,7 @@ class Grounder:
             threshold=threshold,
             clear_from=self._model.clear_from,
             blind_spot=self._model.blind_spot(query),
+            hints=hints,
         )
 
 

@@ -64,6 +64,7 @@ class GroundingResult:
         clear_from: score from which a moment clearly matches; None if the model's scores only rank moments and
             cannot tell whether the video shows what the query asks for.
         match_score: score of the best moment, whatever threshold the moments have passed; None if there is none.
+        hints: sentences on the wording of the query, for people.
         blind_spot: what the query asks for that the features cannot see, such as "people" or "actions".
     """
 
@@ -78,6 +79,7 @@ class GroundingResult:
     clear_from: float | None = None
     match_score: float | None = None
     blind_spot: str | None = None
+    hints: tuple[str, ...] = ()
 
     @property
     def damaged_s(self) -> tuple[Segment, ...]:
@@ -124,6 +126,7 @@ class GroundingResult:
             },
             **self.facts.to_json(digits=3),
             "blind_spot": self.blind_spot,
+            "hints": list(self.hints),
         }
 
 
@@ -146,6 +149,7 @@ def make_result(
     threshold: float = 0.0,
     clear_from: float | None = None,
     blind_spot: str | None = None,
+    hints: tuple[str, ...] = (),
 ) -> GroundingResult:
     """Build a result from a model's arrays.
 
@@ -170,4 +174,5 @@ def make_result(
         clear_from=clear_from,
         match_score=float(moments[0, 2]) if len(moments) else None,
         blind_spot=blind_spot,
+        hints=hints,
     )

@@ -69,6 +69,7 @@ def render_result(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCK
     sentence = verdict(result)
     if sentence:
         parts.append(Text(sentence, style="yellow"))
+    parts += [Text(f"hint: {hint}", style="yellow") for hint in result.hints]
     if result.moments:
         parts.append(moments_table(result, width=width, glyphs=glyphs))
     elif not sentence:

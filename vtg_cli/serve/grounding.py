@@ -59,15 +59,15 @@ class GroundingWork:
         video = self._grounder.encode(job.video.path)
         report("grounding", _EXTRACTION)
         results = self._grounder.ground(video, job.queries, top_k=job.top_k, threshold=job.threshold)
-        unclear = [
+        remarks = [
             f"“{result.query}”: {text[:1].lower() + text[1:]}"
             for result in results
-            if (text := verdict(result))
+            for text in filter(None, [verdict(result), *(f"{hint}." for hint in result.hints)])
         ]
         warnings = [f"This video is {text}." for text in results[0].facts.warnings()]
         return Findings(
             results=tuple(replace(result, video=job.video.name) for result in results),
-            notes=(*warnings, *unclear),
+            notes=(*warnings, *remarks),
             model_notes=tuple(text[:1].upper() + text[1:] for text in self._grounder.notes),
         )
 

@@ -10,6 +10,7 @@ FEATURE = Feature(
     video_encoder="extractors.encoders.clip.encoder:ClipVideoEncoder",
     text_encoder="extractors.encoders.clip.encoder:ClipTextEncoder",
     good_for="anything a frame shows",
+    most_tokens=32,
     aligned_with_text=True,
     preferred=True,
     weights="clip-vit-b-32",

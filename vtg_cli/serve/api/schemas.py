@@ -107,6 +107,7 @@ class ResultBody(BaseModel):
     )
     match_score: float | None = Field(description="Score of the best moment, whatever the threshold.")
     blind_spot: str | None = Field(description="What is asked for that the features cannot see.")
+    hints: list[str] = Field(description="On the wording of the query.")
 
 
 class JobSummary(BaseModel):

@@ -1,0 +1,45 @@
+"""Hints on how a query is worded, where its answer may be worse than the video allows."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Function words of German, French, Spanish, Italian, Portuguese and Dutch that English sentences and names rarely hold.
+_FOREIGN_WORDS = """
+ein eine einen einem einer und mit auf im zum zur ist wird
+une dans avec est qui sur aux
+una con por para que
+uno della nella gli
+um uma com ao
+het een naar wordt
+"""
+_FOREIGN = frozenset(_FOREIGN_WORDS.split())
+_SHORTEST = 2  # letters
+
+
+def query_hints(query: str, tokens: int, most_tokens: int | None) -> tuple[str, ...]:
+    """Sentences for people about a query.
+
+    Args:
+        query: the sentence.
+        tokens: that the text encoder made of it, its marks of start and end included.
+        most_tokens: that it makes of any query; None if it cuts nothing.
+    """
+    hints = []
+    if most_tokens is not None and tokens >= most_tokens:
+        hints.append(
+            f"only the first {most_tokens - 2} tokens of this query are read, about {round(0.75 * most_tokens)} words; "
+            "shorten it, or ask for its parts one by one"
+        )
+    letters = [letter for letter in query if letter.isalpha()]
+    if len(letters) < _SHORTEST:
+        hints.append("this query is hardly a word; describe in a few words what is to be seen")
+    elif not _is_english(query, letters):
+        hints.append("the text encoders know English best; ask in English")
+    return tuple(hints)
+
+
+def _is_english(query: str, letters: list[str]) -> bool:
+    latin = sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters)
+    return 2 * latin >= len(letters) and _FOREIGN.isdisjoint(re.findall(r"[^\W\d_]+", query.lower()))
