@@ -332,7 +332,7 @@ def test_train_and_ground_own_videos(home: Path, tmp_path: Path) -> None:
     grounded = vtg("ground", videos / "clip3.mp4", "white squares", "--model", model, "--json", home=home)
     assert grounded.returncode == 0, grounded.stderr
     (answer,) = json.loads(grounded.stdout)["results"]
-    assert answer["model"] == "best"
+    assert answer["model"] == "run"
     # The same model and the same video, so the same moments as in the predictions of its evaluation.
     first = json.loads((output / "best_predictions.jsonl").read_text().splitlines()[0])
     assert first["vid"] == "clip3"
@@ -368,7 +368,7 @@ def test_a_run_is_scored_on_what_it_held_out(home: Path, tmp_path: Path) -> None
     mine.rename(tmp_path / "moved.jsonl")
     gone = vtg("eval", "--checkpoint", run.folder, home=home)
     assert gone.returncode == 1
-    assert f"{mine} is not there any more" in gone.stderr
+    assert f"{mine} no longer exists" in gone.stderr
     moved = ["--annotations", tmp_path / "moved.jsonl"]
     assert vtg("eval", "--checkpoint", run.folder, *moved, home=home).returncode == 0
 
