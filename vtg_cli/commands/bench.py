@@ -8,7 +8,7 @@ import typer
 
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import Device, Precision, Quiet, Weights, weights_by_feature
-from vtg_cli.terminal.console import err, out, verbosity
+from vtg_cli.terminal.console import err, out, print_json, verbosity
 
 if TYPE_CHECKING:
     from extractors.benchmark.measure import Cost
@@ -69,9 +69,7 @@ def bench(
         report = benchmark_machine(names, seconds, options, Path(folder))
     document = _document(report, options.device, options.precision)
     if json:
-        import json as json_module
-
-        typer.echo(json_module.dumps(document, indent=2))
+        print_json(document)
     else:
         _print(document)
 

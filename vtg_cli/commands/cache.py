@@ -9,7 +9,7 @@ import typer
 from vtg_cli.parsing import values
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Cache
-from vtg_cli.terminal.console import counted, printable
+from vtg_cli.terminal.console import counted, print_json, printable
 
 if TYPE_CHECKING:
     from extractors.cache.usage import CacheInfo
@@ -34,8 +34,6 @@ def info(
 
     held = FeatureCache(cache).info()
     if json:
-        import json as json_module
-
         specs = [
             {
                 "folder": usage.folder,
@@ -46,7 +44,7 @@ def info(
             }
             for usage in held.specs
         ]
-        typer.echo(json_module.dumps({"root": str(held.root), "specs": specs}, indent=2))
+        print_json({"root": str(held.root), "specs": specs})
         return
 
     from vtg_cli.terminal.table import print_table

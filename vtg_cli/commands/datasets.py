@@ -12,7 +12,7 @@ import typer
 
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Offline, Quiet
-from vtg_cli.terminal.console import err, error_line, note, printable, verbosity
+from vtg_cli.terminal.console import err, error_line, note, print_json, printable, verbosity
 
 if TYPE_CHECKING:
     from model.config import Config
@@ -58,9 +58,7 @@ def list_(
 
     rows = [_row(info, data) for info in datasets()]
     if json:
-        import json as json_module
-
-        typer.echo(json_module.dumps(rows, indent=2))
+        print_json(rows)
         return
 
     from vtg_cli.terminal.table import print_table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vtg_cli.terminal.console import counted
+from vtg_cli.terminal.console import counted, print_json
 
 if TYPE_CHECKING:
     from extractors.encoders.entry import Feature
@@ -71,9 +71,7 @@ def doctor(
     findings = [*examine_system(), *examine_packages(), *examine_features(), *examine_weights(check_weights)]
     findings += examine_cache()
     if json:
-        import json as json_module
-
-        typer.echo(json_module.dumps([asdict(finding) for finding in findings], indent=2))
+        print_json([asdict(finding) for finding in findings])
     else:
         _print(findings)
     if any(finding.state == "wrong" for finding in findings):

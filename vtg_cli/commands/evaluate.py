@@ -11,7 +11,7 @@ import typer
 from extractors.errors import UsageError, reason_of
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos, path_option
-from vtg_cli.terminal.console import counted, note, out, printable
+from vtg_cli.terminal.console import counted, note, out, print_json, printable
 
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint
@@ -145,7 +145,7 @@ def _score_files(predictions: Path, annotations: Path | None, json: bool, *, ski
     elif skip_missing:
         note(f"left out, without a prediction: {counted(scores.left_out, 'query', 'queries')}")
     if json:
-        _print_json(scores.metrics)
+        print_json(scores.metrics)
     else:
         print_scores({"": scores.metrics})
 
@@ -216,7 +216,7 @@ def _print_evaluations(
         chosen = mean_metrics({domain: entry.metrics for domain, (_, entry) in evaluations.items()})
         columns = {"measured": chosen}
     if json:
-        _print_json(chosen)
+        print_json(chosen)
     elif not chosen:
         out().print("the annotations of this split are not public: nothing to score")
     else:
@@ -236,9 +236,3 @@ def _write_rows(rows: list[dict[str, object]], path: Path) -> None:
     except OSError as error:
         raise VtgError(f"{path}: cannot be written ({reason_of(error)})") from error
     note(f"{counted(len(rows), 'prediction')} written to {printable(str(path))}")
-
-
-def _print_json(scores: object) -> None:
-    import json
-
-    typer.echo(json.dumps(scores, indent=2))

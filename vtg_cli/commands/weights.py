@@ -10,6 +10,7 @@ import typer
 from vtg_cli.parsing import values
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Offline, Quiet
+from vtg_cli.terminal.console import print_json
 
 if TYPE_CHECKING:
     from extractors.weights.store import Artefact
@@ -34,8 +35,6 @@ def list_(
     """
     rows = _rows()
     if json:
-        import json as json_module
-
         document = [
             {
                 "name": name,
@@ -48,7 +47,7 @@ def list_(
             }
             for name, kind, item, here in rows
         ]
-        typer.echo(json_module.dumps(document, indent=2))
+        print_json(document)
         return
 
     from vtg_cli.terminal.table import print_table

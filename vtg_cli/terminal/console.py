@@ -125,3 +125,10 @@ def one_line(text: str) -> str:
     """The text on one line, without control characters, as formats need it that give them a meaning."""
     shown = "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "backslashreplace").decode())
     return " ".join(shown.split())
+
+
+def print_json(document: object) -> None:
+    """Print a document for programs on standard output."""
+    import json
+
+    print(json.dumps(document, indent=2))
