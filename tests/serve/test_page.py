@@ -227,7 +227,8 @@ def test_keys_alone_are_enough(browser, server):
         page.locator("#save-button").focus()
         page.keyboard.press("Enter")
         page.keyboard.press("ArrowDown")
-        assert page.evaluate("document.activeElement.dataset.format") == "jsonl"
+        second = page.locator("#save-list a").nth(1).get_attribute("data-format")
+        assert page.evaluate("document.activeElement.dataset.format") == second
         page.keyboard.press("Escape")
         assert page.evaluate("document.activeElement.id") == "save-button"
         page.keyboard.press("?")
