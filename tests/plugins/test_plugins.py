@@ -113,7 +113,7 @@ def test_encoder_and_writer_answer(home: Path, video: Path) -> None:
 
 
 def test_writer_by_name(home: Path, video: Path) -> None:
-    options = ("--features", "colour", "-k", "1", "-o", "-", "--format", "spans")
+    options = ("--features", "colour", "-k", "1", "--all", "-o", "-", "--format", "spans")
     done = run("ground", video, "blue", *options, home=home)
     assert done.stdout == "0-4 blue\n", done.stderr
 
