@@ -8,6 +8,7 @@ from extractors.encoders.registry import clip_length_s
 from extractors.videos.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
 from model import Grounder
 from model.grounding.choice import choose_model, feature_names
+from model.grounding.results import GroundingResult
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.jobs import Findings, Job, Report
 from vtg_cli.terminal.verdict import verdict
@@ -62,7 +63,7 @@ class GroundingWork:
         remarks = [
             f"“{result.query}”: {text[:1].lower() + text[1:]}"
             for result in results
-            for text in filter(None, [verdict(result), *(f"{hint}." for hint in result.hints)])
+            if (text := " ".join(_sentences(result)))
         ]
         warnings = [f"This video is {text}." for text in results[0].facts.warnings()]
         return Findings(
@@ -80,3 +81,9 @@ class GroundingWork:
     def _tell(self, progress: float) -> None:
         assert self._report is not None, "only a job makes things happen"
         self._report("extracting", progress)
+
+
+def _sentences(result: GroundingResult) -> list[str]:
+    """What a person should know about an answer."""
+    hints = [f"{hint[:1].upper()}{hint[1:]}." for hint in result.hints]
+    return [*filter(None, [verdict(result)]), *hints]

@@ -105,7 +105,7 @@ def test_missing_dataset_is_explained(tmp_path: Path) -> None:
         (["--dataset", "qvhl", "--set", "training.epochs=many"], "training.epochs: must be a whole number"),
         (["--dataset", "no.jsonl"], "--dataset no.jsonl: does not exist"),
         (["--dataset", "mine.csv"], "mine.csv: cannot be read as annotations; your own is a .jsonl file"),
-        (["--dataset", "qvhi"], "known are qvhighlights, "),
+        (["--dataset", "qvhi"], "known are charades_sta, "),
         (["--dataset", "mine.jsonl", "--eval", "no.jsonl"], "--eval no.jsonl: does not exist"),
         (["--dataset", "mine.jsonl", "--data", "no"], "--data no: does not exist"),
         (["--dataset", "mine.jsonl", "--videos", "no"], "--videos no: does not exist"),
