@@ -120,4 +120,4 @@ def _contrast_of_the_others(
 
 def _engagement_cross_entropy(engagement: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """(B, L) binary cross-entropy, zero where padded; finite even at 0 and 1."""
-    return F.binary_cross_entropy(engagement, target, reduction="none") * mask
+    return F.binary_cross_entropy(engagement, target.to(engagement.dtype), reduction="none") * mask
