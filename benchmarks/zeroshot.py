@@ -37,6 +37,8 @@ from extractors.features import TextFeatures
 from model.grounding.encoded import EncodedVideo
 from model.grounding.zeroshot.calibration import CLEAR, Calibration, logistic
 from model.grounding.zeroshot.method import Findings, ZeroShot
+from model.metrics import existence
+from model.metrics.existence import auroc, text_only_auroc
 from model.metrics.moment_retrieval import MAX_WINDOWS, RECALL_THRESHOLDS, moment_retrieval, temporal_iou
 from model.metrics.ragged import Ragged
 
@@ -409,14 +411,6 @@ def _first(found: Findings) -> tuple[float, float, float]:
     return float(found.best[0]), float(found.usual[0]), float(found.log_share[0])
 
 
-def auroc(present: Array, absent: Array) -> float:
-    """The chance that a present one scores higher than an absent one; ties count half."""
-    ranked = np.sort(absent)
-    below = np.searchsorted(ranked, present, side="left")
-    up_to = np.searchsorted(ranked, present, side="right")
-    return float((below + up_to).mean() / 2 / len(absent))
-
-
 def calibration_error(scores: Array, shown: Array) -> float:
     """How far scores are from the share that is present, over ten bins of equal width, weighted by their size."""
     return float(sum(count * abs(mean - share) for count, mean, share in _bins(scores, shown)) / len(scores))
@@ -479,20 +473,15 @@ def _clear(scores: Array) -> float:
     return float(np.mean(scores >= CLEAR))
 
 
-def _text_only(present: Sequence[Asked], absent: Sequence[Asked]) -> float:
-    """AUROC of a linear classifier of query vectors that never sees a video, fitted on the other half."""
-    vectors = np.array([asked.query for asked in (*present, *absent)])
-    shown = np.array([1.0] * len(present) + [0.0] * len(absent))
-    videos = np.array([asked.video for asked in (*present, *absent)])
-    half = np.random.default_rng(_SEED).permutation(np.unique(videos))[::2]
-    scores = np.zeros(len(shown))
-    for held in (np.isin(videos, half), ~np.isin(videos, half)):
-        mean = vectors[~held].mean(axis=0)
-        centred = vectors[~held] - mean
-        ridge = centred.T @ centred + np.eye(centred.shape[1])
-        weights = np.linalg.solve(ridge, centred.T @ (shown[~held] - shown[~held].mean()))
-        scores[held] = (vectors[held] - mean) @ weights
-    return auroc(scores[: len(present)], scores[len(present) :])
+def _text_only(present: Sequence[Asked], absent: Sequence[Asked]) -> float | None:
+    """What the sentences alone give away."""
+    return text_only_auroc(_without_scores(present), _without_scores(absent))
+
+
+def _without_scores(asked: Sequence[Asked]) -> existence.Asked:
+    return existence.Asked(
+        np.zeros(len(asked)), np.array([one.query for one in asked]), [one.video for one in asked]
+    )
 
 
 def _either_way(present: Array, absent: Array) -> float:
