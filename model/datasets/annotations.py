@@ -65,7 +65,7 @@ class Annotation:
     place: str = field(default="", compare=False)
 
 
-def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
+def read_annotations(path: str | Path, dataset: str, *, negatives: bool = False) -> list[Annotation]:
     """Read a file of annotations, one JSON object per line.
 
     Args:
@@ -73,6 +73,8 @@ def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
         dataset: one of the published datasets as in `DataConfig.dataset`, or `custom`: `vid`, `query`,
             `relevant_windows`, and if you have them `qid`, `duration`, and `saliency`: a number from 0 to 1 for each
             clip.
+        negatives: whether the queries are about what their videos do not show: `relevant_windows` is empty or left out
+            on every line, and `qid` may be left out.
 
     Raises:
         AnnotationError: if the file cannot be read, holds nothing, or a line is not what the dataset has; the message
@@ -82,7 +84,7 @@ def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
     places: dict[str, str] = {}  # as text, which is what feature files are named by
     for place, row in read_json_lines(path, AnnotationError):
         try:
-            annotation = parse_annotation(row, dataset, position=len(annotations))
+            annotation = parse_annotation(row, dataset, position=len(annotations), negative=negatives)
         except KeyError as error:
             raise AnnotationError(f"{place}: there is no {error}") from error
         except ValueError as error:
@@ -97,13 +99,16 @@ def read_annotations(path: str | Path, dataset: str) -> list[Annotation]:
     return annotations
 
 
-def parse_annotation(row: Mapping[str, Any], dataset: str, *, position: int = 0) -> Annotation:
+def parse_annotation(
+    row: Mapping[str, Any], dataset: str, *, position: int = 0, negative: bool = False
+) -> Annotation:
     """Read one line.
 
     Args:
         row: the JSON object.
         dataset: as for `read_annotations`.
-        position: stands for a missing `qid` of a custom dataset.
+        position: stands for a missing `qid` of a custom dataset or a negative.
+        negative: whether it has to be about what its video does not show.
 
     Raises:
         KeyError: if a field is missing.
@@ -113,17 +118,22 @@ def parse_annotation(row: Mapping[str, Any], dataset: str, *, position: int = 0)
     if not isinstance(vid, str) or not _can_be_file_name(vid):
         raise ValueError(f"vid {shown(vid)} cannot be the name of a file")
     info = require_dataset(dataset)
-    qid = row.get("qid", position) if info.is_own else row["qid"]
+    qid = row.get("qid", position) if info.is_own or negative else row["qid"]
     if not isinstance(qid, (int, str)) or isinstance(qid, bool) or not _can_be_file_name(str(qid)):
         raise ValueError(f"qid {shown(qid)} is neither a number nor a name")
     saliency, relevant = (None, ()) if info.saliency is None else imported(info.saliency)(row)
     domain = row.get("domain", "")
+    windows_s = _windows(row.get("relevant_windows"), required=info.is_own and not negative)
+    if negative and windows_s:
+        raise ValueError(
+            "relevant_windows is not empty; negatives are queries about what a video does not show"
+        )
     return Annotation(
         qid=qid,
         query=_sentence(query),
         vid=vid,
         duration_s=_duration_s(row, info),
-        windows_s=_windows(row.get("relevant_windows"), required=info.is_own),
+        windows_s=windows_s,
         saliency=saliency,
         relevant_clips=relevant,
         domain=domain if isinstance(domain, str) else "",

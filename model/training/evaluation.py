@@ -38,12 +38,14 @@ class Evaluation:
         suppressed: the same after non-maximum suppression.
         metrics: published key to score of `decoded`; empty if the split's annotations are not public.
         suppressed_metrics: the same of `suppressed`.
+        match_scores: (Q,) how well each video matches its query, as answers give it.
     """
 
     decoded: list[Row]
     suppressed: list[Row]
     metrics: dict[str, float]
     suppressed_metrics: dict[str, float]
+    match_scores: tuple[float, ...]
 
 
 def evaluate_model(
@@ -76,9 +78,10 @@ def evaluate_predictions(
     if config.data.annotates_moments and config.decoding.nms != "none":
         suppressed = [_suppress(row, config) for row in decoded]
     metrics = score_rows(decoded, annotations, config)
+    scores = tuple(_match_score(prediction) for prediction in predictions)
     if suppressed is decoded:
-        return Evaluation(decoded, suppressed, metrics, metrics)
-    return Evaluation(decoded, suppressed, metrics, score_rows(suppressed, annotations, config))
+        return Evaluation(decoded, suppressed, metrics, metrics, scores)
+    return Evaluation(decoded, suppressed, metrics, score_rows(suppressed, annotations, config), scores)
 
 
 def score_rows(rows: Sequence[Row], annotations: Sequence[Annotation], config: Config) -> dict[str, float]:
@@ -175,6 +178,11 @@ def _row(prediction: Prediction, annotation: Annotation, config: Config) -> Row:
     if config.data.info.scores_saliency:
         row["pred_saliency_scores"] = _rounded(prediction.saliency)
     return row
+
+
+def _match_score(prediction: Prediction) -> float:
+    """The score of the best moment; 0 without one."""
+    return float(prediction.moments[0, 2]) if len(prediction.moments) else 0.0
 
 
 def _suppress(row: Row, config: Config) -> Row:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from extractors.compute.device import resolve_device
 from extractors.encoders.base import EncoderOptions
 from model.checkpoints.checkpoint import Checkpoint
 from model.config import Config, load_config
 from model.dataset_entry import OWN, dataset_info, require_dataset
 from model.grounding.choice import plan_features
+from model.metrics.existence import Asked, Existence, existence
 from model.training.evaluation import Evaluation, evaluate_model
 from model.training.events import Event, TrainingResult
 from model.training.inputs import Inputs
@@ -138,6 +141,45 @@ def evaluate_checkpoint(
         device=place,
         batch_size=batch_size,
         on_progress=on_progress,
+    )
+
+
+def evaluate_existence(
+    checkpoint: Checkpoint,
+    split: Split,
+    evaluation: Evaluation,
+    negatives: Split,
+    *,
+    device: str = "auto",
+    batch_size: int = 64,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Existence:
+    """How well a trained model tells what a video shows from what it does not.
+
+    Args:
+        split: what was scored.
+        evaluation: of `split`, as `evaluate_checkpoint` gave it.
+        negatives: from `negative_split`.
+        checkpoint, device, batch_size, on_progress: as for `evaluate_checkpoint`.
+
+    Raises:
+        FeatureMismatch: if the model was trained on other features.
+    """
+    refused = evaluate_checkpoint(
+        checkpoint, negatives, device=device, batch_size=batch_size, on_progress=on_progress
+    )
+    return existence(_asked(split, evaluation), _asked(negatives, refused))
+
+
+def _asked(split: Split, evaluation: Evaluation) -> Asked:
+    texts = [
+        np.asarray(split.texts.load(annotation), dtype=np.float64).mean(axis=0)
+        for annotation in split.annotations
+    ]
+    return Asked(
+        np.array(evaluation.match_scores),
+        np.array(texts),
+        [annotation.vid for annotation in split.annotations],
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from extractors.cache.store import FeatureCache
-from extractors.encoders.base import EncoderOptions
+from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import (
     has_text_encoder,
     has_video_encoder,
@@ -81,14 +81,9 @@ class SplitFeatures:
             load_video_encoder(spec.name, replace(self._options, clip_length_s=data.clip_length_s))
             for spec in data.video_features
         ]
-        wanted = {annotation.vid for annotation in annotations}
-        files: dict[str, Path] = {}
-        for path in collect_videos([self._inputs.videos]):
-            for vid in (path.stem, path.name):
-                if vid in wanted:
-                    files.setdefault(vid, path)
-        if files:
-            extract_features(list(files.values()), encoders, self._cache, on_event=self._on_event)
+        videos = extracted_videos(
+            annotations, self._inputs.videos, encoders, self._cache, on_event=self._on_event
+        )
         specs = tuple(encoder.spec for encoder in encoders)
         for spec, feature in zip(specs, data.video_features, strict=True):
             if spec.dim != feature.dim:
@@ -100,20 +95,23 @@ class SplitFeatures:
             replace(spec, normalization=feature.normalization)
             for spec, feature in zip(specs, data.video_features, strict=True)
         )
-        return CachedVideos(self._cache, specs, files), model_specs
+        return videos, model_specs
 
-    def texts(self, annotations: list[Annotation]) -> tuple[TextSource, FeatureSpec, list[str]]:
+    def texts(
+        self, annotations: list[Annotation], *, published: bool = True
+    ) -> tuple[TextSource, FeatureSpec, list[str]]:
         """The tokens of the queries, what they are, and names of those that are missing.
 
-        Published tokens if they are here, else those of vtg's own encoder of the same name.
+        Published tokens if they are here, else those of vtg's own encoder of the same name. Where the queries are not
+        the `published` ones, the encoder comes first: their ids may be those of published queries.
         """
         feature = self._config.data.text_features
         spec = feature_specs(self._config)[1]
         place = self._find_folder(feature.name)
-        if place is not None:
+        name = text_encoder_name(feature.name)
+        if place is not None and (published or not has_text_encoder(name)):
             texts = FolderTexts(FeatureFolder(place, feature.name, feature.dim, key=TEXT_KEY))
             return texts, spec, texts.missing(annotations)
-        name = text_encoder_name(feature.name)
         if not has_text_encoder(name):
             raise DataMissing(
                 f"{self._folder / (feature.name + '_features')}: there is no such folder, and vtg cannot make "
@@ -164,6 +162,26 @@ class SplitFeatures:
         if not info.is_own:
             return find_features(info, stream, self._folder)
         return own_feature_folder(stream, self._folder)
+
+
+def extracted_videos(
+    annotations: Sequence[Annotation],
+    folder: Path,
+    encoders: Sequence[VideoEncoder],
+    cache: FeatureCache,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+) -> CachedVideos:
+    """The videos of annotations in a folder, with features extracted where the cache lacks them."""
+    wanted = {annotation.vid for annotation in annotations}
+    files: dict[str, Path] = {}
+    for path in collect_videos([folder]):
+        for vid in (path.stem, path.name):
+            if vid in wanted:
+                files.setdefault(vid, path)
+    if files:
+        extract_features(list(files.values()), encoders, cache, on_event=on_event)
+    return CachedVideos(cache, [encoder.spec for encoder in encoders], files)
 
 
 def own_feature_folder(stream: str, folder: Path) -> Path | None:

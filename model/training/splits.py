@@ -122,6 +122,32 @@ def evaluation_split(
     return replace(split, origin=origin)
 
 
+def negative_split(
+    config: Config,
+    inputs: Inputs,
+    file: Path,
+    *,
+    cache: FeatureCache | None = None,
+    options: EncoderOptions | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Split:
+    """Queries about what their videos do not show; other arguments and errors as for `training_splits`.
+
+    Args:
+        file: annotations without `relevant_windows`.
+
+    Raises:
+        UsageError: if the dataset has no moments, so that its models cannot tell whether one is there.
+    """
+    if not config.data.annotates_moments:
+        raise UsageError(f"--negatives: models of {config.data.dataset} find no moments; leave it out")
+    annotations = read_annotations(file, config.data.dataset, negatives=True)
+    split = _with_features(annotations, config, inputs, cache, options, on_event, published=False)
+    if not split.annotations:
+        raise DataMissing(f"{file}: no query has all its features")
+    return replace(split, origin=str(file))
+
+
 def evaluation_annotations(config: Config, inputs: Inputs) -> tuple[list[Annotation], str]:
     """The queries that a configuration is scored on, and what they were read from, for people.
 
@@ -166,12 +192,14 @@ def _with_features(
     cache: FeatureCache | None,
     options: EncoderOptions | None,
     on_event: Callable[[Event], None] | None,
+    *,
+    published: bool = True,
 ) -> Split:
     features = SplitFeatures(config, inputs, cache, options, on_event)
     videos, video_specs = features.videos(annotations)
     lacking_videos = set(videos.missing([annotation.vid for annotation in annotations]))
     there = [annotation for annotation in annotations if annotation.vid not in lacking_videos]
-    texts, text_spec, lacking_texts = features.texts(there)
+    texts, text_spec, lacking_texts = features.texts(there, published=published)
     left_out = (*sorted(lacking_videos), *lacking_texts)
     if left_out and not inputs.skip_missing:
         raise DataMissing(features.problem(sorted(lacking_videos), lacking_texts, videos))

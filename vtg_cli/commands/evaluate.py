@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -15,8 +16,10 @@ from vtg_cli.terminal.console import counted, note, out, print_json, printable
 
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint
+    from model.metrics.existence import Existence
     from model.training.evaluation import Evaluation
     from model.training.inputs import Inputs
+    from model.training.published import PublishedRow
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class ScoringArguments:
         str | None,
         typer.Option(
             metavar="FILE|RUN|NAME",
-            help="A checkpoint, a run's folder (its best checkpoint), or a model from `vtg weights list`.",
+            help="A checkpoint, a run's folder (its best checkpoint), a model from `vtg weights list`, or zero-shot.",
         ),
     ] = None
     dataset: Annotated[
@@ -82,6 +85,24 @@ class ScoringArguments:
         ),
     ] = None
     videos: Videos = None
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            parser=values.number("--fps"),
+            help="Clips per second that zero-shot reads.",
+            show_default="{default_rates}",
+        ),
+    ] = None
+    negatives: Annotated[
+        Path | None,
+        path_option(
+            "--negatives",
+            metavar="FILE",
+            help="Also score how well the model knows what is not there: annotations with empty relevant_windows.",
+            existing=True,
+        ),
+    ] = None
     skip_missing: SkipMissing = False
     nms: Annotated[
         bool, typer.Option(help="Use the moments after non-maximum suppression for --json and --output.")
@@ -126,9 +147,13 @@ def evaluate(
       vtg eval --checkpoint best.safetensors --dataset qvhl --split test
 
       vtg eval --checkpoint runs/mine --annotations mine.jsonl --data features/
+
+      vtg eval --checkpoint zero-shot --annotations gt.jsonl --negatives no.jsonl
     """
     if (files.predictions is None) == (model.checkpoint is None):
         raise UsageError("give either --predictions with --annotations, or --checkpoint")
+    if files.predictions is not None and model.negatives is not None:
+        raise UsageError("--negatives goes with --checkpoint: the predictions do not answer these queries")
     if files.predictions is not None:
         _score_files(files.predictions, files.annotations, json, skip_missing=model.skip_missing)
     else:
@@ -155,20 +180,27 @@ def _score_model(
 ) -> None:
     from extractors.compute.device import resolve_device
     from model.checkpoints.store import require_models
+    from model.grounding.zeroshot.method import NAME
     from model.training.inputs import Inputs
     from model.training.scoring import read_for_scoring, scoring_inputs
 
     if asked.split is not None and annotations is not None:
         raise UsageError("--annotations names the file to score on; leave out --split")
     resolve_device(encoders.device)  # before features are extracted, which may take hours
+    if checkpoint == NAME:
+        _score_zero_shot(annotations, asked, encoders, json)
+        return
+    if asked.fps is not None:
+        raise UsageError(f"--fps goes with --checkpoint {NAME}: a trained model has its own rate")
     own = annotations is not None
     chosen = annotations or (Path(asked.split) if asked.split is not None else None)
     given = Inputs(asked.data, None, chosen, asked.videos, asked.skip_missing)
     inputs = scoring_inputs(checkpoint, given, asked.dataset, own=own)
     evaluations = {}
+    existence = None
     for file in require_models(checkpoint):
         model = read_for_scoring(file, asked.dataset, own=own)
-        evaluation = _evaluate(model, inputs, encoders, asked.batch_size)
+        evaluation, existence = _evaluate(model, inputs, encoders, asked)
         evaluations[model.provenance.get("domain", "")] = (model, evaluation)
     if asked.output is not None:
         rows = [
@@ -177,35 +209,77 @@ def _score_model(
             for row in (evaluation.suppressed if asked.nms else evaluation.decoded)
         ]
         _write_rows(rows, asked.output)
-    _print_evaluations(evaluations, inputs, asked.nms, json)
+    _print_evaluations(evaluations, existence, inputs, asked.nms, json)
 
 
-def _evaluate(model: Checkpoint, inputs: Inputs, encoders: EncoderArguments, batch_size: int) -> Evaluation:
+def _score_zero_shot(
+    annotations: Path | None, asked: ScoringArguments, encoders: EncoderArguments, json: bool
+) -> None:
     from extractors.cache.store import FeatureCache
-    from model.training.experiments import evaluate_checkpoint
-    from model.training.splits import evaluation_split
+    from model.training.inputs import Inputs
+    from model.training.untrained import evaluate_zero_shot
+    from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
+    from vtg_cli.terminal.progress import ExtractionProgress
+
+    if asked.dataset is not None or asked.split is not None:
+        raise UsageError(
+            "--checkpoint zero-shot is scored on --annotations FILE; leave out --dataset and --split"
+        )
+    with explain_missing_data(), ExtractionProgress() as on_event:
+        scores = evaluate_zero_shot(
+            Inputs(asked.data, None, annotations, asked.videos, asked.skip_missing),
+            negatives=asked.negatives,
+            fps=asked.fps,
+            cache=FeatureCache(encoders.cache),
+            options=encoders.options(),
+            on_event=on_event,
+        )
+    note_left_out(scores.left_out)
+    note(f"scored on {counted(len(scores.rows), 'query', 'queries')} with {scores.features}: {annotations}")
+    if asked.output is not None:
+        _write_rows(scores.rows, asked.output)
+    _print(scores.metrics, {"": scores.metrics}, None, scores.existence, json)
+
+
+def _evaluate(
+    model: Checkpoint, inputs: Inputs, encoders: EncoderArguments, asked: ScoringArguments
+) -> tuple[Evaluation, Existence | None]:
+    from extractors.cache.store import FeatureCache
+    from model.training.experiments import evaluate_checkpoint, evaluate_existence
+    from model.training.splits import evaluation_split, negative_split
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import CountProgress, ExtractionProgress
 
     cache = FeatureCache(encoders.cache)
     with explain_missing_data(), ExtractionProgress() as on_event:
-        part = evaluation_split(
-            model.config, inputs, cache=cache, options=encoders.options(), on_event=on_event
-        )
-    note_left_out(part.left_out)
+        read: dict[str, Any] = {"cache": cache, "options": encoders.options(), "on_event": on_event}
+        part = evaluation_split(model.config, inputs, **read)
+        absent = None
+        if asked.negatives is not None:
+            absent = negative_split(model.config, inputs, asked.negatives, **read)
+    note_left_out([*part.left_out, *(absent.left_out if absent is not None else ())])
     note(f"scored on {counted(len(part.annotations), 'query', 'queries')}: {part.origin}")
     with CountProgress("queries") as on_progress:
-        return evaluate_checkpoint(
-            model, part, device=encoders.device, batch_size=batch_size, on_progress=on_progress
-        )
+        run: dict[str, Any] = {
+            "device": encoders.device,
+            "batch_size": asked.batch_size,
+            "on_progress": on_progress,
+        }
+        evaluation = evaluate_checkpoint(model, part, **run)
+        if absent is None:
+            return evaluation, None
+        return evaluation, evaluate_existence(model, part, evaluation, absent, **run)
 
 
 def _print_evaluations(
-    evaluations: dict[str, tuple[Checkpoint, Evaluation]], inputs: Inputs, nms: bool, json: bool
+    evaluations: dict[str, tuple[Checkpoint, Evaluation]],
+    existence: Existence | None,
+    inputs: Inputs,
+    nms: bool,
+    json: bool,
 ) -> None:
     from model.training.experiments import mean_metrics
     from model.training.published import published_row
-    from vtg_cli.terminal.scores import print_scores
 
     model, evaluation = next(iter(evaluations.values()))
     columns = {"as decoded": evaluation.metrics}
@@ -215,13 +289,28 @@ def _print_evaluations(
     if any(evaluations):  # one model per domain
         chosen = mean_metrics({domain: entry.metrics for domain, (_, entry) in evaluations.items()})
         columns = {"measured": chosen}
+    split = model.config.data.eval_annotations if inputs.evaluate is None else inputs.evaluate.name
+    _print(chosen, columns, published_row(model.config.name, split), existence, json)
+
+
+def _print(
+    metrics: Mapping[str, float],
+    columns: Mapping[str, Mapping[str, float]],
+    paper: PublishedRow | None,
+    existence: Existence | None,
+    json: bool,
+) -> None:
+    from vtg_cli.terminal.scores import print_existence, print_scores
+
     if json:
-        print_json(chosen)
-    elif not chosen:
-        out().print("the annotations of this split are not public: nothing to score")
+        print_json(metrics if existence is None else {**metrics, "existence": existence.to_json()})
+        return
+    if metrics:
+        print_scores(columns, paper)
     else:
-        split = model.config.data.eval_annotations if inputs.evaluate is None else inputs.evaluate.name
-        print_scores(columns, published_row(model.config.name, split))
+        out().print("the annotations of this split are not public: nothing to score")
+    if existence is not None:
+        print_existence(existence)
 
 
 def _write_rows(rows: list[dict[str, object]], path: Path) -> None:

@@ -9,6 +9,7 @@ from vtg_cli.terminal.console import out
 from vtg_cli.terminal.table import print_table
 
 if TYPE_CHECKING:
+    from model.metrics.existence import Existence
     from model.training.published import PublishedRow
 
 
@@ -28,3 +29,26 @@ def print_scores(columns: Mapping[str, Mapping[str, float]], paper: PublishedRow
     print_table(headings, rows, right=range(1, len(headings)))
     if paper is not None:
         out().print(f"paper: {paper.source}", style="dim", markup=False)
+
+
+def print_existence(scores: Existence) -> None:
+    """Print how well a model knows what is not there, in percent."""
+    from model.metrics.existence import REFUSED
+
+    rows = [
+        ("queries that are there, that are not", f"{scores.present}, {scores.absent}"),
+        ("AUROC", _percent(scores.auroc)),
+        ("AUROC of the sentences alone", _percent(scores.text_only)),
+        (f"absent rejected where {REFUSED:.0%} of the present are", _percent(scores.rejected)),
+    ]
+    if scores.clear_from is not None:
+        rows += [
+            ("clear from a score of", f"{scores.clear_from:.4f}"),
+            ("present called clear", _percent(scores.found_clear)),
+            ("absent called clear", _percent(scores.false_clear)),
+        ]
+    print_table(("existence", ""), rows, right=[1])
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f}"

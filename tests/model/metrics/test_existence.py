@@ -77,7 +77,7 @@ def test_no_threshold():
 def test_text_only():
     rng = np.random.default_rng(0)
     videos = [f"v{n}" for n in range(100)]
-    told = rng.normal(size=(100, 4)) + [3, 0, 0, 0]
+    told = rng.normal(size=(100, 4)) + np.array([3.0, 0, 0, 0])
     untold = rng.normal(size=(100, 4))
     given_away = text_only_auroc(asked(np.zeros(100), told, videos), asked(np.zeros(100), untold, videos))
     same = text_only_auroc(asked(np.zeros(100), untold, videos), asked(np.zeros(100), untold, videos))
