@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from extractors.benchmark.random_weights import write_random_weights
 from extractors.cache.store import FeatureCache
-from extractors.decoding.clip_reader import ClipReader, probe
+from extractors.decoding.clip_reader import probe
+from extractors.decoding.decode import DecodeRequest
+from extractors.decoding.decode import decode as decode_video
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import clip_length_s, load_video_encoder, video_feature
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import extract_features
+from extractors.videos.events import ClipsDecoded, VideoStarted
 from extractors.videos.facts import VideoInfo
 from extractors.weights.store import find
 
@@ -149,10 +152,15 @@ def _time_encoder(encoder: VideoEncoder, clips: NDArray[np.uint8]) -> EncoderCos
 
 
 def decode(video: Path, samplings: Sequence[Sampling]) -> tuple[VideoInfo, list[NDArray[np.uint8]]]:
-    """Decode a video once; of each sampling all clips, (N, F, 224, 224, 3)."""
+    """Decode a video as an extraction does; of each sampling all clips, (N, F, S, S, 3)."""
     parts: list[list[NDArray[np.uint8]]] = [[] for _ in samplings]
-    with ClipReader(video, samplings) as reader:
-        for chunk in reader:
-            for own, rows in zip(parts, chunk.rows, strict=True):
-                own.append(chunk.frames[rows])
-    return reader.info, [np.concatenate(own) for own in parts]
+    info: VideoInfo | None = None
+    for event in decode_video(DecodeRequest(0, video, {str(i): one for i, one in enumerate(samplings)})):
+        if isinstance(event, VideoStarted):
+            info = event.info
+        elif isinstance(event, ClipsDecoded):
+            for own, rows in zip(parts, event.chunk.rows, strict=True):
+                if len(rows):
+                    own.append(event.chunk.frames[rows])
+    assert info is not None, "it is the first event"
+    return info, [np.concatenate(own) for own in parts]

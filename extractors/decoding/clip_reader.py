@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.decoding.frames import FRAME_SIZE
+from extractors.decoding.frames import Framing
 from extractors.decoding.grid import Sampling, clip_count, frame_indices, sample_times
 from extractors.errors import VideoError
 from extractors.videos.facts import ClipChunk, Segment, VideoFacts, VideoInfo, join_segments
@@ -52,9 +52,8 @@ class ClipReader:
 
     Args:
         path: the video file.
-        samplings: which frames are wanted; a chunk serves them all.
+        samplings: which frames are wanted, all of one framing; a chunk serves them all.
         options: how it is decoded.
-        size: side of the square frames: short side resized to it, then centre crop.
         num_threads: decoding threads; 0 leaves it to the decoder.
 
     Attributes:
@@ -64,6 +63,7 @@ class ClipReader:
     Raises:
         VideoError: if the file is missing, not a video, has no frames, cannot be decoded, or has more than a
             million clips.
+        ValueError: if the samplings differ in framing.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class ClipReader:
         samplings: Sequence[Sampling],
         options: DecodingOptions = DecodingOptions(),
         *,
-        size: int = FRAME_SIZE,
         num_threads: int = 0,
     ) -> None:
         from extractors.decoding import decord_reader
@@ -81,6 +80,10 @@ class ClipReader:
         from extractors.decoding.frames import Geometry
         from extractors.decoding.pyav_reader import first_frame_quarter_turns
 
+        framings = {sampling.framing for sampling in samplings}
+        if len(framings) > 1:
+            raise ValueError(f"one reader gives frames of one framing, not {framings}")
+        framing = framings.pop() if framings else Framing()
         self._path = Path(path)
         self._samplings = tuple(samplings)
         self._damaged_s: list[Segment] = []
@@ -90,7 +93,7 @@ class ClipReader:
         self._timeline = timeline = read_timeline(self._path)
         damaged = "its container is damaged" if listener.has_heard else ""
         turns = first_frame_quarter_turns(timeline.file)
-        self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, size=size)
+        self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, framing=framing)
         self._decord: Any = None
         note = ""
         if options.decoder != "pyav":

@@ -1,5 +1,7 @@
 """How decoded frames become the square frames that encoders read: scaled, rotated upright, cropped to the centre.
 
+An encoder asks for its frames by a `Framing`: their size, and whether the sides are cropped or the frame is squashed.
+
 Source: the published scripts scale the short side to 224, the long side to the whole pixel below, and crop the centre.
 They use FFmpeg's bicubic filter, and so does the PyAV reader. Decord scales bilinearly while it decodes, which is
 faster and changes features far less than an offset of one frame would.
@@ -11,17 +13,34 @@ Very long and narrow frames are cropped before they are scaled. A frame of 16384
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 FRAME_SIZE = 224
-"""Side in pixels of the square frames every video encoder eats: short side 224, centre crop."""
+"""Side in pixels of the square frames that most video encoders read."""
+
+Fit = Literal["crop", "squash"]
+"""How a frame becomes square: `crop` cuts out its centre, `squash` scales its sides by different factors."""
 
 MOST_ASPECT = 16
 """Up to how many times its short side a frame may be long to be scaled whole."""
 
 _KEPT_ASPECT = 2  # of a longer one: the square and what a scaling filter looks at beside it
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The square frames that an encoder reads.
+
+    Attributes:
+        size: their side in pixels.
+        fit: how a frame becomes square.
+    """
+
+    size: int = FRAME_SIZE
+    fit: Fit = "crop"
 
 
 @dataclass(frozen=True)
@@ -40,11 +59,15 @@ class Geometry:
     size: int
 
     @classmethod
-    def fit(cls, width: int, height: int, *, quarter_turns: int, size: int) -> Geometry:
-        """Scale the short side of a stored frame to `size`, the long one in proportion, to the whole pixel below.
+    def fit(cls, width: int, height: int, *, quarter_turns: int, framing: Framing) -> Geometry:
+        """Scale a stored frame to a framing.
 
-        Of a frame that is longer than `MOST_ASPECT`, only the part that `centre_part` keeps is scaled.
+        To be cropped, its short side is scaled to the size, the long one in proportion, to the whole pixel below. Of a
+        frame that is longer than `MOST_ASPECT`, only the part that `centre_part` keeps is scaled.
         """
+        size = framing.size
+        if framing.fit == "squash":
+            return cls(size, size, quarter_turns, size)
         _, _, width, height = centre_part(width, height)
         if width > height:
             return cls(max(width * size // height, size), size, quarter_turns, size)

@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.decoding.frames import Framing
+
 SamplingKind = Literal["center_frame", "slowfast"]
 
 SLOWFAST_FRAMES = 32
@@ -31,16 +33,18 @@ _TIE = 1e-6  # 13.00 s at 0.5 fps is a tie that decimal rounding must not decide
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video an encoder wants.
+    """Which frames of a video an encoder wants, and how.
 
     Attributes:
         kind: `center_frame`, one frame at the middle of each clip (CLIP and other image encoders);
             `slowfast`, the 32 frames of each clip that SlowFast 8x8 reads.
         clip_length_s: seconds per clip.
+        framing: the size of the frames, and how they become square.
     """
 
     kind: SamplingKind
     clip_length_s: float
+    framing: Framing = Framing()
 
 
 def clip_count(sampling: Sampling, end_s: float) -> int:

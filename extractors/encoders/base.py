@@ -45,7 +45,7 @@ class VideoEncoder(Protocol):
         """Encode clips.
 
         Args:
-            clips: (B, F, 224, 224, 3) RGB, F frames per clip as `sampling` asks.
+            clips: (B, F, S, S, 3) RGB, F frames per clip, S pixels wide and high, as `sampling` asks.
 
         Returns:
             (B, dim) features, not normalised.

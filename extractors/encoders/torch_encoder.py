@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.decoding.frames import FRAME_SIZE
+from extractors.decoding.frames import Framing
 from extractors.decoding.grid import Sampling, SamplingKind
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.entry import Feature
@@ -37,6 +37,7 @@ class TorchVideoEncoder(ABC):
         weights_id: identity of the weights, as in `FeatureSpec`.
         batch_sizes: clips per forward pass, by kind of device.
         sampling: which frames of each clip it sees.
+        framing: the frames it reads, S pixels wide and high.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TorchVideoEncoder(ABC):
         weights_id: str,
         batch_sizes: Mapping[str, int],
         sampling: SamplingKind = "center_frame",
+        framing: Framing = Framing(),
     ) -> None:
         self._options = options
         self._spec = FeatureSpec(
@@ -57,8 +59,8 @@ class TorchVideoEncoder(ABC):
             order=order,
             weights_id=weights_id,
         )
-        self._sampling = Sampling(sampling, options.clip_length_s)
-        self._frames = feature.frames_per_clip
+        self._sampling = Sampling(sampling, options.clip_length_s, framing)
+        self._clip_shape = (feature.frames_per_clip, framing.size, framing.size, 3)
         self._batch_sizes = batch_sizes
 
     @property
@@ -85,7 +87,7 @@ class TorchVideoEncoder(ABC):
         """Encode clips; longer inputs than `batch_size` are cut into batches.
 
         Args:
-            clips: (B, F, 224, 224, 3) RGB.
+            clips: (B, F, S, S, 3) RGB.
 
         Returns:
             (B, dim) features, not normalised.
@@ -121,15 +123,16 @@ class TorchVideoEncoder(ABC):
         Raises:
             As `encode`.
         """
-        expected = (self._frames, FRAME_SIZE, FRAME_SIZE, 3)
         for clips in parts:
-            if clips.dtype != np.uint8 or clips.shape[1:] != expected:
-                raise ValueError(f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {expected})")
+            if clips.dtype != np.uint8 or clips.shape[1:] != self._clip_shape:
+                raise ValueError(
+                    f"clips are {clips.dtype} {clips.shape}; expected uint8 (B, {self._clip_shape})"
+                )
         return self._network.submit(parts)
 
     @abstractmethod
     def _build(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """Read the network: (B, F, 224, 224, 3) bytes in, (B, dim) float32 out."""
+        """Read the network: (B, F, S, S, 3) bytes in, (B, dim) float32 out."""
 
     @cached_property
     def _device(self) -> torch.device:
@@ -157,7 +160,7 @@ class TorchVideoEncoder(ABC):
         return OverlappedNetwork(
             choosing_kernels(network) if self._device.type == "cuda" else network,
             self._device,
-            clip_shape=(self._frames, FRAME_SIZE, FRAME_SIZE, 3),
+            clip_shape=self._clip_shape,
             dim=self._spec.dim,
             batch_size=self.batch_size,
         )

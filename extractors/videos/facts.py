@@ -51,7 +51,7 @@ class ClipChunk:
     """Consecutive whole clips of every sampling, with the frames they need.
 
     Attributes:
-        start_clip: for each sampling, the number of the first clip of this chunk.
+        start_clip: for each sampling, the number of the first clip of this chunk; without meaning if it holds none.
         frames: (M, size, size, 3) uint8 RGB, each needed frame once, in order of time.
         rows: for each sampling, (N, F) int64 rows of `frames`: clip `start_clip + n` of that sampling is
             `frames[rows[n]]`. N is 0 if the chunk holds no clip of a sampling.

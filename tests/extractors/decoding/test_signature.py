@@ -14,7 +14,7 @@ from extractors.decoding.clip_reader import ClipReader, DecodingOptions, probe
 from extractors.decoding.container.signature import indexed_format, is_playlist
 from extractors.decoding.container.timeline import read_timeline
 from extractors.decoding.decord_reader import open_reader
-from extractors.decoding.frames import Geometry
+from extractors.decoding.frames import Framing, Geometry
 from extractors.decoding.grid import Sampling
 from extractors.decoding.thumbnails import read_thumbnails
 from extractors.errors import VideoError
@@ -102,7 +102,7 @@ def test_decord_only_gets_its_formats(folder):
     with ClipReader(path, [SAMPLING]) as reader:
         assert max(chunk.frames.max() for chunk in reader) < 20
     timeline = read_timeline(path)
-    geometry = Geometry.fit(160, 120, quarter_turns=0, size=224)
+    geometry = Geometry.fit(160, 120, quarter_turns=0, framing=Framing(224))
     with pytest.raises(VideoError, match="does not begin"):
         open_reader(timeline, geometry)
 
