@@ -125,7 +125,7 @@ def test_answers_that_find_no_room_are_named(
 ) -> None:
     place = tmp_path / "answers"
     option, file = ANSWERS[name]
-    arguments = ("ground", videos / "0.mp4", "a cup", *LITE, option, place / file)
+    arguments = ("ground", videos / "0.mp4", "a cup", "--all", *LITE, option, place / file)
     if full == "disk":
         filler = fill(mount(place, "size=8m"))
         done = run(*arguments, home=whole)

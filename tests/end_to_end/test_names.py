@@ -67,7 +67,7 @@ def test_a_name_comes_back_from_every_output(
     ]
     done = run(
         "ground", path, "a cup", *LITE, "--json", *outputs, "--html", files["html"], "--clips", tmp_path / "clips",
-        "--top-k", "1", home=home,
+        "--top-k", "1", "--all", home=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["results"][0]["video"] == str(path)

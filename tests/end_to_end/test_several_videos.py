@@ -164,7 +164,7 @@ def test_queries_from_file_and_stdin(folder, home):
 def test_names_of_clips_are_counted_in_bytes(folder, home):
     video = folder / f"{'猫' * 80}.mp4"
     shutil.copy(EXAMPLE, video)
-    done = vtg("ground", video, "犬" * 40, "-k", "1", "--clips", "clips", home=home)
+    done = vtg("ground", video, "犬" * 40, "-k", "1", "--clips", "clips", "--all", home=home)
     assert done.returncode == 0, done.stderr
     (clip,) = (folder / "clips").iterdir()
     assert len(clip.name.encode()) <= 255
