@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from extractors.decoding import ffmpeg_log, pulse
 from extractors.decoding.container.file import VideoFile
-from extractors.errors import VideoError
+from extractors.errors import VideoError, reason_of
 
 # What FFmpeg may take a file for. Pictures, subtitles and text are no videos, and a playlist has FFmpeg try for ever to
 # fetch what it names.
@@ -144,6 +144,8 @@ def open_container(file: Path | VideoFile, *, patience_s: float | None = None) -
         )
     except av.error.ExitError as error:
         raise VideoError(path, f"no video was found in it within {patience_s:g} s; {_NOT_WHOLE}") from error
+    except (av.error.FileNotFoundError, av.error.PermissionError) as error:  # since it was looked at
+        raise VideoError(path, f"cannot be read: {reason_of(error)}") from error
     except (av.error.FFmpegError, ValueError, UnicodeError) as error:
         raise VideoError(path, f"not a video that can be read ({_reason(error)})") from error
     with container:
