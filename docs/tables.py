@@ -24,7 +24,7 @@ _FILES = (*_NETWORK, "network/layers", "losses/__init__", "decoding")
 
 def feature_table() -> str:
     """Features: rows, clips and weights."""
-    from extractors.encoders.registry import features
+    from extractors.encoders.registry import families, features
     from extractors.weights.store import artefact
 
     rows = []
@@ -39,12 +39,16 @@ def feature_table() -> str:
             item = artefact(feature.weights)
             weights += f" (`{item.name}`, {item.size_text}, {item.licence})"
         rows.append((f"`{feature.name}`", f"{feature.dim:,}: {feature.row}", clip, weights))
+    rows += [
+        (f"`{family.form}`", family.row, f"{_frames(1)}, 0.5 per second", family.network)
+        for family in families()
+    ]
     return _table(("name", "row", "one row per", "weights"), rows)
 
 
 def answer_table() -> str:
     """Features: what to download, and what for."""
-    from extractors.encoders.registry import features
+    from extractors.encoders.registry import families, features
     from extractors.weights.store import artefact
 
     rows = [
@@ -57,6 +61,7 @@ def answer_table() -> str:
         )
         for feature in features()
     ]
+    rows += [(f"`{family.form}`", family.download, family.good_for) for family in families()]
     return _table(("features", "download", "good for"), rows)
 
 

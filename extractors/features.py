@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def folder_name(feature: str) -> str:
+    """The name of a feature as a part of paths: `open_clip:ViT-L-14/openai` is `open_clip-ViT-L-14-openai`."""
+    return re.sub(r"[:/]", "-", feature)
+
+
 @dataclass(frozen=True)
 class FeatureSpec:
     """What one row of a feature array is; two arrays are interchangeable only if their specs are equal.
 
     Attributes:
-        name: the feature's name, as in `<name>_features/` of the published layout.
+        name: the feature's name, as in `<name>_features/` of the published layout (`folder_name`).
         dim: length of a row.
         clip_length_s: seconds one row stands for; 0 for text, whose rows are tokens.
         order: the parts a row is made of, in order, as `name:length`.

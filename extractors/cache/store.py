@@ -34,7 +34,7 @@ from extractors.cache.claims import Claim
 from extractors.cache.entry import read_entry, read_record, write_entry
 from extractors.cache.usage import CacheInfo, Cleared, SpecUsage
 from extractors.errors import CacheError, NameTaken
-from extractors.features import FeatureSpec, TextFeatures
+from extractors.features import FeatureSpec, TextFeatures, folder_name
 from extractors.files.atomic import atomic_write, remove_leftovers, write_failure
 from extractors.files.identity import VideoIdentity, file_identity
 from extractors.files.user_folders import vtg_home
@@ -243,7 +243,7 @@ class FeatureCache:
             if self.load_video(path, spec, identity=identity) is None:
                 raise CacheError(f"no '{spec.name}' features of {path} in {self.root}; extract them first")
             data = _read_bytes(self._video_entry(identity.address, spec))
-            target = Path(out_dir) / f"{spec.name}_features" / f"{Path(path).stem}.npz"
+            target = Path(out_dir) / f"{folder_name(spec.name)}_features" / f"{Path(path).stem}.npz"
             there = _read_bytes(target)
             if there is not None and not _is_of_video(there, spec, identity):
                 raise NameTaken(
@@ -365,13 +365,13 @@ class FeatureCache:
         return self.root / ".claims"
 
     def _spec_folder(self, spec: FeatureSpec) -> Path:
-        return self.root / f"{spec.name}-{spec.digest()}"
+        return self.root / _folder_of(spec)
 
     def _video_entry(self, address: str, spec: FeatureSpec) -> Path:
-        return self._spec_folder(spec) / f"{spec.name}_features" / f"{address}.npz"
+        return self._spec_folder(spec) / f"{folder_name(spec.name)}_features" / f"{address}.npz"
 
     def _text_entry(self, identity: str, spec: FeatureSpec) -> Path:
-        return self._spec_folder(spec) / f"{spec.name}_text_features" / f"{identity}.npz"
+        return self._spec_folder(spec) / f"{folder_name(spec.name)}_text_features" / f"{identity}.npz"
 
     def _spec_folders(self) -> list[Path]:
         try:
@@ -417,6 +417,10 @@ class FeatureCache:
         except CacheError as error:
             self._pass_over(error)
         return {key: half.astype(np.float32) for key, half in halves.items()}
+
+
+def _folder_of(spec: FeatureSpec) -> str:
+    return f"{folder_name(spec.name)}-{spec.digest()}"
 
 
 def _query_identity(query: str) -> str:
@@ -486,8 +490,8 @@ def _read_spec(folder: Path) -> FeatureSpec | None:
 
 def _is_of(folder: Path, spec: FeatureSpec | str) -> bool:
     if isinstance(spec, str):
-        return spec in (folder.name, folder.name.rpartition("-")[0])
-    return folder.name == f"{spec.name}-{spec.digest()}"
+        return folder_name(spec) in (folder.name, folder.name.rpartition("-")[0])
+    return folder.name == _folder_of(spec)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""All facts about one kind of features. The entry is the `FEATURE` of its encoders' folder."""
+"""All facts about one kind of features. The entry is the `FEATURE` of its encoders' folder, or the `FAMILY` of many."""
 
 from __future__ import annotations
 
@@ -62,3 +62,26 @@ class Feature:
     write_random_weights: str | Callable[[Path], Path] | None = None
     check_weights: str | Callable[[EncoderOptions], str] | None = None
     class_embeddings: str | Callable[[], NDArray[np.float32]] | None = None
+
+
+@dataclass(frozen=True)
+class FeatureFamily:
+    """Features whose names begin alike, and whose entries are made when they are asked for.
+
+    Attributes:
+        prefix: what their names begin with, before a colon.
+        form: of their names, for people.
+        row: what one row holds, for people.
+        network: what makes it, for people.
+        download: the names of their weights, for people.
+        good_for: what they can tell, for people.
+        feature: gives the entry of a name; raises UsageError for one that is unknown.
+    """
+
+    prefix: str
+    form: str
+    row: str
+    network: str
+    download: str
+    good_for: str
+    feature: str | Callable[[str], Feature]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from extractors.encoders.entry import Feature
+from extractors.encoders.entry import Feature, FeatureFamily
 from extractors.errors import UsageError
 from extractors.plugins import Registry, entries_of, imported, known
 
@@ -21,7 +22,27 @@ _FEATURES = Registry[Feature](lambda: entries_of(__package__, "FEATURE", folders
 register = _FEATURES.register
 features = _FEATURES.all
 own_features = _FEATURES.own
-find_feature = _FEATURES.find
+
+
+@cache
+def families() -> tuple[FeatureFamily, ...]:
+    """The families of features, in order of their prefixes; their members are not among `features()`."""
+    found: list[FeatureFamily] = entries_of(__package__, "FAMILY", folders=True)
+    return tuple(sorted(found, key=lambda family: family.prefix))
+
+
+def find_feature(name: str) -> Feature | None:
+    """The entry of a name; None if there is none.
+
+    Raises:
+        UsageError: if the name is of a family that has no such member.
+    """
+    prefix, colon, _ = name.partition(":")
+    family = next((one for one in families() if colon and one.prefix == prefix), None)
+    if family is None:
+        return _FEATURES.find(name)
+    entry: Feature = imported(family.feature)(name)
+    return entry
 
 
 def load_video_encoder(name: str, options: EncoderOptions) -> VideoEncoder:
@@ -78,14 +99,21 @@ def video_feature(name: str) -> Feature:
 
 def has_video_encoder(name: str) -> bool:
     """Whether `load_video_encoder` knows a name."""
-    feature = find_feature(name)
+    feature = _feature_or_none(name)
     return feature is not None and feature.video_encoder is not None
 
 
 def has_text_encoder(name: str) -> bool:
     """Whether `load_text_encoder` knows a name."""
-    feature = find_feature(name)
+    feature = _feature_or_none(name)
     return feature is not None and feature.text_encoder is not None
+
+
+def _feature_or_none(name: str) -> Feature | None:
+    try:
+        return find_feature(name)
+    except UsageError:
+        return None
 
 
 def video_feature_names() -> tuple[str, ...]:
@@ -120,4 +148,5 @@ def clip_length_s(name: str, fps: float | None) -> float:
 
 
 def _unknown(name: str, names: tuple[str, ...]) -> UsageError:
-    return UsageError(f"unknown features '{name}'; known are {known(list(names))}")
+    forms = [family.form for family in families()]
+    return UsageError(f"unknown features '{name}'; known are {known([*names, *forms])}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from extractors.files.toml import packaged_table
 from extractors.files.user_folders import vtg_home
 from extractors.weights.download import DownloadError, Progress, fetch_first
 from extractors.weights.download import reachable as _url_reachable
+from extractors.weights.open_clip_table import PREFIX, open_clip_model
 
 _COPY_BYTES = 1 << 20
 _SIZE_TOLERANCE = 2.0  # an approximate size is there to catch error pages and cut-off copies, no more
@@ -81,16 +83,39 @@ class Artefact:
 def artefacts() -> tuple[Artefact, ...]:
     """Every named artefact, in the order of the table; links follow `HF_ENDPOINT` as it is now."""
     table = packaged_table(__package__, "artefacts.toml")
-    endpoint = os.environ.get("HF_ENDPOINT") or table["hosts"]["hugging_face"]
-    return tuple(_artefact(row, endpoint.rstrip("/")) for row in table["artefact"])
+    return tuple(_artefact(row, _hugging_face()) for row in table["artefact"])
+
+
+def _hugging_face() -> str:
+    """The address of the hub."""
+    default: str = packaged_table(__package__, "artefacts.toml")["hosts"]["hugging_face"]
+    return (os.environ.get("HF_ENDPOINT") or default).rstrip("/")
+
+
+def _open_clip_artefact(name: str) -> Artefact:
+    model = open_clip_model(name)
+    first, *others = model.files or (f"{model.model}.safetensors",)
+    row: dict[str, Any] = {
+        "name": name,
+        "kind": "encoder",
+        "file": first,
+        "licence": "of its publisher",
+        "note": f"{model.model} of open_clip.",
+    }
+    if model.hf_repo:
+        more = [f"{_hugging_face()}/{model.hf_repo}/resolve/main/{file}" for file in others]
+        row |= {"hf_repo": model.hf_repo, "hf_also": others, "urls": [*more, *model.mirrors]}
+    return _artefact(row, _hugging_face())
 
 
 def artefact(name: str) -> Artefact:
-    """The artefact of that name.
+    """The artefact of that name: one of the table, or weights in open_clip's tables.
 
     Raises:
-        UsageError: if there is none; the message lists the names.
+        UsageError: if there is none; the message lists the names, or those that come close.
     """
+    if name.startswith(PREFIX):
+        return _open_clip_artefact(name)
     known = {item.name: item for item in artefacts()}
     if name not in known:
         raise UsageError(f"no weights are named '{name}'; known are {', '.join(known)}")
@@ -110,7 +135,7 @@ def weights_dir() -> Path:
 
 def stored_path(item: Artefact) -> Path:
     """Where an artefact lies in the store, whether or not it is there."""
-    return weights_dir() / item.name / item.file
+    return weights_dir().joinpath(*re.split("[:/]", item.name), item.file)
 
 
 def is_offline() -> bool:
@@ -396,6 +421,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _how_to_get(item: Artefact, problem: str) -> str:
+    if not item.source:  # only a file of the user's own will do
+        own = f"give its file with --weights {item.name}=FILE"
+        tags = open_clip_model(item.name).tags if item.name.startswith(PREFIX) else ()
+        published = f", or name published weights: {', '.join(f'{item.name}/{tag}' for tag in tags[:4])}"
+        return f"{item.name}: {own}" + (published if tags else "")
     where = f"open {item.page}" if item.page else f"download {item.source}"
     beside = f" (with {' and '.join(item.companions)})" if item.companions else ""
     # A model is stored in another form than it is published in.

@@ -18,6 +18,7 @@ from extractors.encoders.registry import (
     own_features,
 )
 from extractors.errors import UsageError
+from extractors.features import folder_name
 from model.dataset_entry import own_datasets
 from model.grounding.zeroshot import method
 
@@ -174,7 +175,7 @@ def _obtainable(feature: str, options: EncoderOptions) -> bool:
         return True
     if options.offline or is_offline():
         return False
-    marker = weights_dir() / f".{feature}-unreachable"
+    marker = weights_dir() / f".{folder_name(feature)}-unreachable"
     if _age_s(marker) < _UNREACHABLE_FOR_S:
         return False
     if reachable(artefact(weights)):

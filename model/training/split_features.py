@@ -17,7 +17,7 @@ from extractors.encoders.registry import (
 from extractors.errors import UsageError
 from extractors.extraction.collect import collect_videos
 from extractors.extraction.pipeline import extract_features
-from extractors.features import FeatureSpec
+from extractors.features import FeatureSpec, folder_name
 from extractors.videos.events import Event
 from model.checkpoints.checkpoint import feature_specs
 from model.config import Config
@@ -152,8 +152,8 @@ class SplitFeatures:
         if place is None:
             raise DataMissing(
                 f"{self._config.name} reads '{stream}' features, but there is no folder "
-                f"{self._folder / (stream + '_features')}; extract them from a folder of videos with --videos, or name "
-                "the folder that holds theirs with --data"
+                f"{self._folder / (folder_name(stream) + '_features')}; extract them from a folder of videos with "
+                "--videos, or name the folder that holds theirs with --data"
             )
         return place
 
@@ -186,7 +186,8 @@ def extracted_videos(
 
 def own_feature_folder(stream: str, folder: Path) -> Path | None:
     """The folder of a stream among the user's own data; None if there is none."""
-    places = (folder / f"{stream}_features", folder / "features" / f"{stream}_features", folder / stream)
+    name = folder_name(stream)
+    places = (folder / f"{name}_features", folder / "features" / f"{name}_features", folder / name)
     return next(filter(Path.is_dir, places), None)
 
 

@@ -120,7 +120,7 @@ def test_writer_by_name(home: Path, video: Path) -> None:
 
 def test_all_are_listed(home: Path) -> None:
     help_ = " ".join(run("ground", "-h", home=home).stdout.replace("│", " ").split())
-    assert "(clip, colour, lite, slowfast, vgg)" in help_
+    assert "(clip, colour, lite, slowfast, vgg, open_clip:MODEL/PRETRAINED)" in help_
     assert "otio, spans, srt" in help_
     assert "chapters, csv, edl, fcpxml, json, jsonl, otio, spans, srt, text, vtt." in help_
     findings = {

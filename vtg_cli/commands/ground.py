@@ -69,6 +69,8 @@ def ground(
 
       vtg ground video.mp4 "a goal" --only-clear || echo "no goal"
 
+      vtg ground video.mp4 "a goal" --features open_clip:ViT-L-14/openai
+
       vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
     videos, queries = videos_and_queries(arguments or [])

@@ -99,9 +99,9 @@ def with_lists(text: str) -> str:
 
 
 def _video_features() -> str:
-    from extractors.encoders.registry import video_feature_names
+    from extractors.encoders.registry import families, video_feature_names
 
-    return ", ".join(video_feature_names())
+    return ", ".join([*video_feature_names(), *(family.form for family in families())])
 
 
 def _default_rates() -> str:

@@ -219,7 +219,7 @@ def weights_by_feature(pairs: list[str] | None) -> dict[str, Path]:
     Raises:
         UsageError: if one has another form, no features of that name have weights, or the file does not exist.
     """
-    from extractors.encoders.registry import features, find_feature
+    from extractors.encoders.registry import families, features, find_feature
 
     weights: dict[str, Path] = {}
     for pair in pairs or []:
@@ -228,7 +228,12 @@ def weights_by_feature(pairs: list[str] | None) -> dict[str, Path]:
             raise UsageError(f"--weights '{pair}': write it as NAME=FILE, for instance clip=ViT-B-32.pt")
         feature = find_feature(name)
         if feature is None or not feature.weights:
-            able = ", ".join(feature.name for feature in features() if feature.weights)
+            able = ", ".join(
+                [
+                    *(feature.name for feature in features() if feature.weights),
+                    *(family.form for family in families()),
+                ]
+            )
             raise UsageError(f"--weights {pair}: '{name}' has no weights to replace; {able} have")
         weights[name] = values.existing("--weights")(path)
     return weights

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractors.errors import VtgError
+from extractors.features import folder_name
 from extractors.files.user_folders import vtg_home
 from model.config import Config, available_configs
 from model.dataset_entry import DatasetInfo, FeatureArchive
@@ -97,7 +98,7 @@ def find_features(info: DatasetInfo, stream: str, folder: Path) -> Path | None:
 
 def own_feature_folder(stream: str) -> str:
     """Name of a stream's folder in vtg's own layout."""
-    return f"{stream}_features"
+    return f"{folder_name(stream)}_features"
 
 
 def requirements(config: Config, folder: Path) -> tuple[Requirement, ...]:

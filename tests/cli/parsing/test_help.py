@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
-from extractors.encoders.registry import video_feature_names
+from extractors.encoders.registry import families, video_feature_names
 from extractors.errors import UsageError
 from vtg_cli.app import app
 from vtg_cli.parsing.help import LISTS, filled, with_lists
@@ -134,6 +134,7 @@ def test_lists_of_plugins_are_filled(path):
 
 def test_lists_of_plugins_are_complete():
     text = words(shown(("ground",)))
-    assert f"({', '.join(video_feature_names())})" in text
+    names = [*video_feature_names(), *(family.form for family in families())]
+    assert f"({', '.join(names)})" in text
     assert f"selects the format: {', '.join(form.suffix[1:] for form in formats() if form.suffix)}." in text
     assert f"does not select one: {', '.join(form.name for form in formats())}." in text

@@ -32,7 +32,10 @@ def home(tmp_path_factory):
         (("ground", VIDEO, "a cat", "--top-k", "2.5"), "--top-k 2.5: must be a whole number from 1 on"),
         (("ground", VIDEO, "a cat", "--fps", "fast"), "--fps fast: must be a number"),
         (("ground", VIDEO, "a cat", "--padding", "inf", "--clips", "c"), "--padding inf: must be"),
-        (("ground", VIDEO, "a cat", "--weights", "clap=a.pt"), "clip, glove, slowfast, vgg have"),
+        (
+            ("ground", VIDEO, "a cat", "--weights", "clap=a.pt"),
+            "glove, slowfast, vgg, open_clip:MODEL/PRETRAINED have",
+        ),
         (("ground", VIDEO, "a cat", "--weights", "clip=nothing.pt"), "nothing.pt: does not exist"),
         (("ground", VIDEO, "a cat", "-o", "", "--format", "json"), "--output: is empty"),
         (("ground", VIDEO, "a cat", "--html", ""), "--html: is empty"),

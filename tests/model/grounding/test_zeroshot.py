@@ -14,7 +14,7 @@ from extractors.features import TextFeatures
 from model.grounding.encoded import EncodedVideo
 from model.grounding.zeroshot.background import background_phrases, make_background, unit_rows
 from model.grounding.zeroshot.blind_spots import blind_spot
-from model.grounding.zeroshot.calibration import CLEAR
+from model.grounding.zeroshot.calibration import CLEAR, calibration
 from model.grounding.zeroshot.class_shares import Classes, nearest_classes
 from model.grounding.zeroshot.evidence import judge, mean_around
 from model.grounding.zeroshot.method import ZeroShot, find_moments
@@ -146,6 +146,22 @@ def test_answers_do_not_depend_on_the_length_of_rows(space):
         grounded(video * 7, query * 3, background * 5), grounded(video, query, background), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_answers_do_not_depend_on_the_axes_of_the_space(space):
+    query, background, rng = space
+    video = video_showing(query, 5, 9, 20, rng)
+    turn, _ = np.linalg.qr(rng.normal(size=(DIM, DIM)))
+    for ours, theirs in zip(
+        grounded(video @ turn, query @ turn, background @ turn),
+        grounded(video, query, background),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_features_without_a_calibration_have_that_of_clip():
+    assert calibration("open_clip:ViT-L-14/openai") == calibration("clip") != calibration("lite")
 
 
 def test_rows_of_different_spaces():
