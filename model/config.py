@@ -155,6 +155,7 @@ class ModelConfig:
         dropout: in attention, feed-forward networks and residual paths.
         input_dropout: in the input projections.
         dummy_dropout: `dropout` of the dummy encoder.
+        existence: a head that judges whether a video shows what a query asks for at all; not part of the paper.
     """
 
     video_dim: int
@@ -176,6 +177,7 @@ class ModelConfig:
     dropout: float = 0.1
     input_dropout: float = 0.5
     dummy_dropout: float = 0.1
+    existence: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(self, "video_dim", "text_dim", "hidden_dim", "heads", "feedforward_dim", "dummies")
@@ -210,6 +212,7 @@ class LossConfig:
         classification: `focal` on points inside moments, or `saliency`: binary cross-entropy of each clip's
             confidence against its saliency label, for datasets without moments.
         regression_weight, classification_weight, nce_weight, saliency_weight, clip_aware_weight: the terms.
+        existence_weight: the cross-entropy of `model.existence`; without effect where that is off.
         attention_weight: the saliency loss on the attention mass, relative to the one on saliency.
         negative_weight: the penalty on saliency under another video's query, relative likewise.
         saliency_margin: of the hinge between salient and other clips.
@@ -225,6 +228,7 @@ class LossConfig:
     nce_weight: float = 0.1
     saliency_weight: float = 0.8
     clip_aware_weight: float = 4.0
+    existence_weight: float = 1.0
     attention_weight: float = 1.0
     negative_weight: float = 1.0
     saliency_margin: float = 0.2
@@ -278,7 +282,7 @@ class TrainingConfig:
         evaluate_every: epochs between evaluations.
         patience: evaluations without improvement after which training stops; None never stops.
         selection_metrics: the checkpoint with the highest mean of these, before NMS, is kept.
-        negatives: contrast each query with another sample's video.
+        negatives: contrast each video with the query of another sample; `model.existence` learns from these pairs.
         negative_identity: what makes two samples share a video: the whole id, or for ids of the form
             `<source>_<start>_<end>` the source they were cut from.
         resample_labels: draw positive and negative clips again each epoch; off, they are drawn once, which the
@@ -363,6 +367,16 @@ class Config:
                 "model.strides",
                 "must be [1] where loss.classification is 'saliency', which scores clips, not points",
             )
+        _require(
+            self.training.negatives or not self.model.existence,
+            "model.existence",
+            "is learnt from negative queries; set training.negatives=true, or model.existence=false",
+        )
+        _require(
+            self.data.annotates_moments or not self.model.existence,
+            "model.existence",
+            f"must be false: {self.data.dataset} has no moments that may be there or not",
+        )
         _require(
             self.training.negative_identity == "video" or self.data.info.vids_name_source,
             "training.negative_identity",

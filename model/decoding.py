@@ -21,11 +21,13 @@ class Prediction:
             and come last: the published metrics still count them.
         saliency: (L,) logits of each clip.
         engagement: (L,) share of each clip's attention that fell on words.
+        existence: probability that the video shows what the query asks for; None if the network has no head for it.
     """
 
     moments: Tensor
     saliency: Tensor
     engagement: Tensor
+    existence: float | None = None
 
 
 @torch.inference_mode()
@@ -93,15 +95,19 @@ def decode(
         moments = suppress_overlaps(moments, threshold=config.nms_threshold, kind=config.nms)
     kept = output.point_mask.sum(dim=1).clamp(max=config.max_moments).tolist()
     lengths = clips.tolist()
+    existence: list[float | None] = [None] * len(lengths)
+    if output.existence is not None:
+        existence = list(output.existence.float().sigmoid().tolist())
     rows = zip(
         moments.float().cpu(),
         output.saliency.float().cpu(),
         output.engagement.float().cpu(),
         kept,
         lengths,
+        existence,
         strict=True,
     )
-    return [Prediction(m[:count], s[:length], e[:length]) for m, s, e, count, length in rows]
+    return [Prediction(m[:count], s[:length], e[:length], found) for m, s, e, count, length, found in rows]
 
 
 def decode_moments(

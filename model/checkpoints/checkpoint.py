@@ -40,6 +40,7 @@ class Checkpoint:
         weights: parameter names to tensors.
         provenance: where it comes from, as free text by topic.
         metrics: what it scored, by metric.
+        clear_from: match score from which a video clearly shows what a query asks for; None if that was not learnt.
     """
 
     config: Config
@@ -48,6 +49,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     provenance: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    clear_from: float | None = None
 
     def build_model(self) -> FlashVTG:
         """The network, in evaluation mode.
@@ -87,6 +89,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         "provenance": dict(checkpoint.provenance),
         "metrics": dict(checkpoint.metrics),
     }
+    if checkpoint.clear_from is not None:
+        header["clear_from"] = checkpoint.clear_from
     weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
     with atomic_write(path) as file:
         file.write(serialize(weights, metadata={_HEADER: json.dumps(header)}))
@@ -120,6 +124,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             weights,
             _read_provenance(header["provenance"]),
             _read_metrics(header["metrics"]),
+            _read_clear_from(header.get("clear_from")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise WeightsInvalid(f"{path}: its description cannot be read: {error}") from error
@@ -202,6 +207,13 @@ def _read_metrics(value: Any) -> dict[str, float]:
     if not isinstance(value, dict) or not all(type(number) in (int, float) for number in value.values()):
         raise ValueError("metrics must be numbers by name")
     return value
+
+
+def _read_clear_from(value: Any) -> float | None:
+    """A score or None, as in checkpoints without one; raises ValueError if it is anything else."""
+    if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+        raise ValueError("clear_from must be a score")
+    return None if value is None else float(value)
 
 
 def _require_size(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:

@@ -44,9 +44,10 @@ class TrainedModel:
     """Answers with a FlashVTG checkpoint.
 
     Videos longer than its training videos are grounded in overlapping windows. Moments are given as the network
-    regresses them: rounding to the clip grid and cutting at 150 s belong to the
-    benchmarks. A model of a dataset without moments (TVSum, YouTube Highlights) gives the spans that stand out in
-    its saliency.
+    regresses them: rounding to the clip grid and cutting at 150 s belong to the benchmarks. Where existence was learnt
+    well enough for a threshold, the best moment scores the probability that the video shows what the query asks for,
+    and the others less in proportion. A model of a dataset without moments (TVSum, YouTube Highlights) gives the spans
+    that stand out in its saliency.
 
     Args:
         checkpoint: the model and what it reads.
@@ -76,9 +77,9 @@ class TrainedModel:
         return self._checkpoint.text_features.name
 
     @property
-    def clear_from(self) -> None:
-        """Its scores rank moments; training shows it no query that nothing in a video matches."""
-        return None
+    def clear_from(self) -> float | None:
+        """Chosen in training where existence was learnt well enough; without that, scores only rank moments."""
+        return self._checkpoint.clear_from if self._checkpoint.config.model.existence else None
 
     def blind_spot(self, query: str) -> None:
         """Nothing is known of what it cannot see."""
@@ -138,7 +139,7 @@ class TrainedModel:
         durations = [video.duration_s for video in videos]
         predictions = self._predict(self._embed(rows), tokens, durations)
         return [
-            self._answer(prediction.moments.numpy(), prediction.saliency.numpy(), duration_s, top_k)
+            self._answer_from(prediction, duration_s, top_k)
             for prediction, duration_s in zip(predictions, durations, strict=True)
         ]
 
@@ -148,10 +149,7 @@ class TrainedModel:
         if len(prepared.windows) > 1:
             return [self._answer_in_windows(prepared, video.duration_s, words, top_k) for words in tokens]
         predictions = self._predict(prepared.batches[0], tokens, [video.duration_s])
-        return [
-            self._answer(prediction.moments.numpy(), prediction.saliency.numpy(), video.duration_s, top_k)
-            for prediction in predictions
-        ]
+        return [self._answer_from(prediction, video.duration_s, top_k) for prediction in predictions]
 
     def _answer_in_windows(
         self, video: _PreparedVideo, duration_s: float, tokens: Tensor, top_k: int
@@ -178,7 +176,8 @@ class TrainedModel:
                 if decoding.nms != "none"
                 else merged
             )
-        return self._answer(merged, saliency, duration_s, top_k)
+        existence = [prediction.existence for prediction in predictions if prediction.existence is not None]
+        return self._answer(merged, saliency, max(existence, default=None), duration_s, top_k)
 
     def _prepared(self, video: EncodedVideo) -> _PreparedVideo:
         """What the network makes of a video before it meets a query; kept for the next query."""
@@ -218,12 +217,26 @@ class TrainedModel:
             durations_s=durations_s,
         )
 
-    def _answer(self, moments: NDArray[Any], saliency: NDArray[Any], duration_s: float, top_k: int) -> Answer:
+    def _answer_from(self, prediction: Prediction, duration_s: float, top_k: int) -> Answer:
+        moments, saliency = prediction.moments.numpy(), prediction.saliency.numpy()
+        return self._answer(moments, saliency, prediction.existence, duration_s, top_k)
+
+    def _answer(
+        self,
+        moments: NDArray[Any],
+        saliency: NDArray[Any],
+        existence: float | None,
+        duration_s: float,
+        top_k: int,
+    ) -> Answer:
         if not self._config.data.annotates_moments:
             shares = 1 / (1 + np.exp(-saliency.astype(np.float64)))
             found = find_moments(shares, clip_length_s=self.clip_length_s, duration_s=duration_s, top_k=top_k)
             return found, saliency
-        return _shown(moments)[:top_k], saliency
+        shown = _shown(moments)[:top_k]
+        if existence is None or self.clear_from is None:
+            return shown, saliency
+        return _scaled(shown, existence), saliency
 
     def _video_rows(self, video: EncodedVideo) -> Tensor:
         data = replace(self._config.data, max_clips=None)
@@ -240,6 +253,14 @@ def _shown(moments: NDArray[Any]) -> NDArray[Any]:
     """Without suppressed moments, which have the score 0, and those that regress to nothing."""
     shown: NDArray[Any] = moments[(moments[:, 2] > 0) & (moments[:, 1] > moments[:, 0])]
     return shown
+
+
+def _scaled(moments: NDArray[Any], existence: float) -> NDArray[np.float64]:
+    """Moments whose best one scores the probability that there is one; the others keep their ratio to it."""
+    scaled = moments.astype(np.float64)
+    if len(scaled):
+        scaled[:, 2] = scaled[:, 2] / scaled[0, 2] * existence
+    return scaled
 
 
 def _window_clips(checkpoint: Checkpoint) -> int | None:

@@ -3,6 +3,7 @@
 from model.losses.assignment import Assignment, assign_points
 from model.losses.clip_aware import clip_aware_loss
 from model.losses.criterion import Criterion, LossTerms, Targets
+from model.losses.existence import existence_loss
 from model.losses.focal import focal_loss, saliency_classification_loss
 from model.losses.nce import sampled_nce_loss
 from model.losses.negatives import negative_index
@@ -16,6 +17,7 @@ __all__ = [
     "Targets",
     "assign_points",
     "clip_aware_loss",
+    "existence_loss",
     "focal_loss",
     "negative_index",
     "offset_loss",

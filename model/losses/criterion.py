@@ -10,6 +10,7 @@ from torch import Tensor
 from model.config import Config
 from model.losses.assignment import assign_points
 from model.losses.clip_aware import clip_aware_loss
+from model.losses.existence import existence_loss
 from model.losses.focal import focal_loss, saliency_classification_loss
 from model.losses.nce import sampled_nce_loss
 from model.losses.regression import offset_loss
@@ -47,6 +48,7 @@ class LossTerms:
     Attributes:
         total: what is minimised.
         classification, nce, saliency, clip_aware, regression: the terms; 0 where the configuration has none.
+        existence: likewise; None where the network has no head for it.
     """
 
     total: Tensor
@@ -55,6 +57,7 @@ class LossTerms:
     saliency: Tensor
     clip_aware: Tensor
     regression: Tensor
+    existence: Tensor | None = None
 
 
 class Criterion:
@@ -106,6 +109,12 @@ class Criterion:
             output, targets.saliency, targets.positive_clips, targets.negative_clips, config
         )
         clip_aware = clip_aware_loss(clip_logits, targets.saliency, mask) if self._clip_aware else zero
+        existence = None
+        negatives = output.negatives
+        if output.existence is not None and negatives is not None and negatives.existence is not None:
+            existence = existence_loss(output.existence.float(), negatives.existence.float())
+        elif output.existence is not None:  # several processes wait for the gradients of all parameters
+            existence = 0 * output.existence.sum()
         total = (
             config.regression_weight * regression
             + config.classification_weight * classification
@@ -113,4 +122,6 @@ class Criterion:
             + config.saliency_weight * saliency
             + config.clip_aware_weight * clip_aware
         )
-        return LossTerms(total, classification, nce, saliency, clip_aware, regression)
+        if existence is not None:
+            total = total + config.existence_weight * existence
+        return LossTerms(total, classification, nce, saliency, clip_aware, regression, existence)

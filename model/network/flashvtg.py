@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import TEF_DIM, ModelConfig
+from model.network.existence import ExistenceHead
 from model.network.fast.layers import speed_up
 from model.network.fusion import FeatureFusion, VideoEmbedding
 from model.network.highlight import HighlightHead
@@ -26,11 +28,13 @@ class NegativeOutput:
         index: (R,) samples whose neighbour is about another video.
         saliency: (R, L).
         engagement: (R, L).
+        existence: (R,) logits; None without the head.
     """
 
     index: Tensor
     saliency: Tensor
     engagement: Tensor
+    existence: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class FlashVTGOutput:
         clips: (B, L, D) rectified fused clips, zero where padded.
         query: (B, D) the pooled query.
         negatives: the second pass, if it was asked for.
+        existence: (B,) logits of the probability that a video shows what its query asks for; None without the head.
     """
 
     saliency: Tensor
@@ -60,6 +65,7 @@ class FlashVTGOutput:
     clips: Tensor
     query: Tensor
     negatives: NegativeOutput | None = None
+    existence: Tensor | None = None
 
 
 class FlashVTG(nn.Module):
@@ -83,6 +89,7 @@ class FlashVTG(nn.Module):
         self.layering = TemporalFeatureLayering(config)
         self.refinement = AdaptiveScoreRefinement(config)
         self.boundaries = BoundaryHead(config)
+        self.existence = ExistenceHead(config) if config.existence else None  # last: the others' weights stay
         if fast:
             speed_up(self)
 
@@ -147,6 +154,13 @@ class FlashVTG(nn.Module):
         logits = self.refinement(pyramid)  # (B, P)
         offsets = self.boundaries(pyramid)  # (B, P, 2)
 
+        pooled = self.fusion.pool_query(query)  # (B, D)
+        found = foreign = None
+        if self.existence is not None:
+            asked = pooled if negatives is None else torch.cat([pooled, pooled[(negatives + 1) % batch]])
+            existence = self.existence(fused, asked, saliency, engagement, both_videos.mask)  # (B + R,)
+            found, foreign = existence[:batch], existence[batch:]
+
         return FlashVTGOutput(
             saliency=saliency[:batch],
             engagement=engagement[:batch],
@@ -156,10 +170,11 @@ class FlashVTG(nn.Module):
             point_mask=pyramid.mask,
             video_mask=video_mask,
             clips=clips,
-            query=self.fusion.pool_query(query),
+            query=pooled,
             negatives=None
             if negatives is None
-            else NegativeOutput(negatives, saliency[batch:], engagement[batch:]),
+            else NegativeOutput(negatives, saliency[batch:], engagement[batch:], foreign),
+            existence=found,
         )
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from extractors.errors import VtgError
 from model.config import Config
 from model.datasets.annotations import Annotation
-from model.datasets.grounding import GroundingDataset, Sample, collate
+from model.datasets.grounding import Batch, GroundingDataset, Sample, collate
 from model.decoding import Prediction, predict, suppress_overlaps
+from model.losses import negative_index
 from model.metrics.report import evaluate, evaluate_domains
 from model.network.flashvtg import FlashVTG
 
@@ -38,7 +40,9 @@ class Evaluation:
         suppressed: the same after non-maximum suppression.
         metrics: published key to score of `decoded`; empty if the split's annotations are not public.
         suppressed_metrics: the same of `suppressed`.
-        match_scores: (Q,) how well each video matches its query, as answers give it.
+        match_scores: (Q,) how well each video matches its query: the probability of the head for existence if the
+            network has one, else the score of the best moment.
+        foreign_scores: the same of videos under queries of others, if they were asked for and there is a head for it.
     """
 
     decoded: list[Row]
@@ -46,6 +50,7 @@ class Evaluation:
     metrics: dict[str, float]
     suppressed_metrics: dict[str, float]
     match_scores: tuple[float, ...]
+    foreign_scores: tuple[float, ...] = ()
 
 
 def evaluate_model(
@@ -54,6 +59,7 @@ def evaluate_model(
     *,
     device: torch.device | str = "cpu",
     batch_size: int = 64,
+    foreign: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Ground every query of a split and score the answers.
@@ -63,10 +69,14 @@ def evaluate_model(
         dataset: the split; its configuration says how to decode.
         device: where the network is.
         batch_size: queries at a time; the answers do not depend on it.
+        foreign: also judge videos under queries of others, where the network has a head for it.
         on_progress: called with queries done and in all.
     """
-    predictions = _predictions(network, dataset, torch.device(device), batch_size, on_progress)
-    return evaluate_predictions(predictions, dataset.annotations, dataset.config)
+    predictions, foreign_scores = _predictions(
+        network, dataset, torch.device(device), batch_size, foreign, on_progress
+    )
+    evaluation = evaluate_predictions(predictions, dataset.annotations, dataset.config)
+    return replace(evaluation, foreign_scores=tuple(foreign_scores))
 
 
 def evaluate_predictions(
@@ -136,8 +146,12 @@ def _predictions(
     dataset: GroundingDataset,
     device: torch.device,
     batch_size: int,
+    foreign: bool,
     on_progress: Callable[[int, int], None] | None,
-) -> list[Prediction]:
+) -> tuple[list[Prediction], list[float]]:
+    """One prediction per query; and scores of videos under queries of others."""
+    foreign = foreign and network.config.existence
+    foreign_scores: list[float] = []
     config = replace(dataset.config, decoding=replace(dataset.config.decoding, nms="none"))
     answers: dict[int, Prediction] = {}
     training = network.training
@@ -155,12 +169,36 @@ def _predictions(
                 config=config,
                 durations_s=[annotation.duration_s for annotation in batch.annotations],
             )
+            if foreign:
+                foreign_scores += _foreign_scores(network, batch, config.training.negative_identity)
             answers |= dict(zip(places, predictions, strict=True))
             if on_progress is not None:
                 on_progress(len(answers), len(dataset))
     finally:
         network.train(training)
-    return [answers[index] for index in range(len(dataset))]
+    return [answers[index] for index in range(len(dataset))], foreign_scores
+
+
+@torch.inference_mode()
+def _foreign_scores(network: FlashVTG, batch: Batch, identity: Literal["video", "source"]) -> list[float]:
+    """Probabilities of videos under the next query of the batch that is about another video."""
+    # Queries of one video are neighbours, as are samples of one length.
+    order = np.random.default_rng(0).permutation(len(batch.annotations))
+    negatives = negative_index([batch.annotations[place].vid for place in order], identity)
+    if negatives is None:
+        return []
+    rows = torch.from_numpy(order).to(batch.video.device)
+    output = network(
+        batch.video[rows],
+        batch.video_mask[rows],
+        batch.text[rows],
+        batch.text_mask[rows],
+        negatives=negatives.to(batch.video.device),
+    )
+    assert output.negatives is not None
+    assert output.negatives.existence is not None
+    scores: list[float] = output.negatives.existence.float().sigmoid().tolist()
+    return scores
 
 
 def _alike(dataset: GroundingDataset, batch_size: int) -> Iterator[list[int]]:
@@ -181,7 +219,9 @@ def _row(prediction: Prediction, annotation: Annotation, config: Config) -> Row:
 
 
 def _match_score(prediction: Prediction) -> float:
-    """The score of the best moment; 0 without one."""
+    """The probability that there is a moment, else the score of the best one; 0 without one."""
+    if prediction.existence is not None:
+        return prediction.existence
     return float(prediction.moments[0, 2]) if len(prediction.moments) else 0.0
 
 

@@ -168,7 +168,7 @@ def evaluate_existence(
     refused = evaluate_checkpoint(
         checkpoint, negatives, device=device, batch_size=batch_size, on_progress=on_progress
     )
-    return existence(_asked(split, evaluation), _asked(negatives, refused))
+    return existence(_asked(split, evaluation), _asked(negatives, refused), checkpoint.clear_from)
 
 
 def _asked(split: Split, evaluation: Evaluation) -> Asked:

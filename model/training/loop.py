@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -25,6 +26,7 @@ from model.checkpoints.checkpoint import Checkpoint, feature_specs
 from model.config import Config
 from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, collate
 from model.losses import Criterion, LossTerms, negative_index
+from model.metrics.existence import auroc, threshold_for
 from model.network.flashvtg import FlashVTG, FlashVTGOutput
 from model.training.curves import Curves
 from model.training.devices import accelerator, agreed
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_TELLS = 0.75  # AUROC from which existence counts as learnt
 _RESUMABLE = ("epochs", "evaluate_every", "patience", "workers")
 
 
@@ -272,6 +275,7 @@ class _Trainer:
             network,
             self._eval_set,
             device=self._process.device,
+            foreign=True,
             on_progress=lambda done, total: self._on_event(EvaluationProgress(epoch, done, total)),
         )
 
@@ -318,11 +322,20 @@ class _Record:
         video_features, text_features = self._specs
         weights = {name: value.detach() for name, value in network.state_dict().items()}
         provenance = self._provenance | {"epoch": str(event.epoch)}
+        verdicts = _verdicts(evaluation)
         checkpoint = Checkpoint(
-            self._config, tuple(video_features), text_features, weights, provenance, dict(event.metrics)
+            self._config,
+            tuple(video_features),
+            text_features,
+            weights,
+            provenance,
+            dict(event.metrics),
+            verdicts.get("clear_from"),
         )
         if evaluation is not None and event.best_epoch == event.epoch:
             scores = {"decoded": evaluation.metrics, "suppressed": evaluation.suppressed_metrics}
+            if verdicts:
+                scores["existence"] = verdicts
             self.run.write_best(checkpoint, evaluation.suppressed, {"epoch": event.epoch, **scores})
         self._log.append({entry.name: getattr(event, entry.name) for entry in fields(event)})
         self.run.write_log(self._log)
@@ -354,6 +367,26 @@ def _restore(network: FlashVTG, optimizer: torch.optim.Optimizer, state: ResumeS
             optimizer.state[parameter] = {kind: state.moments[kind][name] for kind in _MOMENTS}
 
 
+def _verdicts(evaluation: Evaluation | None) -> dict[str, float]:
+    """What the head for existence has learnt, and the threshold it has earned; empty where nothing was judged.
+
+    A head that tells little would withhold right answers, so it gets no threshold.
+    """
+    if evaluation is None or not evaluation.foreign_scores:
+        return {}
+    own, foreign = np.array(evaluation.match_scores), np.array(evaluation.foreign_scores)
+    area = auroc(own, foreign)
+    if area < _TELLS:
+        return {"auroc": area}
+    clear_from = threshold_for(foreign)
+    return {
+        "auroc": area,
+        "clear_from": clear_from,
+        "found_clear": float(np.mean(own >= clear_from)),
+        "false_clear": float(np.mean(foreign >= clear_from)),
+    }
+
+
 def _measurable(output: FlashVTGOutput) -> FlashVTGOutput:
     """Attention that is NaN is replaced by numbers.
 
@@ -367,7 +400,9 @@ def _measurable(output: FlashVTGOutput) -> FlashVTGOutput:
 
 def _values(terms: LossTerms) -> Iterator[tuple[str, Tensor]]:
     for entry in fields(terms):
-        yield entry.name, getattr(terms, entry.name).detach()
+        value: Tensor | None = getattr(terms, entry.name)
+        if value is not None:
+            yield entry.name, value.detach()
 
 
 def _require_finite(losses: Mapping[str, float], epoch: int, step: int) -> None:

@@ -14,9 +14,11 @@ from torch import Tensor
 from model.config import LossConfig, load_config, override_config
 from model.losses import (
     Criterion,
+    LossTerms,
     Targets,
     assign_points,
     clip_aware_loss,
+    existence_loss,
     focal_loss,
     negative_index,
     offset_loss,
@@ -277,7 +279,36 @@ def test_total_is_the_weighed_sum_of_the_terms() -> None:
         + loss.clip_aware_weight * terms.clip_aware
     )
     torch.testing.assert_close(terms.total, expected)
-    assert all(float(getattr(terms, entry.name)) > 0 for entry in fields(terms))
+    assert all(float(getattr(terms, name)) > 0 for name in names_of(terms) - {"existence"})
+    assert terms.existence is None
+
+
+def names_of(terms: LossTerms) -> set[str]:
+    return {entry.name for entry in fields(terms)}
+
+
+def test_existence_loss() -> None:
+    own, foreign = [0.0, 2.0], [-1.0, 0.5, 3.0]
+    expected = -sum(math.log(sigmoid(logit)) for logit in own) / 2
+    expected -= sum(math.log(1 - sigmoid(logit)) for logit in foreign) / 3
+    found = existence_loss(torch.tensor(own), torch.tensor(foreign))
+    assert float(found) == pytest.approx(expected / 2)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_existence_is_a_term_of_its_own(weight: float) -> None:
+    config = override_config(load_config("custom-lite"), [f"loss.existence_weight={weight}"])
+    plain = output_of([0, 2])
+    assert plain.negatives is not None
+    own, foreign = values(3, seed=8), values(2, seed=9)
+    output = replace(plain, existence=own, negatives=replace(plain.negatives, existence=foreign))
+    without, terms = Criterion(config)(plain, targets()), Criterion(config)(output, targets())
+    assert terms.existence is not None
+    torch.testing.assert_close(terms.existence, existence_loss(own, foreign))
+    torch.testing.assert_close(terms.total, without.total + weight * terms.existence)
+    # A batch of one video has no negatives.
+    alone = Criterion(config)(replace(output, negatives=None), targets())
+    torch.testing.assert_close(alone.existence, torch.tensor(0.0))
 
 
 def test_clip_aware_loss_goes_with_score_refinement() -> None:

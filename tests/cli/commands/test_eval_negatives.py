@@ -129,6 +129,9 @@ def test_trained_model(run: Path, home: Path, folder: Path) -> None:
     assert scores == json.loads(plain.stdout)
     assert (found["present"], found["absent"]) == (8, 8)
     assert 0 <= found["auroc"] <= 1
+    kept = json.loads((run / "best_metrics.json").read_text())["existence"]
+    assert 0 <= kept["auroc"] <= 1
+    assert found["clear_from"] == kept.get("clear_from")
 
 
 def test_other_rate(home: Path, folder: Path) -> None:

@@ -366,3 +366,32 @@ def test_checkpoint_of_other_dims_is_refused(checkpoint: Checkpoint, tmp_path: P
         WeightsInvalid, match=r"has shape \[64\], the configuration asks for \[128\].*, and \d+ more"
     ):
         load_checkpoint(path)
+
+
+def test_threshold_of_a_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """It is stored to the last bit; a checkpoint without one reads as before."""
+    save_checkpoint(checkpoint, tmp_path / "old.safetensors")
+    with safe_open(tmp_path / "old.safetensors", framework="pt") as file:
+        header = json.loads(file.metadata()["vtg"])
+    assert "clear_from" not in header
+    assert load_checkpoint(tmp_path / "old.safetensors").clear_from is None
+    score = 0.1 + 0.2
+    save_checkpoint(replace(checkpoint, clear_from=score), tmp_path / "new.safetensors")
+    assert load_checkpoint(tmp_path / "new.safetensors").clear_from == score
+    save_checkpoint(replace(checkpoint, clear_from=float("nan")), tmp_path / "bad.safetensors")
+    with pytest.raises(WeightsInvalid, match="clear_from must be a score"):
+        load_checkpoint(tmp_path / "bad.safetensors")
+
+
+def test_checkpoint_from_before_the_existence_head(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Its description knows neither the head nor its weight."""
+    from safetensors.torch import save_file
+
+    path = tmp_path / "old.safetensors"
+    save_checkpoint(checkpoint, path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["vtg"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del header["config"]["model"]["existence"], header["config"]["loss"]["existence_weight"]
+    save_file(weights, path, metadata={"vtg": json.dumps(header)})
+    assert not load_checkpoint(path).build_model().config.existence

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -350,3 +352,82 @@ def test_weights_list_shows_trained_models(home):
     )
     shown = vtg("weights", "path", "flashvtg-mine", home=home, VTG_HOME=str(home))
     assert shown.stdout.strip().endswith("flashvtg-mine.safetensors")
+
+
+# Existence
+
+
+def rows_video(clips):
+    rows = np.random.default_rng(clips).normal(size=(clips, 384)).astype(np.float32)
+    return EncodedVideo(Path("v.mp4"), float(clips), {"lite": rows})
+
+
+def judged(bias, *, clear_from=0.5, window_clips=None):
+    """A model whose verdict is that of the bias alone, or depends on the video where it is None."""
+    config = small_config(**({} if window_clips is None else {"window_clips": window_clips}))
+    config = replace(config, model=replace(config.model, existence=True))
+    checkpoint = replace(small_checkpoint(config), clear_from=clear_from)
+    if bias is not None:
+        checkpoint.weights["existence.linear.weight"].zero_()
+        checkpoint.weights["existence.linear.bias"].fill_(bias)
+    return TrainedModel(checkpoint, name="mine", device=torch.device("cpu"))
+
+
+def asked(model, videos, count=1):
+    tokens = np.random.default_rng(0).normal(size=(count, 4, 384)).astype(np.float32)
+    queries = [TextFeatures(rows, rows[0]) for rows in tokens]
+    return model.answer(videos, queries, top_k=5)
+
+
+def test_the_best_moment_scores_the_probability():
+    plain = TrainedModel(small_checkpoint(), name="mine", device=torch.device("cpu"))
+    ((moments, saliency),) = asked(plain, [rows_video(30)])
+    ((found, same),) = asked(judged(1.2), [rows_video(30)])
+    probability = 1 / (1 + math.exp(-1.2))
+    assert len(found) > 1
+    assert found[0, 2] == pytest.approx(probability)
+    np.testing.assert_allclose(found[:, 2], moments[:, 2] / moments[0, 2] * probability, rtol=1e-5)
+    np.testing.assert_array_equal(found[:, :2], moments[:, :2])
+    np.testing.assert_array_equal(same, saliency)
+
+
+def test_a_long_video_shows_what_one_window_shows():
+    model = judged(None, window_clips=16)
+    long = rows_video(40)
+    ((found, _),) = asked(model, [long])
+    whole = judged(None)
+    parts = [
+        EncodedVideo(Path("v.mp4"), 16.0, {"lite": long.features["lite"][start : start + 16]})
+        for start in (0, 8, 16, 24)
+    ]
+    alone = [moments[0, 2] for ((moments, _),) in (asked(whole, [part]) for part in parts)]
+    assert len(set(alone)) == len(alone)
+    assert found[0, 2] == pytest.approx(max(alone), rel=1e-4)
+
+
+@pytest.mark.parametrize(("bias", "clear"), [(0.1, True), (-0.1, False)])
+def test_results_know_a_clear_match(home, cache, bias, clear):
+    config = small_config()
+    config = replace(config, model=replace(config.model, existence=True))
+    checkpoint = replace(small_checkpoint(config), clear_from=0.5)
+    checkpoint.weights["existence.linear.weight"].zero_()
+    checkpoint.weights["existence.linear.bias"].fill_(bias)
+    save_checkpoint(checkpoint, home / "mine.safetensors")
+    grounder = Grounder.load(str(home / "mine.safetensors"), cache=cache, offline=True)
+    (result,) = grounder.ground(EXAMPLE, "a cat")
+    assert (result.clear_from, result.clear_match) == (0.5, clear)
+    assert result.match_score == result.moments[0].score == pytest.approx(1 / (1 + math.exp(-bias)))
+    assert result.is_clear(result.moments[0]) is clear
+
+
+def test_scores_only_rank_without_the_head(home, cache):
+    checkpoint = replace(small_checkpoint(), clear_from=0.5)
+    assert TrainedModel(checkpoint, name="mine", device=torch.device("cpu")).clear_from is None
+
+
+def test_scores_only_rank_without_a_threshold():
+    plain = TrainedModel(small_checkpoint(), name="mine", device=torch.device("cpu"))
+    unsure = judged(1.2, clear_from=None)
+    assert unsure.clear_from is None
+    ((moments, _),), ((same, _),) = asked(plain, [rows_video(30)]), asked(unsure, [rows_video(30)])
+    np.testing.assert_array_equal(same, moments)
