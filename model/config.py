@@ -17,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from extractors.errors import UsageError
+from extractors.features import folder_name
 from extractors.files import toml
 from model.dataset_entry import DatasetInfo, own_datasets, require_dataset
 
@@ -63,7 +64,7 @@ class FeatureConfig:
     normalization: Literal["l2", "none"] = "l2"
 
     def __post_init__(self) -> None:
-        _require_name(self.name)
+        _require_name(folder_name(self.name))
         _require_positive(self, "dim")
 
 
