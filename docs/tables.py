@@ -17,6 +17,7 @@ _NETWORK = (
     "network/highlight",
     "network/layering",
     "network/refinement",
+    "network/existence",
     "network/flashvtg",
 )
 _FILES = (*_NETWORK, "network/layers", "losses/__init__", "decoding")
