@@ -250,11 +250,11 @@ def test_late_search_leaves_the_form(browser, server):
         page.route(re.compile(r"/api/jobs/\w+$"), hold)
         page.reload()
         page.locator("#name", has_text="example.mp4").wait_for()
-        page.keyboard.press("/")
-        for _ in range(200):
+        for _ in range(600):
             if waiting:
                 break
             page.wait_for_timeout(50)
+        page.keyboard.press("/")
         waiting[0].continue_()
         page.locator(".answer h3", has_text="a cat").wait_for()
         page.keyboard.type("a dog")
