@@ -16,7 +16,7 @@ from extractors.decoding.frames import Framing
 from extractors.decoding.grid import Sampling, SamplingKind
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.entry import Feature
-from extractors.features import FeatureSpec
+from extractors.features import FeatureSpec, TextFeatures
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,37 @@ if TYPE_CHECKING:
     from extractors.compute.cpu_batches import ParallelNetwork
     from extractors.compute.gpu_batches import OverlappedNetwork
     from extractors.compute.overlap import FutureRows
+
+_TEXT_BATCH = 64
+
+
+def encode_texts(
+    tower: Callable[[Sequence[str]], list[tuple[Tensor, Tensor]]], queries: Sequence[str]
+) -> list[TextFeatures]:
+    """Run a text network over queries in batches.
+
+    Args:
+        tower: gives the tokens (T, D) and the pooled row (E,) of each query of a batch.
+        queries: any number of sentences.
+    """
+    encoded: list[TextFeatures] = []
+    for first in range(0, len(queries), _TEXT_BATCH):
+        for tokens, pooled in tower(queries[first : first + _TEXT_BATCH]):
+            encoded.append(TextFeatures(tokens.cpu().numpy(), pooled.cpu().numpy()))
+    return encoded
+
+
+def text_placement(options: EncoderOptions) -> tuple[torch.device, torch.dtype]:
+    """The device and precision of a text network; `auto` precision is fp32.
+
+    Raises:
+        UsageError: if the device or precision is not there.
+    """
+    from extractors.compute.device import resolve_device, resolve_precision
+
+    device = resolve_device(options.device)
+    precision = "fp32" if options.precision == "auto" else options.precision
+    return device, resolve_precision(precision, device)
 
 
 class TorchVideoEncoder(ABC):

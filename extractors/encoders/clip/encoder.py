@@ -18,7 +18,7 @@ import numpy as np
 from extractors.encoders.base import EncoderOptions, TextEncoder
 from extractors.encoders.clip import FEATURE
 from extractors.encoders.clip.identity import clip_identity
-from extractors.encoders.torch_encoder import TorchVideoEncoder
+from extractors.encoders.torch_encoder import TorchVideoEncoder, encode_texts, text_placement
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.weights.store import require
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from extractors.encoders.clip.text_tower import TextTower
 
 _BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
-_TEXT_BATCH = 64
 
 # Start of the state of the start-of-text token, from the published text features. Attention is causal, so it
 # is the same for every query and depends on the weights alone.
@@ -95,20 +94,13 @@ class ClipTextEncoder:
             WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
             UsageError: on the first call, if the device or precision is not there.
         """
-        encoded: list[TextFeatures] = []
-        for first in range(0, len(queries), _TEXT_BATCH):
-            for tokens, pooled in self._tower(queries[first : first + _TEXT_BATCH]):
-                encoded.append(TextFeatures(tokens.cpu().numpy(), pooled.cpu().numpy()))
-        return encoded
+        return encode_texts(self._tower, queries)
 
     @cached_property
     def _tower(self) -> TextTower:
-        from extractors.compute.device import resolve_device, resolve_precision
         from extractors.encoders.clip.text_tower import TextTower
 
-        device = resolve_device(self._options.device)
-        precision = "fp32" if self._options.precision == "auto" else self._options.precision
-        return TextTower(self._weights, device, resolve_precision(precision, device))
+        return TextTower(self._weights, *text_placement(self._options))
 
 
 def looks_like_openai_clip(encoder: TextEncoder) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from extractors.decoding.frames import Framing
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.entry import Feature
-from extractors.encoders.torch_encoder import TorchVideoEncoder
+from extractors.encoders.torch_encoder import TorchVideoEncoder, encode_texts, text_placement
 from extractors.features import FeatureSpec, TextFeatures
 from extractors.files.identity import file_identity
 from extractors.weights.open_clip_table import OpenClipModel
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from extractors.encoders.open_clip.network import TextTower
 
 _BATCH = {"cpu": 16, "cuda": 64, "mps": 16}
-_TEXT_BATCH = 64
 
 
 class OpenClipVideoEncoder(TorchVideoEncoder):
@@ -104,25 +103,17 @@ class OpenClipTextEncoder:
             WeightsInvalid: on the first call, if the weights are damaged or of another architecture.
             UsageError: on the first call, if the device or precision is not there.
         """
-        encoded: list[TextFeatures] = []
-        for first in range(0, len(queries), _TEXT_BATCH):
-            for tokens, pooled in self._tower(queries[first : first + _TEXT_BATCH]):
-                encoded.append(TextFeatures(tokens.cpu().numpy(), pooled.cpu().numpy()))
-        return encoded
+        return encode_texts(self._tower, queries)
 
     @cached_property
     def _tower(self) -> TextTower:
-        from extractors.compute.device import resolve_device, resolve_precision
         from extractors.encoders.open_clip.network import TextTower
         from extractors.weights.store import is_offline
 
-        device = resolve_device(self._options.device)
-        precision = "fp32" if self._options.precision == "auto" else self._options.precision
         return TextTower(
             self._model,
             self._weights,
-            device,
-            resolve_precision(precision, device),
+            *text_placement(self._options),
             offline=self._options.offline or is_offline(),
         )
 
