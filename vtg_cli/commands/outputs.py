@@ -204,7 +204,9 @@ class Outputs:
 
     def findings(self, results: Sequence[GroundingResult]) -> Sequence[GroundingResult]:
         """The results as they are cut out: without moments that do not clearly match, unless --all is given."""
-        return results if self.all_moments else [result.clear() for result in results]
+        from vtg_cli.writers.formats import findings
+
+        return findings(results, all_moments=self.all_moments)
 
     def _tasks(self, results: Sequence[GroundingResult]) -> Iterator[Callable[[], None]]:
         """Everything that is to be written, in order."""
@@ -232,9 +234,9 @@ class Outputs:
                 yield partial(write, part, Path(target))
 
     def _write(self, results: Sequence[GroundingResult], name: str, form: Format) -> None:
-        from vtg_cli.writers.formats import STDOUT, findings, write_output
+        from vtg_cli.writers.formats import STDOUT, write_output
 
-        write_output(findings(results, form, all_moments=self.all_moments), name, form)
+        write_output(results if form.marks_unclear else self.findings(results), name, form)
         if name != STDOUT:
             detail(f"{name}: written as {form.name}")
 

@@ -136,7 +136,9 @@ class Export(Task[Document]):
         with tempfile.TemporaryDirectory(prefix="vtg-export-") as folder:
             target = Path(folder, "results")
             try:
-                write_output(findings(answers, form, all_moments=self.all_moments), str(target), form)
+                write_output(
+                    findings(answers, all_moments=self.all_moments or form.marks_unclear), str(target), form
+                )
             except VtgError as error:
                 raise VtgError(str(error).replace(str(self.path), self.name)) from error
             data = target.read_bytes()

@@ -69,11 +69,9 @@ formats = _FORMATS.all
 find_format = _FORMATS.find
 
 
-def findings(
-    results: Sequence[GroundingResult], form: Format, *, all_moments: bool
-) -> Sequence[GroundingResult]:
-    """The results as a format holds them: without moments that do not clearly match, unless it marks them."""
-    return results if all_moments or form.marks_unclear else [result.clear() for result in results]
+def findings(results: Sequence[GroundingResult], *, all_moments: bool) -> Sequence[GroundingResult]:
+    """The results without moments that do not clearly match, unless all are asked for."""
+    return results if all_moments else [result.clear() for result in results]
 
 
 def assign_formats(outputs: Sequence[str], names: Sequence[str]) -> list[Format]:
