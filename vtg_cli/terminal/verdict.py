@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.grounding.choice import preferred_aligned_features
 from model.grounding.results import GroundingResult
 
 _UNSEEN = {
@@ -19,6 +20,7 @@ def verdict(result: GroundingResult) -> str | None:
     if result.blind_spot is not None:
         guesses = ", so these are only guesses" if result.moments else ""
         features = " + ".join(result.features)
-        return f"The {features} features cannot see {_UNSEEN[result.blind_spot]}{guesses}; the clip features can."
+        seeing = " or ".join(preferred_aligned_features())
+        return f"The {features} features cannot see {_UNSEEN[result.blind_spot]}{guesses}; the {seeing} features can."
     places = "; these are only the likeliest places" if result.moments else ""
     return f"Nothing here matches clearly{places}."
