@@ -88,3 +88,15 @@ class Running:
         for thread in self._threads:
             thread.join(timeout=10)
         return code
+
+
+def pieces(terminal: int) -> Iterator[bytes]:
+    """What is written to a pseudo-terminal until its other end is closed."""
+    while True:
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:  # the other end is closed
+            return
+        if not piece:
+            return
+        yield piece

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from tests.cli.running import clean_environment, vtg
+from tests.cli.running import clean_environment, pieces, vtg
 from vtg_cli.terminal import table
 from vtg_cli.terminal.scores import print_scores
 
@@ -140,21 +139,10 @@ def on_terminal(*arguments: str, home, columns: int) -> str:
         env=environment | {"TERM": "dumb"}, stdin=its_end, stdout=its_end, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(its_end)
-    shown = b"".join(_pieces(terminal)).decode()
+    shown = b"".join(pieces(terminal)).decode()
     os.close(terminal)
     assert process.wait(timeout=60) == 0
     return shown.replace("\r", "")
-
-
-def _pieces(terminal: int) -> Iterator[bytes]:
-    while True:
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:  # the other end is closed
-            return
-        if not piece:
-            return
-        yield piece
 
 
 def test_scores_keep_their_names_whole():

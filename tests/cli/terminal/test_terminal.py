@@ -7,12 +7,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.running import EXAMPLES, clean_environment, vtg
+from tests.cli.running import EXAMPLES, clean_environment, pieces, vtg
 
 VIDEO = str(EXAMPLES / "example.mp4")
 COLOUR = re.compile(rb"\x1b\[[0-9;]*\b(?:3[0-7]|9[0-7]|38;5;\d+)m")
@@ -48,21 +47,10 @@ def on_terminal(home: Path, *arguments: str, columns: int = 60, **environment: s
         stderr=subprocess.DEVNULL,
     )
     os.close(its_end)
-    shown = b"".join(_pieces(terminal))
+    shown = b"".join(pieces(terminal))
     os.close(terminal)
     assert process.wait(timeout=60) == 0
     return shown
-
-
-def _pieces(terminal: int) -> Iterator[bytes]:
-    while True:
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:  # the other end is closed
-            return
-        if not piece:
-            return
-        yield piece
 
 
 def lines_of(shown: bytes, encoding: str = "utf-8") -> list[str]:

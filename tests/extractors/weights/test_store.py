@@ -6,11 +6,10 @@ import re
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from extractors.encoders.registry import features
 from extractors.errors import UsageError, WeightsInvalid, WeightsMissing
 from extractors.weights import download, store
 from extractors.weights.store import Artefact
+from tests.local_server import answering_gets
 
 CONTENT = os.urandom(3_000_000)
 
@@ -85,20 +85,8 @@ class Shop:
 @pytest.fixture
 def shop() -> Iterator[Shop]:
     shop = Shop()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            shop.serve(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    shop.url = f"http://127.0.0.1:{server.server_port}"
-    yield shop
-    server.shutdown()
-    server.server_close()
+    with answering_gets(shop.serve) as shop.url:
+        yield shop
 
 
 @pytest.fixture(autouse=True)

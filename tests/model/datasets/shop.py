@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.local_server import answering_gets
 
 
 @dataclass
@@ -45,17 +46,5 @@ class Shop:
 def open_shop() -> Iterator[Shop]:
     """A shop that answers at `url` until the block ends."""
     shop = Shop()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            shop.serve(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    shop.url = f"http://127.0.0.1:{server.server_port}"
-    yield shop
-    server.shutdown()
-    server.server_close()
+    with answering_gets(shop.serve) as shop.url:
+        yield shop
