@@ -216,7 +216,8 @@ class Run:
             RunError: if the file is damaged.
         """
         path = self.folder / "resume.safetensors"
-        remove_leftovers(self.folder)
+        if is_main_process():  # the only one that writes here, and it may be writing while another reads
+            remove_leftovers(self.folder)
         if not path.is_file():
             return None
         groups: dict[str, dict[str, Tensor]] = {}
