@@ -136,7 +136,9 @@ class Run:
             raise RunError(f"{self.folder}: cannot be written ({reason_of(error)})") from error
 
     def require_new(self) -> None:
-        """Raise UsageError if the folder is not empty: no run is ever overwritten."""
+        """Raise UsageError if the folder is not empty; of several processes, the first looks: it fills the folder."""
+        if not is_main_process():
+            return
         try:
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
                 raise self._in_use()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from extractors.errors import UsageError
 from model.training.run import Run
 
 
@@ -20,3 +21,15 @@ def test_only_the_main_process_removes_leftovers(
     assert Run(tmp_path).read_state() is None
 
     assert being_written.exists() is left
+
+
+def test_only_the_main_process_refuses_a_folder_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.toml").touch()
+    monkeypatch.setenv("RANK", "1")
+    Run(tmp_path).require_new()
+
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UsageError, match="is not empty"):
+        Run(tmp_path).require_new()
