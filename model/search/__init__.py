@@ -1,0 +1,1 @@
+"""Search over a library of videos: which video, and where."""
