@@ -17,9 +17,9 @@ require_own_packages()
 import model as _api  # noqa: E402 - after the check
 
 if TYPE_CHECKING:
-    from model import EncodedVideo, Grounder, GroundingResult, Moment, Saliency
+    from model import EncodedVideo, Grounder, GroundingResult, Library, Moment, Saliency
 
-__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Moment", "Saliency"]
+__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Library", "Moment", "Saliency"]
 
 
 def __getattr__(name: str) -> Any:

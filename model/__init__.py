@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from model.grounding.results import GroundingResult as GroundingResult
     from model.grounding.results import Moment as Moment
     from model.grounding.results import Saliency as Saliency
+    from model.search.library import Library as Library
 
 _HOMES = {
     "Grounder": "model.grounding.grounder",
@@ -20,9 +21,10 @@ _HOMES = {
     "GroundingResult": "model.grounding.results",
     "Moment": "model.grounding.results",
     "Saliency": "model.grounding.results",
+    "Library": "model.search.library",
 }
 
-__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Moment", "Saliency"]
+__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Library", "Moment", "Saliency"]
 
 
 def __getattr__(name: str) -> Any:

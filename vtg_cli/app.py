@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vtg_cli.commands import bench, cache, datasets, doctor, evaluate, extract, ground, serve, train, weights
+from vtg_cli.commands.library import index, search
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Offline, Quiet, Verbose
 
@@ -42,12 +43,14 @@ def _root(
 
 
 app.command("ground")(ground.ground)
+app.command("search")(search.search)
 app.command("extract")(extract.extract)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.add_typer(index.app, name="index")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")

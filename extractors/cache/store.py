@@ -110,7 +110,34 @@ class FeatureCache:
             CacheError: if the cache cannot be read.
         """
         identity = identity or self.identify(path)
-        entry = self._read(self._video_entry(identity.address, spec), spec, identity.address)
+        return self._load(path, spec, identity.address, identity.content)
+
+    def load_content(
+        self, address: str, content: str, spec: FeatureSpec, *, path: str | Path
+    ) -> CachedFeatures | None:
+        """Look up the features of a content that is known by its identity; no video file is read.
+
+        Args:
+            address, content: of a `VideoIdentity`.
+            spec: what the features must be.
+            path: where a video of this content is, or was.
+
+        Returns:
+            The features; None if there are none, or none that can be trusted.
+
+        Raises:
+            CacheError: if the cache cannot be read.
+        """
+        return self._load(path, spec, address, lambda: content)
+
+    def holds(self, address: str, spec: FeatureSpec) -> bool:
+        """Whether there is an entry for an address of a `VideoIdentity`; only loading it shows whether it is intact."""
+        return self._video_entry(address, spec).exists()
+
+    def _load(
+        self, path: str | Path, spec: FeatureSpec, address: str, content_of: Callable[[], str]
+    ) -> CachedFeatures | None:
+        entry = self._read(self._video_entry(address, spec), spec, address)
         if entry is None:
             return None
         arrays, record = entry
@@ -125,7 +152,7 @@ class FeatureCache:
             content = str(record["content"])  # which entries of earlier versions lack
         except (KeyError, TypeError, ValueError):
             return None
-        if content != identity.content():
+        if content != content_of():
             return None
         return CachedFeatures(spec, features, info, facts)
 

@@ -114,8 +114,21 @@ class FileState:
     @classmethod
     def of(cls, file: BinaryIO) -> FileState:
         """The state of an open file."""
-        status = os.fstat(file.fileno())
+        return cls.from_status(os.fstat(file.fileno()))
+
+    @classmethod
+    def from_status(cls, status: os.stat_result) -> FileState:
+        """The state of a file that was looked at."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def is_settled(self, since_ns: int) -> bool:
+        """Whether a file in this state, seen at a time, cannot be written to again and keep the state.
+
+        Args:
+            since_ns: the time it was seen, in nanoseconds of `time.time_ns`.
+        """
+        last_ns = self.modified_ns if os.name == "nt" else self.changed_ns
+        return since_ns - last_ns >= _SETTLED_NS
 
     def is_as_long_and_old_as(self, other: FileState) -> bool:
         """Whether nothing was written between the two states, as far as they show."""
@@ -136,6 +149,7 @@ class VideoIdentity:
         path: the video file.
         address: 32 hexadecimal digits from the file's size and samples. Equal for files of equal content; the converse
             is nearly always true, and only `content` decides.
+        state: size and times of the file then.
 
     Raises:
         VideoError: if the file cannot be read.
@@ -151,8 +165,8 @@ class VideoIdentity:
         self._content = ""
         self._record = None if records is None else records / f"{_place(self.path)}.json"
         with open_regular(self.path, buffering=0) as file:
-            self._state = FileState.of(file)
-            self.address, self._content = self._recall() or (_address(file, self._state.size), "")
+            self.state = FileState.of(file)
+            self.address, self._content = self._recall() or (_address(file, self.state.size), "")
 
     def content(self) -> str:
         """The hash of every byte, 64 hexadecimal digits; reads the file unless that is known.
@@ -182,7 +196,7 @@ class VideoIdentity:
         self.content()
         with open_regular(self.path, buffering=0) as file:
             state = FileState.of(file)
-            if not state.is_as_long_and_old_as(self._state) or _address(file, state.size) != self.address:
+            if not state.is_as_long_and_old_as(self.state) or _address(file, state.size) != self.address:
                 raise self._changed()
 
     def _read_ahead(self) -> None:
@@ -192,15 +206,14 @@ class VideoIdentity:
     def _hash(self) -> str:
         start_ns = time.time_ns()
         with open_regular(self.path, buffering=0) as file:
-            if not FileState.of(file).is_as_long_and_old_as(self._state):
+            if not FileState.of(file).is_as_long_and_old_as(self.state):
                 raise self._changed()
             content = read_content(file, before_each_block=self._require_wanted)
             state = FileState.of(file)
-        if not state.is_as_long_and_old_as(self._state):
+        if not state.is_as_long_and_old_as(self.state):
             raise self._changed()
         # A file that is written to again within a step of the file system's clock keeps its times.
-        last_ns = state.modified_ns if os.name == "nt" else state.changed_ns
-        if state == self._state and start_ns - last_ns >= _SETTLED_NS:
+        if state == self.state and state.is_settled(start_ns):
             self._remember(content)
         return content
 
@@ -218,7 +231,7 @@ class VideoIdentity:
         try:
             record = json.loads(self._record.read_bytes())
             address, content = str(record["address"]), str(record["content"])
-            same = record["state"] == asdict(self._state)
+            same = record["state"] == asdict(self.state)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         sound = _ADDRESS.fullmatch(address) and _CONTENT.fullmatch(content)
@@ -227,7 +240,7 @@ class VideoIdentity:
     def _remember(self, content: str) -> None:
         if self._record is None:
             return
-        record = {"address": self.address, "content": content, "state": asdict(self._state)}
+        record = {"address": self.address, "content": content, "state": asdict(self.state)}
         # A place that cannot be written costs another reading.
         with suppress(OSError), atomic_write(self._record, durable=False) as file:
             file.write(json.dumps(record).encode())

@@ -118,6 +118,26 @@ class Grounder:
         """The model that answers."""
         return self._model
 
+    @property
+    def video_encoders(self) -> tuple[VideoEncoder, ...]:
+        """One per feature that the model reads, in order."""
+        return self._video_encoders
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The encoder of the queries."""
+        return self._text_encoder
+
+    @property
+    def cache(self) -> FeatureCache:
+        """Where features are kept."""
+        return self._cache
+
+    @property
+    def extraction(self) -> ExtractionOptions:
+        """How videos are decoded."""
+        return self._extraction
+
     def encode(self, path: str | Path) -> EncodedVideo:
         """Extract a video's features, or read them from the cache.
 

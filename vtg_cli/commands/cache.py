@@ -10,13 +10,12 @@ from vtg_cli.parsing import values
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Cache
 from vtg_cli.terminal.console import counted, print_json, printable
+from vtg_cli.terminal.sizes import size
 
 if TYPE_CHECKING:
     from extractors.cache.usage import CacheInfo
 
 app = App(help="Show or empty the feature cache.")
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @app.command()
@@ -50,13 +49,13 @@ def info(
     from vtg_cli.terminal.table import print_table
 
     typer.echo(
-        f"{printable(str(held.root))}: {counted(held.files, 'entry', 'entries')}, {_size(held.size_bytes)}"
+        f"{printable(str(held.root))}: {counted(held.files, 'entry', 'entries')}, {size(held.size_bytes)}"
     )
     if held.specs:
         rows = []
         for usage in held.specs:
             clip = f"{usage.spec.clip_length_s:g} s" if usage.spec and usage.spec.clip_length_s else ""
-            rows.append((usage.folder, clip, str(usage.files), _size(usage.size_bytes)))
+            rows.append((usage.folder, clip, str(usage.files), size(usage.size_bytes)))
         print_table(("features", "clip", "entries", "size"), rows, right=(1, 2, 3))
     if held.outdated:
         typer.echo(
@@ -102,7 +101,7 @@ def clear(
     if not yes:
         typer.confirm(f"Remove {features or 'everything'} from {store.root}?", abort=True)
     removed = store.clear(features, older_than_s=older_than_days * 86400)
-    typer.echo(f"removed {counted(removed.files, 'entry', 'entries')}, {_size(removed.size_bytes)}")
+    typer.echo(f"removed {counted(removed.files, 'entry', 'entries')}, {size(removed.size_bytes)}")
 
 
 def _check_features(name: str, held: CacheInfo) -> None:
@@ -116,11 +115,3 @@ def _check_features(name: str, held: CacheInfo) -> None:
         raise UsageError(
             f"'{name}': unknown features; known are {', '.join(names)}, and the folders of `vtg cache info`"
         )
-
-
-def _size(size_bytes: float) -> str:
-    for unit in _UNITS:
-        if size_bytes < 1000 or unit == _UNITS[-1]:
-            break
-        size_bytes /= 1000
-    return f"{size_bytes:.3g} {unit}"

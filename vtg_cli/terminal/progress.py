@@ -82,6 +82,10 @@ class ExtractionProgress(Display):
         self._waited_for: set[Path] = set()
         self._started = time.monotonic()
 
+    def expect(self, file_count: int) -> None:
+        """Set the number of videos, before the first event."""
+        self._file_count = file_count
+
     def __call__(self, event: Event) -> None:
         match event:
             case VideoOpening():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from model.grounding.choice import preferred_aligned_features
 from model.grounding.results import GroundingResult
 
@@ -18,9 +20,13 @@ def verdict(result: GroundingResult) -> str | None:
     if result.clear_match is not False:
         return None
     if result.blind_spot is not None:
-        guesses = ", so these are only guesses" if result.moments else ""
-        features = " + ".join(result.features)
-        seeing = " or ".join(preferred_aligned_features())
-        return f"The {features} features cannot see {_UNSEEN[result.blind_spot]}{guesses}; the {seeing} features can."
+        return unseen(result.blind_spot, result.features, guesses=bool(result.moments))
     places = "; these are only the likeliest places" if result.moments else ""
     return f"Nothing here matches clearly{places}."
+
+
+def unseen(blind_spot: str, features: Sequence[str], *, guesses: bool) -> str:
+    """A sentence for a query about what the features cannot see, with guesses or without."""
+    so = ", so these are only guesses" if guesses else ""
+    seeing = " or ".join(preferred_aligned_features())
+    return f"The {' + '.join(features)} features cannot see {_UNSEEN[blind_spot]}{so}; the {seeing} features can."

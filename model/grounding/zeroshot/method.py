@@ -84,7 +84,7 @@ class ZeroShot:
             log_share = shares.log_share(self._classes.meant(query))
         return look(
             judged,
-            self._background.direction(query),
+            self.background.direction(query),
             log_share,
             self._calibration,
             clip_length_s=self.clip_length_s,
@@ -95,7 +95,7 @@ class ZeroShot:
         """A video against the background and the classes, kept for the next query."""
         if self._last is not None and self._last[0]() is video:
             return self._last[1]
-        judged = judge(video.features[self.features[0]], self._background, self.clip_length_s)
+        judged = judge(video.features[self.features[0]], self.background, self.clip_length_s)
         shares = None if self._classes is None else nearest_classes(judged.rows, self._classes)
         self._last = (weakref.ref(video), (judged, shares))
         return judged, shares
@@ -109,7 +109,8 @@ class ZeroShot:
         return Classes(unit_rows(imported(feature.class_embeddings)()))
 
     @cached_property
-    def _background(self) -> Background:
+    def background(self) -> Background:
+        """What every clip is compared with."""
         return make_background(self._embed_phrases(background_phrases()))
 
 

@@ -1,0 +1,68 @@
+"""Which videos of a library are searched."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.search.catalogue import Content, File
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Conditions on videos, all of which have to hold; by default none.
+
+    Attributes:
+        inside: folders in one of which they have to be.
+        among: files and folders likewise.
+        name: pattern of the file's name, or of its whole path if it has a separator, as in a shell.
+        newer_than_s: time of the last change of the file, at least, in seconds of `time.time`.
+        longer_than_s: length of the video, at least, in seconds.
+    """
+
+    inside: tuple[Path, ...] = ()
+    among: tuple[Path, ...] = ()
+    name: str | None = None
+    newer_than_s: float | None = None
+    longer_than_s: float | None = None
+
+    def choose(self, content: Content, files: Sequence[File]) -> list[File]:
+        """Those of the files of a content that fulfil the conditions."""
+        if self.longer_than_s is not None and content.duration_s < self.longer_than_s:
+            return []
+        return [file for file in files if self._allows(file)]
+
+    def _allows(self, file: File) -> bool:
+        if self.newer_than_s is not None and file.state.modified_ns < self.newer_than_s * 1e9:
+            return False
+        if self.name is not None and not matches(file.path, self.name):
+            return False
+        return all(
+            not places or any(is_inside(file.path, place) for place in places)
+            for places in (self.inside, self.among)
+        )
+
+
+def is_inside(path: Path, place: Path) -> bool:
+    """Whether an absolute path is a place, or in it."""
+    return path.is_relative_to(place)
+
+
+def is_included(path: Path, roots: Mapping[Path, bool]) -> bool:
+    """Whether a path belongs to a library: the innermost root that it is, or is in, decides."""
+    return next((roots[place] for place in (path, *path.parents) if place in roots), False)
+
+
+def matches(path: Path, pattern: str) -> bool:
+    """Whether the name of a file, or its whole path if the pattern has a separator, is as a pattern describes it."""
+    if os.sep in pattern or (os.altsep and os.altsep in pattern):
+        return fnmatch.fnmatch(str(path), str(absolute(pattern)))
+    return fnmatch.fnmatch(path.name, pattern)
+
+
+def absolute(path: str | Path) -> Path:
+    """The path from the root of the file system, as it is written: links in it stay."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links

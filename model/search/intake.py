@@ -1,0 +1,158 @@
+"""Videos on their way into a library: extracted where the cache lacks them, then indexed in batches.
+
+Extraction takes long and happens outside of the writer's lock, so several processes can add at once. A batch is written
+every few seconds: a kill costs no extracted features, and of the index no more than that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.errors import VideoError
+from extractors.extraction.pipeline import extract_each
+from extractors.features import FeatureSpec
+from extractors.videos.events import Event, VideoFinished
+from model.grounding.grounder import Grounder
+from model.search.candidates import aligned_spec
+from model.search.catalogue import File
+from model.search.index import Index, NewVideo, Snapshot
+from model.search.segments import segment_vectors
+
+Listener = Callable[[Event], None]
+
+_BATCH = 64  # videos that are written together
+_BATCH_S = 5.0
+
+
+class Intake:
+    """Adds files to an index.
+
+    Args:
+        index: of the library.
+        grounder: whose features are indexed.
+        listen: called with the events of extraction, and with a `VideoFinished` for every file.
+    """
+
+    def __init__(self, index: Index, grounder: Grounder, listen: Listener) -> None:
+        self._index = index
+        self._grounder = grounder
+        self._listen = listen
+        self._specs = [encoder.spec for encoder in grounder.video_encoders]
+        self._aligned = aligned_spec(grounder)
+
+    def take(self, files: Sequence[Path]) -> list[VideoFinished]:
+        """Index what is not in the index as it is now.
+
+        Args:
+            files: absolute paths.
+
+        Returns:
+            what became of each, in order; `cached` where nothing had to be extracted.
+
+        Raises:
+            CacheError, VectorIndexError: if the cache or the index cannot be read or written.
+        """
+        results: dict[int, VideoFinished] = {}
+        known = indexed_files(self._index.snapshot(), self._specs, self._grounder.cache)
+        new = []
+        for index, path in enumerate(files):
+            file = known.get(path)
+            if file is not None and file.settled and file.is_unchanged():
+                results[index] = VideoFinished(index, path, "cached")
+                self._listen(results[index])
+            else:
+                new.append((index, path))
+        for event in self._extracted(new):
+            results[event.index] = event
+            self._listen(event)
+        return [results[index] for index in range(len(files))]
+
+    def _extracted(self, files: Sequence[tuple[int, Path]]) -> Iterator[VideoFinished]:
+        if not files:
+            return
+        cache, grounder = self._grounder.cache, self._grounder
+        cache.sweep()
+        batch = _Batch(self._index)
+        finished = extract_each(files, grounder.video_encoders, cache, grounder.extraction, self._listen)
+        try:
+            with closing(finished):
+                for event, _ in finished:
+                    if event.status != "failed":
+                        event = self._indexed(event, batch)  # noqa: PLW2901
+                    yield event
+        finally:
+            batch.write()
+
+    def _indexed(self, event: VideoFinished, batch: _Batch) -> VideoFinished:
+        try:
+            batch.add(self._new_video(event.path))
+        except VideoError as error:
+            return replace(event, status="failed", error=error)
+        return event
+
+    def _new_video(self, path: Path) -> NewVideo:
+        """A video whose features are in the cache."""
+        seen_ns = time.time_ns()
+        identity = self._grounder.cache.identify(path)
+        loaded: dict[FeatureSpec, CachedFeatures] = {}
+        for spec in self._specs:
+            entry = self._grounder.cache.load_video(path, spec, identity=identity)
+            if entry is None:
+                raise VideoError(path, "changed while it was read; add it again when it is complete")
+            loaded[spec] = entry
+        return NewVideo(
+            path=path,
+            state=identity.state,
+            settled=identity.state.is_settled(seen_ns),
+            content=identity.content(),
+            address=identity.address,
+            duration_s=next(iter(loaded.values())).info.duration_s,
+            vectors={spec: self._vectors(spec, entry) for spec, entry in loaded.items()},
+        )
+
+    def _vectors(self, spec: FeatureSpec, entry: CachedFeatures) -> NDArray[np.float32]:
+        if spec != self._aligned:
+            return np.empty((0, spec.dim), dtype=np.float32)
+        return segment_vectors(entry.features, spec.clip_length_s)
+
+
+def indexed_files(snapshot: Snapshot, specs: Iterable[FeatureSpec], cache: FeatureCache) -> dict[Path, File]:
+    """The files of a library whose contents have vectors of all recipes, and rows in the cache."""
+    complete = set(snapshot.contents)
+    for spec in specs:
+        entries = snapshot.entries_of(spec)
+        complete &= set() if entries is None else set(entries.content_ids.tolist())
+        complete = {one for one in complete if cache.holds(snapshot.contents[one].address, spec)}
+    return {file.path: file for content_id in complete for file in snapshot.files.get(content_id, ())}
+
+
+class _Batch:
+    """Videos that are written to the index together."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._videos: list[NewVideo] = []
+        self._since_s = 0.0
+
+    def add(self, video: NewVideo) -> None:
+        """Take a video in; writes all if there are many, or the first has waited long."""
+        if not self._videos:
+            self._since_s = time.monotonic()
+        self._videos.append(video)
+        if len(self._videos) >= _BATCH or time.monotonic() - self._since_s > _BATCH_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write all that wait."""
+        if self._videos:
+            with self._index.writing() as writer:
+                writer.add(self._videos)
+            self._videos = []

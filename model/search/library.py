@@ -1,0 +1,359 @@
+"""Library: videos by their content, found by what happens in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from extractors.errors import UsageError
+from extractors.extraction.collect import collect_videos
+from extractors.extraction.pipeline import ignore
+from extractors.features import FeatureSpec
+from extractors.videos.events import Event, VideoFinished
+from model.grounding.grounder import Grounder, check_queries
+from model.search.candidates import QueryDirections, find_candidates
+from model.search.filters import Filters, absolute, is_included, is_inside
+from model.search.index import Index, Snapshot
+from model.search.intake import Intake
+from model.search.places import library_folder
+from model.search.ranking import Request, rank
+from model.search.results import SearchResult
+
+_LOOKED_INTO = 50  # videos that are grounded for a query, at least
+_LOOKED_INTO_A_HIT = 3
+_FEATURES, _FPS = "features", "fps"
+
+
+class Loader(Protocol):
+    """Loads what answers, as `Grounder.load` does."""
+
+    def __call__(self, model: str, *, features: str, fps: float | None) -> Grounder:
+        """The grounder of a model and its features."""
+        ...
+
+
+@dataclass(frozen=True)
+class LibraryVideo:
+    """A video of a library.
+
+    Attributes:
+        path: the file; of copies, the first by name.
+        copies: other files of the same content.
+        duration_s: length in seconds.
+        size_bytes: size of the file.
+        modified_s: when it was last written to, in seconds of `time.time`.
+    """
+
+    path: Path
+    copies: tuple[Path, ...]
+    duration_s: float
+    size_bytes: int
+    modified_s: float
+
+
+@dataclass(frozen=True)
+class IndexedRecipe:
+    """A kind of features that a library has vectors of.
+
+    Attributes:
+        spec: the features.
+        videos: how many have them.
+        vectors: of all of them.
+    """
+
+    spec: FeatureSpec
+    videos: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class LibraryInfo:
+    """What a library holds.
+
+    Attributes:
+        folder: of the index files.
+        roots: folders and files that were added.
+        videos: different ones.
+        files: which hold them; more than videos if there are copies.
+        duration_s: of all videos, in seconds.
+        recipes: what is indexed.
+        size_bytes: of the index files.
+    """
+
+    folder: Path
+    roots: tuple[Path, ...]
+    videos: int
+    files: int
+    duration_s: float
+    recipes: tuple[IndexedRecipe, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an addition, an update or a removal did to a library.
+
+    Attributes:
+        results: one for each file that was looked at, in order.
+        removed: files that are in the library no longer.
+        unreachable: folders and files that were added, but are not there now, or are folders that are empty; what the
+            library holds of them is kept.
+    """
+
+    results: tuple[VideoFinished, ...] = ()
+    removed: tuple[Path, ...] = ()
+    unreachable: tuple[Path, ...] = ()
+
+    @property
+    def failed(self) -> tuple[VideoFinished, ...]:
+        """Files that could not be read."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+
+class Library:
+    """Videos that are searched together; made by `Library.open`.
+
+        with Library.open("holidays") as library:
+            library.add(["videos/"])  # slow once; later only what is new
+            for hit in library.search("a dog")[0].hits: ...
+
+    Any number of processes may use a library at once. One object belongs to one thread at a time.
+
+    Attributes:
+        folder: of the index files.
+    """
+
+    def __init__(self, folder: Path, load: Loader, model: str, features: str, fps: float | None) -> None:
+        self.folder = folder
+        self._index = Index(folder)
+        self._load = load
+        self._model, self._features, self._fps = model, features, fps
+
+    @classmethod
+    def open(
+        cls,
+        place: str | Path | None = None,
+        *,
+        model: str = "auto",
+        features: str = "auto",
+        fps: float | None = None,
+        load: Loader = Grounder.load,
+    ) -> Library:
+        """Open a library, which need not exist yet; nothing is loaded or written before it is needed.
+
+        Args:
+            place: its name, or its folder: a `Path`, or text with a separator in it; None for the default library.
+            model, features, fps: what answers, as for `Grounder.load`; where all are left as they are, the features
+                with which the library was first filled.
+            load: loads it. For other arguments of `Grounder.load`: `functools.partial(Grounder.load, device="cpu")`.
+
+        Raises:
+            UsageError: if the place cannot be the name of a library.
+        """
+        return cls(library_folder(place), load, model, features, fps)
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; they are opened again when they are needed."""
+        self._index.close()
+
+    @cached_property
+    def grounder(self) -> Grounder:
+        """What answers; raises as `Grounder.load`."""
+        features, fps = self._features, self._fps
+        if (features, fps) == ("auto", None) and self._index.exists:
+            catalogue = self._index.catalogue()
+            features = catalogue.fact(_FEATURES) or features
+            fps = float(text) if (text := catalogue.fact(_FPS)) else None
+        return self._load(self._model, features=features, fps=fps)
+
+    def add(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        on_event: Callable[[Event], None] = ignore,
+        on_start: Callable[[int], None] = lambda count: None,
+    ) -> Changes:
+        """Add videos. Features that the cache lacks are extracted first; what is in the library already is skipped.
+
+        Args:
+            paths: files, folders and patterns, as for `collect_videos`. `update` looks at them again.
+            on_event: called as videos are extracted, and with a `VideoFinished` for each.
+            on_start: called with the number of videos before the first is looked at.
+
+        Returns:
+            what became of each video. One that cannot be read is reported, and the others are added.
+
+        Raises:
+            UsageError: if a path does not exist or holds no video.
+            WeightsMissing, WeightsInvalid: if something has to be extracted and an encoder cannot be loaded.
+            CacheError, VectorIndexError: if the cache or the library cannot be read or written.
+        """
+        files = [absolute(path) for path in collect_videos(paths)]
+        roots = [absolute(path) for path in paths if Path(path).exists()]
+        # A pattern stands for the files it matches now.
+        roots += [file for file in files if not any(is_inside(file, root) for root in roots)]
+        self._remember(roots)
+        on_start(len(files))
+        return Changes(tuple(Intake(self._index, self.grounder, on_event).take(files)))
+
+    def info(self) -> LibraryInfo:
+        """Count what the library holds.
+
+        Raises:
+            UsageError: if there is no such library.
+            CacheError, VectorIndexError: if it cannot be read.
+        """
+        snapshot = self._require()
+        catalogue = self._index.catalogue()
+        return LibraryInfo(
+            folder=self.folder,
+            roots=tuple(path for path, included in catalogue.roots().items() if included),
+            videos=len(snapshot.contents),
+            files=sum(map(len, snapshot.files.values())),
+            duration_s=sum(content.duration_s for content in snapshot.contents.values()),
+            recipes=tuple(
+                IndexedRecipe(
+                    recipe.spec,
+                    len(snapshot.entries[recipe.id].content_ids),
+                    int(snapshot.entries[recipe.id].counts.sum()),
+                )
+                for recipe in snapshot.recipes
+            ),
+            size_bytes=self._index.size_bytes,
+        )
+
+    def videos(self, filters: Filters = Filters()) -> list[LibraryVideo]:
+        """The videos of the library, in order of path; none if there is no such library.
+
+        Args:
+            filters: conditions on them.
+        """
+        snapshot = self._index.snapshot()
+        found = []
+        for content_id, content in snapshot.contents.items():
+            files = filters.choose(content, snapshot.files.get(content_id, ()))
+            if files:
+                state = files[0].state
+                copies = tuple(file.path for file in files[1:])
+                found.append(
+                    LibraryVideo(
+                        files[0].path, copies, content.duration_s, state.size, state.modified_ns / 1e9
+                    )
+                )
+        return sorted(found, key=lambda video: video.path)
+
+    def search(
+        self,
+        queries: str | Sequence[str],
+        *,
+        top_k: int = 10,
+        per_video: int = 3,
+        threshold: float = 0.0,
+        only_clear: bool = False,
+        filters: Filters = Filters(),
+    ) -> list[SearchResult]:
+        """Find the moments of all videos that match each query.
+
+        First the likeliest videos are found by their vectors, then these are grounded on their cached rows.
+
+        Args:
+            queries: a sentence, or any number of them.
+            top_k: maximum hits per query.
+            per_video: maximum hits of one video per query.
+            threshold: hits that score less are left out.
+            only_clear: whether to leave out hits that do not clearly match.
+            filters: conditions on the videos.
+
+        Returns:
+            one result per query, in order; its hits best first.
+
+        Raises:
+            UsageError: if a query is empty, a number is less than 1, there is no such library, or its features are not
+                those of the grounder; or if clear matches are asked for and the model cannot tell them.
+            WeightsMissing, WeightsInvalid, CacheError, VectorIndexError: if something cannot be loaded.
+        """
+        queries = [queries] if isinstance(queries, str) else list(queries)
+        check_queries(queries)
+        if min(top_k, per_video) < 1:
+            raise UsageError("--top-k and --per-video must be at least 1")
+        snapshot = self._require()
+        grounder = self.grounder
+        if only_clear and grounder.model.clear_from is None:
+            raise UsageError(
+                f"--only-clear: the scores of {grounder.model.name} rank moments, but do not tell whether a video "
+                "shows what is asked for; use --threshold, or --model zero-shot"
+            )
+        self._require_features(snapshot)
+        directions = QueryDirections(grounder)
+        entries = snapshot.entries_of(directions.spec)
+        if entries is None:  # every video failed so far
+            return [SearchResult(query, (), None, 0, 0) for query in queries]
+        files = {
+            content_id: chosen
+            for content_id in entries.content_ids.tolist()
+            if (chosen := filters.choose(snapshot.contents[content_id], snapshot.files.get(content_id, ())))
+        }
+        wanted = np.array(
+            [content_id in files for content_id in entries.content_ids.tolist()], dtype=np.bool_
+        )
+        candidates = find_candidates(
+            self._index.vectors(directions.spec),
+            entries,
+            directions.of(queries),
+            most=max(_LOOKED_INTO, _LOOKED_INTO_A_HIT * top_k),
+            wanted=None if wanted.all() else wanted,
+        )
+        request = Request(top_k, per_video, threshold, only_clear)
+        return rank(grounder, queries, candidates, snapshot.contents, files, request, videos=len(files))
+
+    def _remember(self, roots: Sequence[Path]) -> None:
+        """Note what was added, and with which features if it is the first."""
+        grounder = self.grounder
+        with self._index.writing() as writer, writer.catalogue.transaction():
+            known = writer.catalogue.roots()
+            # What was removed from a folder that is added again comes back with it.
+            writer.catalogue.remove_roots(
+                path for path in known if any(is_inside(path, root) for root in roots)
+            )
+            known = writer.catalogue.roots()
+            new = [root for root in roots if not is_included(root, known)]
+            writer.catalogue.put_roots(new, included=True)
+            if writer.catalogue.fact(_FEATURES) is None or self._features != "auto":
+                writer.catalogue.note(_FEATURES, ",".join(grounder.model.features))
+                writer.catalogue.note(_FPS, "" if self._fps is None else str(self._fps))
+
+    def _require(self) -> Snapshot:
+        if not self._index.exists:
+            raise UsageError(f"{self.folder}: there is no library here; make one: vtg index add FOLDER")
+        return self._index.snapshot()
+
+    def _require_features(self, snapshot: Snapshot) -> None:
+        """Raise UsageError if the library has vectors, but none of the features of the grounder."""
+        missing = [
+            encoder.spec.name
+            for encoder in self.grounder.video_encoders
+            if not snapshot.entries_of(encoder.spec)
+        ]
+        if not missing or not snapshot.recipes:
+            return
+        held = ", ".join(
+            f"{recipe.spec.name} ({1 / recipe.spec.clip_length_s:g} fps)" for recipe in snapshot.recipes
+        )
+        raise UsageError(
+            f"{self.folder}: holds {held}, not {', '.join(missing)} as {self.grounder.model.name} "
+            "reads them here; `vtg index update` with the same options makes them"
+        )

@@ -1,0 +1,145 @@
+"""Stage two of a search: the likeliest videos are grounded on their cached rows, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from extractors.videos.facts import VideoFacts
+from model.grounding.encoded import EncodedVideo
+from model.grounding.grounder import Grounder
+from model.grounding.results import GroundingResult
+from model.search.candidates import Candidate
+from model.search.catalogue import Content, File
+from model.search.results import Hit, SearchResult, hit_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which hits are asked for.
+
+    Attributes:
+        top_k: how many for each query at most.
+        per_video: how many of one video at most.
+        threshold: least score.
+        only_clear: leave out those that do not clearly match.
+    """
+
+    top_k: int = 10
+    per_video: int = 3
+    threshold: float = 0.0
+    only_clear: bool = False
+
+
+@dataclass
+class _Answers:
+    """What was found for a query so far."""
+
+    found: list[tuple[GroundingResult, float]] = field(default_factory=list)
+    stale: list[Path] = field(default_factory=list)
+
+
+def rank(
+    grounder: Grounder,
+    queries: Sequence[str],
+    candidates: Sequence[Sequence[Candidate]],
+    contents: Mapping[int, Content],
+    files: Mapping[int, Sequence[File]],
+    request: Request,
+    *,
+    videos: int,
+) -> list[SearchResult]:
+    """Ground queries in their candidates.
+
+    Args:
+        candidates: of each query.
+        contents: by id.
+        files: those that may be named, of each content.
+        request: which hits are asked for.
+        videos: how many the candidates were chosen from.
+
+    Returns:
+        one result per query, in order.
+
+    Raises:
+        WeightsInvalid, CacheError: as `Grounder.ground`.
+    """
+    asked: dict[int, list[tuple[int, float]]] = {}
+    for number, chosen in enumerate(candidates):
+        for candidate in chosen:
+            asked.setdefault(candidate.content_id, []).append((number, candidate.evidence))
+    answers = [_Answers() for _ in queries]
+    for content_id, who in asked.items():
+        video = _encoded(grounder, contents[content_id], files[content_id])
+        if video is None:
+            for number, _ in who:
+                answers[number].stale.append(files[content_id][0].path)
+            continue
+        results = grounder.ground(video, [queries[number] for number, _ in who], top_k=request.per_video)
+        for (number, evidence), result in zip(who, results, strict=True):
+            answers[number].found.append((result, evidence))
+    return [
+        _result(query, of_query, request, videos) for query, of_query in zip(queries, answers, strict=True)
+    ]
+
+
+def _encoded(grounder: Grounder, content: Content, files: Iterable[File]) -> EncodedVideo | None:
+    """The rows of a content, at a file that still holds it; None without such a file or without rows in the cache."""
+    path = next((file.path for file in files if file.is_unchanged()), None)
+    if path is None:
+        return None
+    loaded = {}
+    for encoder in grounder.video_encoders:
+        entry = grounder.cache.load_content(content.address, content.content, encoder.spec, path=path)
+        if entry is None:
+            return None
+        loaded[encoder.spec.name] = entry
+    return EncodedVideo(
+        path,
+        content.duration_s,
+        {name: entry.features for name, entry in loaded.items()},
+        VideoFacts.join(entry.facts for entry in loaded.values()),
+    )
+
+
+def _result(query: str, answers: _Answers, request: Request, videos: int) -> SearchResult:
+    hits = sorted(_hits(answers.found, request), key=_rank)[: request.top_k]
+    clear = [result.clear_match for result, _ in answers.found]
+    first = answers.found[0][0] if answers.found else None
+    return SearchResult(
+        query=query,
+        hits=tuple(hits),
+        clear_match=None if None in clear else any(clear),
+        videos=videos,
+        looked_into=len(answers.found),
+        answers=tuple(_of_hits(answers.found, hits)),
+        stale=tuple(answers.stale),
+        blind_spot=None if first is None else first.blind_spot,
+        hints=() if first is None else first.hints,
+    )
+
+
+def _hits(found: Iterable[tuple[GroundingResult, float]], request: Request) -> Iterator[Hit]:
+    for result, evidence in found:
+        for moment in result.moments:
+            is_wanted = result.is_clear(moment) or not request.only_clear
+            if is_wanted and moment.score >= request.threshold:
+                yield hit_of(result, moment, evidence)
+
+
+def _rank(hit: Hit) -> tuple[float, Path, float]:
+    return -hit.evidence * hit.score, hit.video, hit.start_s
+
+
+def _of_hits(
+    found: Iterable[tuple[GroundingResult, float]], hits: Iterable[Hit]
+) -> Iterator[GroundingResult]:
+    """The answers for the videos of hits, in the order of these, with their moments alone."""
+    results = {result.video: result for result, _ in found}
+    wanted: dict[str, set[tuple[float, float]]] = {}
+    for hit in hits:
+        wanted.setdefault(str(hit.video), set()).add((hit.start_s, hit.end_s))
+    for video, spans in wanted.items():
+        moments = (m for m in results[video].moments if (m.start_s, m.end_s) in spans)
+        yield replace(results[video], moments=tuple(moments))

@@ -1,0 +1,106 @@
+"""The answers of a search: hits from many videos, and the report of what became of a library's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.grounding.results import GroundingResult, Moment
+
+SCHEMA = "vtg.search/1"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A moment of one of the videos.
+
+    Attributes:
+        video: the file.
+        start_s, end_s: seconds from the start of the video.
+        score: of the moment, as grounding that one video gives it, in [0, 1].
+        clear_match: whether it clearly matches; None if the model's scores cannot tell.
+        evidence: how much of the query's best segment in the library the video's best one reaches, in (0, 1]. Hits are
+            ranked by it times the score.
+        duration_s: length of the video in seconds.
+    """
+
+    video: Path
+    start_s: float
+    end_s: float
+    score: float
+    clear_match: bool | None
+    evidence: float
+    duration_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The hit as plain JSON types; seconds to the millisecond, scores to four digits."""
+        return {
+            "video": str(self.video),
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "score": round(self.score, 4),
+            "clear_match": self.clear_match,
+            "evidence": round(self.evidence, 4),
+            "duration_s": round(self.duration_s, 3),
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The answer to one query on a library.
+
+    Attributes:
+        query: the sentence.
+        hits: best first, of all videos.
+        clear_match: whether any video shows what the query asks for, whether or not it is among the hits; None if the
+            model's scores cannot tell.
+        videos: how many were searched.
+        looked_into: how many of them were grounded, after the others were found less likely.
+        answers: what grounding said about each video that has hits, in the order of their best; the moments are those
+            among the hits.
+        stale: files of likely videos that were left out: they have changed or gone since they were indexed, or their
+            features are no longer in the cache. `Library.update` brings them back.
+        blind_spot: what the query asks for that the features cannot see, such as "people" or "actions".
+        hints: sentences on the wording of the query, for people.
+    """
+
+    query: str
+    hits: tuple[Hit, ...]
+    clear_match: bool | None
+    videos: int
+    looked_into: int
+    answers: tuple[GroundingResult, ...] = ()
+    stale: tuple[Path, ...] = ()
+    blind_spot: str | None = None
+    hints: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain JSON types."""
+        return {
+            "query": self.query,
+            "clear_match": self.clear_match,
+            "videos": self.videos,
+            "hits": [hit.to_json() for hit in self.hits],
+            "blind_spot": self.blind_spot,
+            "hints": list(self.hints),
+        }
+
+
+def to_document(results: Iterable[SearchResult]) -> dict[str, Any]:
+    """One JSON document for any number of results, with the version of its schema."""
+    return {"schema": SCHEMA, "results": [result.to_json() for result in results]}
+
+
+def hit_of(answer: GroundingResult, moment: Moment, evidence: float) -> Hit:
+    """A moment of an answer as a hit."""
+    return Hit(
+        video=Path(answer.video),
+        start_s=moment.start_s,
+        end_s=moment.end_s,
+        score=moment.score,
+        clear_match=None if answer.clear_from is None else answer.is_clear(moment),
+        evidence=evidence,
+        duration_s=answer.duration_s,
+    )

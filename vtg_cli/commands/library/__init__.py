@@ -1,0 +1,1 @@
+"""The commands of libraries: `vtg search` and `vtg index`."""

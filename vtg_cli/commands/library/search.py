@@ -1,0 +1,137 @@
+"""`vtg search`: the moments of many videos that match a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vtg_cli.commands.ground import NOTHING_CLEAR
+from vtg_cli.commands.outputs import Outputs
+from vtg_cli.parsing import values
+from vtg_cli.parsing.arguments import SearchArguments
+from vtg_cli.parsing.library import FilterArguments, LibraryArguments, paths_and_queries
+from vtg_cli.parsing.options import ModelArguments
+from vtg_cli.terminal.console import answering, counted, note, print_json
+
+if TYPE_CHECKING:
+    from model.search.results import SearchResult
+
+
+@dataclass(frozen=True)
+class HitArguments:
+    """How hits are chosen and grouped."""
+
+    per_video: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=values.whole_number("--per-video", least=1),
+            help="Maximum moments of one video per query.",
+        ),
+    ] = 3
+    by_video: Annotated[
+        bool, typer.Option("--by-video", help="List the moments video by video, the best video first.")
+    ] = False
+
+
+def search(
+    looked_for: SearchArguments,
+    hits: HitArguments,
+    library: LibraryArguments,
+    only: FilterArguments,
+    outputs: Outputs,
+    choice: ModelArguments,
+    # One list, because only the file system shows which arguments are paths.
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="QUERY... [PATH]...",
+            help="One or more sentences to look for; videos and folders to search, or none for the whole library.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Find the moments of many videos that match each query, ranked across the videos.
+
+    Arguments that name files or folders are paths, and all others are queries. Videos of the paths that the library
+    lacks are added to it first, as by vtg index add, and only the paths are searched. If a video cannot be read, it is
+    reported, the others are searched, and the exit code is 1.
+
+    [bold]Examples[/]
+
+      vtg search "a dog" videos/
+
+      vtg search "a dog" "a cup of coffee" --top-k 20 --by-video
+
+      vtg search "a goal" --library matches --newer 7d --longer 600
+
+      vtg search "a goal" --json > hits.json
+
+      vtg search "a goal" -o goals.edl --supercut goals.mp4 --clips goals/
+
+      vtg search "a goal" --only-clear || echo "no goal"
+    """
+    from model.search.results import to_document
+    from vtg_cli.terminal.hits import show_hits
+    from vtg_cli.writers.formats import STDOUT
+
+    paths, named = paths_and_queries(arguments or [])
+    queries = looked_for.all_queries(named)
+    shows_tables = all(name != STDOUT for name, _ in outputs.files)
+    writing = replace(outputs, json=False)
+    writing.check([])
+    found, failed = _search(paths, queries, looked_for, hits, only, library, choice)
+    answers = [answer for result in found for answer in result.answers]
+    writing.check([Path(video) for video in dict.fromkeys(answer.video for answer in answers)])
+    if outputs.json:
+        with answering():
+            print_json(to_document(found))
+    elif shows_tables:
+        show_hits(found, by_video=hits.by_video)
+    written = not answers or writing.deliver(answers)
+    if failed or not written:
+        raise typer.Exit(1)
+    if looked_for.only_clear and not answers:
+        raise typer.Exit(NOTHING_CLEAR)
+
+
+def _search(
+    paths: Sequence[Path],
+    queries: Sequence[str],
+    looked_for: SearchArguments,
+    hits: HitArguments,
+    only: FilterArguments,
+    library: LibraryArguments,
+    choice: ModelArguments,
+) -> tuple[list[SearchResult], bool]:
+    """Add what the library lacks of the paths, and search; returns the results, and whether a video failed."""
+    from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
+
+    progress = ExtractionProgress()
+    with (
+        progress as on_event,
+        DownloadProgress("weights") as on_download,
+        library.open(choice, on_download=on_download) as opened,
+    ):
+        added = opened.add(paths, on_event=on_event, on_start=progress.expect) if paths else None
+        progress.pause()
+        found = opened.search(
+            queries,
+            top_k=looked_for.top_k,
+            per_video=hits.per_video,
+            threshold=looked_for.threshold,
+            only_clear=looked_for.only_clear,
+            filters=only.filters(paths),
+        )
+        for sentence in opened.grounder.notes:
+            note(sentence)
+    if stale := {path for result in found for path in result.stale}:
+        note(
+            f"left out {counted(len(stale), 'likely video')} whose files have changed or gone, or whose features are "
+            "gone from the cache; vtg index update looks at them again"
+        )
+    return found, added is not None and bool(added.failed)

@@ -1,0 +1,81 @@
+"""The answers of a search in the terminal: the moments of many videos in one table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from model.search.results import Hit, SearchResult
+from vtg_cli.terminal.console import answering, counted, out, printable
+from vtg_cli.terminal.table import print_table
+from vtg_cli.terminal.timecode import timecode
+from vtg_cli.terminal.verdict import unseen
+
+_HEADINGS = ("#", "start", "end", "score", "")
+
+
+def show_hits(results: Sequence[SearchResult], *, by_video: bool) -> None:
+    """Print the hits of each query.
+
+    Args:
+        results: of a search.
+        by_video: one table for each video instead of one for all.
+    """
+    if sys.stdout is None:
+        return
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Queries and names of files may hold letters that the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    console = out()
+    with answering():
+        for result in results:
+            console.print(Text(f"“{printable(result.query)}”", style="bold"), soft_wrap=True)
+            for sentence in (_verdict(result), *(f"hint: {hint}" for hint in result.hints)):
+                if sentence:
+                    console.print(Text(sentence, style="yellow"))
+            ranked = list(enumerate(result.hits, start=1))
+            if by_video:
+                _print_videos(console, ranked)
+            elif ranked:
+                rows = [(*_cells(rank, hit), shown_path(hit.video)) for rank, hit in ranked]
+                print_table((*_HEADINGS, "video"), rows, right=(0, 1, 2, 3))
+            console.print()
+
+
+def _print_videos(console: Console, ranked: Sequence[tuple[int, Hit]]) -> None:
+    first = {hit.video: rank for rank, hit in reversed(ranked)}
+    in_order = sorted(ranked, key=lambda one: (first[one[1].video], one[0]))
+    for video, hits in groupby(in_order, key=lambda one: one[1].video):
+        console.print(Text(printable(shown_path(video))), soft_wrap=True)
+        print_table(_HEADINGS, [_cells(*one) for one in hits], right=(0, 1, 2, 3), indent=2)
+
+
+def shown_path(path: Path) -> str:
+    """A path as people type it: from the current folder if it is in it."""
+    try:
+        return str(path.relative_to(os.getcwd()))  # noqa: PTH109 - a folder that has gone raises for both
+    except (ValueError, OSError):
+        return str(path)
+
+
+def _cells(rank: int, hit: Hit) -> tuple[str, ...]:
+    clear = {True: "clear", False: "", None: ""}[hit.clear_match]
+    return str(rank), timecode(hit.start_s), timecode(hit.end_s), f"{hit.score:.2f}", clear
+
+
+def _verdict(result: SearchResult) -> str:
+    """A sentence for a query without a clear match, or without a hit."""
+    searched = counted(result.videos, "video")
+    if result.clear_match is False:
+        if result.blind_spot is not None and result.answers:
+            return unseen(result.blind_spot, result.answers[0].features, guesses=bool(result.hits))
+        places = "; these are only the likeliest places" if result.hits else ""
+        return f"Nothing in {searched} matches clearly{places}."
+    return "" if result.hits else f"No moment of {searched} scores as high as asked for."
