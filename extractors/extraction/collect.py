@@ -36,7 +36,7 @@ def collect_videos(paths: Sequence[str | Path]) -> list[Path]:
     wrong = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = list(_videos_in(path))
+            found = list(videos_in(path))
             complaint = "holds no video"
         elif path.exists():
             found = [path]
@@ -56,7 +56,8 @@ def collect_videos(paths: Sequence[str | Path]) -> list[Path]:
     return list(videos.values())
 
 
-def _videos_in(folder: Path) -> Iterator[Path]:
+def videos_in(folder: Path) -> Iterator[Path]:
+    """The videos of a folder and its subfolders, as `collect_videos` finds them; nothing for an empty one."""
     visited = set()
     closed: list[OSError] = []
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=closed.append):
@@ -76,7 +77,7 @@ def _videos_matching(pattern: str) -> Iterator[Path]:
         path = Path(match)
         if path.is_dir():
             # `**` matches folders beside the files in them; the caller lists each file once.
-            yield from _videos_in(path)
+            yield from videos_in(path)
         elif _is_video_name(path.name):
             yield path
 

@@ -121,6 +121,13 @@ class FileState:
         """The state of a file that was looked at."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
+    def is_of(self, path: Path) -> bool:
+        """Whether a file is there and in this state."""
+        try:
+            return FileState.from_status(path.stat()) == self
+        except (OSError, ValueError):
+            return False
+
     def is_settled(self, since_ns: int) -> bool:
         """Whether a file in this state, seen at a time, cannot be written to again and keep the state.
 

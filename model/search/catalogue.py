@@ -4,6 +4,7 @@
     recipes    the feature specs that are indexed
     contents   what videos hold, each once however many files hold it, by the identity of the feature cache
     files      where a content lies, with the state of the file when that was found out
+    failures   files that could not be read, likewise
     entries    of a content and a recipe: the ids of its vectors, a range; ids are never used twice
 
 The catalogue decides what is in the library. It is changed in transactions, so readers see it before a change or after.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ CREATE TABLE contents (
 CREATE TABLE files (
     path BLOB PRIMARY KEY, content_id INTEGER NOT NULL REFERENCES contents (id),
     size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL, settled INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE failures (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX files_of ON files (content_id);
 CREATE TABLE entries (
@@ -87,10 +91,7 @@ class File:
 
     def is_unchanged(self) -> bool:
         """Whether the file is there and, by its size and times, still holds that."""
-        try:
-            return FileState.from_status(self.path.stat()) == self.state
-        except (OSError, ValueError):
-            return False
+        return self.state.is_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ class Entries:
         known = (place >= 0) & (ids < self.first_ids[place] + self.counts[place])
         contents: NDArray[np.int64] = np.where(known, self.content_ids[place], -1)
         return contents
+
+
+_NONE = np.empty(0, dtype=np.int64)
+NO_ENTRIES = Entries(_NONE, _NONE, _NONE)
 
 
 @dataclass(frozen=True)
@@ -325,6 +330,20 @@ class Catalogue:
             *astuple(file.state),
             file.settled,
         )
+
+    def failures(self) -> dict[Path, FileState]:
+        """Files that could not be read, and their state then."""
+        rows = self._rows("SELECT * FROM failures ORDER BY path")
+        return {_path(row[0]): FileState(*row[1:4]) for row in rows}
+
+    def put_failures(self, failures: Mapping[Path, FileState]) -> None:
+        """Note files that cannot be read."""
+        rows = [(os.fsencode(path), *astuple(state)) for path, state in failures.items()]
+        self._many("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", rows)
+
+    def remove_failures(self, paths: Iterable[Path]) -> None:
+        """Forget files that could not be read."""
+        self._many("DELETE FROM failures WHERE path = ?", [(os.fsencode(path),) for path in paths])
 
     def remove_files(self, paths: Iterable[Path]) -> None:
         """Forget files."""

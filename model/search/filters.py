@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,6 @@ class Filters:
 def is_inside(path: Path, place: Path) -> bool:
     """Whether an absolute path is a place, or in it."""
     return path.is_relative_to(place)
-
-
-def is_included(path: Path, roots: Mapping[Path, bool]) -> bool:
-    """Whether a path belongs to a library: the innermost root that it is, or is in, decides."""
-    return next((roots[place] for place in (path, *path.parents) if place in roots), False)
 
 
 def matches(path: Path, pattern: str) -> bool:

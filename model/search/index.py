@@ -216,27 +216,33 @@ class Writer:
                     catalogue.add_entry(recipe.id, contents[content], first, len(rows))
             for video in videos:
                 catalogue.put_file(File(video.path, contents[video.content], video.state, video.settled))
+            catalogue.remove_failures(video.path for video in videos)
             freed = catalogue.remove_unheld()
             catalogue.mark_unfinished(bool(freed))
         if freed:
             self._free(freed)
 
     def remove_files(self, paths: Sequence[Path]) -> None:
-        """Take files out of the index, and what no other file holds.
+        """Take files out of the index, and what no other file holds; nothing is written if there are none.
 
         Raises:
             CacheError, VectorIndexError: if something cannot be written.
         """
+        if not paths:
+            return
         with self.catalogue.transaction():
             self.catalogue.remove_files(paths)
             freed = self.catalogue.remove_unheld()
             self.catalogue.mark_unfinished(True)
         self._free(freed)
 
-    def remove_recipe(self, recipe: Recipe) -> None:
-        """Take all vectors of a recipe out of the index."""
+    def remove_recipes(self, recipes: Sequence[Recipe]) -> None:
+        """Take all vectors of recipes out of the index."""
+        if not recipes:
+            return
         with self.catalogue.transaction():
-            self.catalogue.remove_recipe(recipe.id)
+            for recipe in recipes:
+                self.catalogue.remove_recipe(recipe.id)
             self.catalogue.mark_unfinished(True)
         self.settle()
 
@@ -261,7 +267,6 @@ class Writer:
         named = entries.ids()
         try:
             vectors = self._index.open_vectors(recipe)
-            vectors.verify()
         except VectorsDamaged:
             shutil.rmtree(self._index.vector_folder(recipe), ignore_errors=True)
             vectors = self._index.open_vectors(recipe)
@@ -290,6 +295,21 @@ class Writer:
         with self.catalogue.transaction():
             self.catalogue.mark_unfinished(False)
         self.catalogue.give_back_space()
+
+
+def superseded(catalogue: Catalogue, specs: Sequence[FeatureSpec]) -> list[Recipe]:
+    """The recipes that hold features of the same names and lengths as some specs, made in another way, once all videos
+    have vectors of these."""
+    held = [catalogue.find_recipe(spec) for spec in specs]
+    contents = len(catalogue.contents())
+    if any(recipe is None or len(catalogue.entries(recipe.id).counts) < contents for recipe in held):
+        return []
+    kinds = {(spec.name, spec.clip_length_s) for spec in specs}
+    return [
+        recipe
+        for recipe in catalogue.recipes()
+        if recipe not in held and (recipe.spec.name, recipe.spec.clip_length_s) in kinds
+    ]
 
 
 def _snapshot(catalogue: Catalogue) -> Snapshot:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from extractors.cache.store import CachedFeatures, FeatureCache
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import extract_each
 from extractors.features import FeatureSpec
+from extractors.files.identity import FileState
 from extractors.videos.events import Event, VideoFinished
 from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
@@ -85,9 +86,10 @@ class Intake:
         try:
             with closing(finished):
                 for event, _ in finished:
-                    if event.status != "failed":
-                        event = self._indexed(event, batch)  # noqa: PLW2901
-                    yield event
+                    done = event if event.status == "failed" else self._indexed(event, batch)
+                    if done.status == "failed":
+                        batch.add_failure(done.path)
+                    yield done
         finally:
             batch.write()
 
@@ -140,6 +142,7 @@ class _Batch:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._videos: list[NewVideo] = []
+        self._failures: dict[Path, FileState] = {}
         self._since_s = 0.0
 
     def add(self, video: NewVideo) -> None:
@@ -150,9 +153,18 @@ class _Batch:
         if len(self._videos) >= _BATCH or time.monotonic() - self._since_s > _BATCH_S:
             self.write()
 
+    def add_failure(self, path: Path) -> None:
+        """Take a file in that could not be read."""
+        with suppress(OSError, ValueError):
+            self._failures[path] = FileState.from_status(path.stat())
+
     def write(self) -> None:
         """Write all that wait."""
-        if self._videos:
-            with self._index.writing() as writer:
+        if not (self._videos or self._failures):
+            return
+        with self._index.writing() as writer:
+            if self._videos:
                 writer.add(self._videos)
-            self._videos = []
+            with writer.catalogue.transaction():
+                writer.catalogue.put_failures(self._failures)
+        self._videos, self._failures = [], {}

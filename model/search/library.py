@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,19 +13,28 @@ import numpy as np
 from extractors.errors import UsageError
 from extractors.extraction.collect import collect_videos
 from extractors.extraction.pipeline import ignore
-from extractors.features import FeatureSpec
-from extractors.videos.events import Event, VideoFinished
+from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import QueryDirections, find_candidates
-from model.search.filters import Filters, absolute, is_included, is_inside
-from model.search.index import Index, Snapshot
+from model.search.filters import Filters, absolute, is_inside, matches
+from model.search.index import Index, Snapshot, superseded
 from model.search.intake import Intake
 from model.search.places import library_folder
 from model.search.ranking import Request, rank
-from model.search.results import SearchResult
+from model.search.results import (
+    Changes,
+    Finding,
+    IndexedRecipe,
+    LibraryInfo,
+    LibraryVideo,
+    SearchResult,
+)
+from model.search.roots import gone, is_included, is_missing, look_at
+from model.search.verification import verify
 
 _LOOKED_INTO = 50  # videos that are grounded for a query, at least
 _LOOKED_INTO_A_HIT = 3
+_ATTEMPTS = 3  # to verify what other processes change
 _FEATURES, _FPS = "features", "fps"
 
 
@@ -36,84 +44,6 @@ class Loader(Protocol):
     def __call__(self, model: str, *, features: str, fps: float | None) -> Grounder:
         """The grounder of a model and its features."""
         ...
-
-
-@dataclass(frozen=True)
-class LibraryVideo:
-    """A video of a library.
-
-    Attributes:
-        path: the file; of copies, the first by name.
-        copies: other files of the same content.
-        duration_s: length in seconds.
-        size_bytes: size of the file.
-        modified_s: when it was last written to, in seconds of `time.time`.
-    """
-
-    path: Path
-    copies: tuple[Path, ...]
-    duration_s: float
-    size_bytes: int
-    modified_s: float
-
-
-@dataclass(frozen=True)
-class IndexedRecipe:
-    """A kind of features that a library has vectors of.
-
-    Attributes:
-        spec: the features.
-        videos: how many have them.
-        vectors: of all of them.
-    """
-
-    spec: FeatureSpec
-    videos: int
-    vectors: int
-
-
-@dataclass(frozen=True)
-class LibraryInfo:
-    """What a library holds.
-
-    Attributes:
-        folder: of the index files.
-        roots: folders and files that were added.
-        videos: different ones.
-        files: which hold them; more than videos if there are copies.
-        duration_s: of all videos, in seconds.
-        recipes: what is indexed.
-        size_bytes: of the index files.
-    """
-
-    folder: Path
-    roots: tuple[Path, ...]
-    videos: int
-    files: int
-    duration_s: float
-    recipes: tuple[IndexedRecipe, ...]
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What an addition, an update or a removal did to a library.
-
-    Attributes:
-        results: one for each file that was looked at, in order.
-        removed: files that are in the library no longer.
-        unreachable: folders and files that were added, but are not there now, or are folders that are empty; what the
-            library holds of them is kept.
-    """
-
-    results: tuple[VideoFinished, ...] = ()
-    removed: tuple[Path, ...] = ()
-    unreachable: tuple[Path, ...] = ()
-
-    @property
-    def failed(self) -> tuple[VideoFinished, ...]:
-        """Files that could not be read."""
-        return tuple(result for result in self.results if result.status == "failed")
 
 
 class Library:
@@ -209,6 +139,111 @@ class Library:
         self._remember(roots)
         on_start(len(files))
         return Changes(tuple(Intake(self._index, self.grounder, on_event).take(files)))
+
+    def update(
+        self,
+        *,
+        rebuild: bool = False,
+        on_event: Callable[[Event], None] = ignore,
+        on_start: Callable[[int], None] = lambda count: None,
+    ) -> Changes:
+        """Look for new, changed, moved and deleted videos in the folders that were added, and take them in or out.
+
+        Moved and renamed files are recognised by their content, so nothing is extracted for them. What the index lacks,
+        for whatever reason, is made again from the cache. Vectors of features that were made in another way are
+        removed once all videos have new ones.
+
+        Args:
+            rebuild: make all vectors again from the cache.
+            on_event, on_start: as for `add`.
+
+        Returns:
+            what became of each video that is there, and which files have left the library.
+
+        Raises:
+            UsageError: if there is no such library; the rest as for `add`.
+        """
+        self._require()
+        specs = [encoder.spec for encoder in self.grounder.video_encoders]
+        with self._index.writing() as writer:
+            writer.settle()
+            if rebuild:
+                writer.remove_recipes(
+                    [recipe for recipe in writer.catalogue.recipes() if recipe.spec in specs]
+                )
+            roots, known = writer.catalogue.roots(), writer.catalogue.files()
+        sight = look_at(roots, known)
+        on_start(len(sight.videos))
+        results = Intake(self._index, self.grounder, on_event).take(sight.videos)
+        failed = [result.path for result in results if result.status == "failed"]
+        removed = gone(known.values(), roots, sight, failed)
+        with self._index.writing() as writer:
+            # Another process may have changed them meanwhile.
+            now = writer.catalogue.files()
+            removed = [path for path in removed if now.get(path) == known[path]]
+            writer.remove_files(removed)
+            with writer.catalogue.transaction():
+                writer.catalogue.remove_roots(path for path in removed if roots.get(path))
+                failures = writer.catalogue.failures()
+                writer.catalogue.remove_failures(path for path in failures if is_missing(path))
+            writer.remove_recipes(superseded(writer.catalogue, specs))
+        return Changes(tuple(results), tuple(removed), sight.unreachable)
+
+    def remove(self, paths: Sequence[str | Path]) -> Changes:
+        """Take videos out of the library, and give their space back. The videos and their cached features stay.
+
+        Args:
+            paths: files, folders and patterns; they need not exist any more. `update` does not add them again, though
+                a folder around them was added.
+
+        Raises:
+            UsageError: if nothing in the library is named so, or there is no such library.
+            CacheError, VectorIndexError: if the library cannot be written.
+        """
+        self._require()
+        with self._index.writing() as writer:
+            roots, known = writer.catalogue.roots(), writer.catalogue.files()
+            places: list[Path] = []
+            wrong = []
+            for path in paths:
+                place = absolute(path)
+                if any(is_inside(one, place) for one in (*known, *roots)):
+                    places.append(place)
+                elif found := [one for one in known if matches(one, str(path))]:
+                    places += found
+                else:
+                    wrong.append(str(path))
+            if wrong:
+                raise UsageError(f"not in the library {self.folder}: {', '.join(wrong)}")
+            with writer.catalogue.transaction():
+                writer.catalogue.remove_roots(
+                    root for root in roots if any(is_inside(root, p) for p in places)
+                )
+                kept = writer.catalogue.roots()
+                writer.catalogue.put_roots((p for p in places if is_included(p, kept)), included=False)
+            removed = [one for one in known if any(is_inside(one, place) for place in places)]
+            writer.remove_files(removed)
+        return Changes(removed=tuple(removed))
+
+    def verify(self, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> list[Finding]:
+        """Compare the library with one that is built now from the folders and the cache.
+
+        Args:
+            on_progress: called with the number of videos that are compared, and of all.
+
+        Returns:
+            the differences; none if the library is up to date and whole.
+
+        Raises:
+            UsageError: if there is no such library, or it changes all the time meanwhile.
+            CacheError, VectorIndexError: if the cache or the library cannot be read.
+        """
+        for _ in range(_ATTEMPTS):
+            snapshot = self._require()
+            findings = verify(self._index, snapshot, self.grounder, on_progress)
+            if not findings or self._index.snapshot() is snapshot:
+                return findings
+        raise UsageError(f"{self.folder}: is being changed by another process; verify it when that is done")
 
     def info(self) -> LibraryInfo:
         """Count what the library holds.

@@ -1,4 +1,4 @@
-"""The answers of a search: hits from many videos, and the report of what became of a library's files."""
+"""What a library answers: hits from many videos, what it holds, and what became of its files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extractors.features import FeatureSpec
+from extractors.videos.events import VideoFinished
 from model.grounding.results import GroundingResult, Moment
 
 SCHEMA = "vtg.search/1"
@@ -104,3 +106,94 @@ def hit_of(answer: GroundingResult, moment: Moment, evidence: float) -> Hit:
         evidence=evidence,
         duration_s=answer.duration_s,
     )
+
+
+@dataclass(frozen=True)
+class LibraryVideo:
+    """A video of a library.
+
+    Attributes:
+        path: the file; of copies, the first by name.
+        copies: other files of the same content.
+        duration_s: length in seconds.
+        size_bytes: size of the file.
+        modified_s: when it was last written to, in seconds of `time.time`.
+    """
+
+    path: Path
+    copies: tuple[Path, ...]
+    duration_s: float
+    size_bytes: int
+    modified_s: float
+
+
+@dataclass(frozen=True)
+class IndexedRecipe:
+    """A kind of features that a library has vectors of.
+
+    Attributes:
+        spec: the features.
+        videos: how many have them.
+        vectors: of all of them.
+    """
+
+    spec: FeatureSpec
+    videos: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class LibraryInfo:
+    """What a library holds.
+
+    Attributes:
+        folder: of the index files.
+        roots: folders and files that were added.
+        videos: different ones.
+        files: which hold them; more than videos if there are copies.
+        duration_s: of all videos, in seconds.
+        recipes: what is indexed.
+        size_bytes: of the index files.
+    """
+
+    folder: Path
+    roots: tuple[Path, ...]
+    videos: int
+    files: int
+    duration_s: float
+    recipes: tuple[IndexedRecipe, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an addition, an update or a removal did to a library.
+
+    Attributes:
+        results: one for each file that was looked at, in order.
+        removed: files that are in the library no longer.
+        unreachable: folders and files that were added, but are not there now, or are folders that are empty; what the
+            library holds of them is kept.
+    """
+
+    results: tuple[VideoFinished, ...] = ()
+    removed: tuple[Path, ...] = ()
+    unreachable: tuple[Path, ...] = ()
+
+    @property
+    def failed(self) -> tuple[VideoFinished, ...]:
+        """Files that could not be read."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in which an index differs from one that is built now.
+
+    Attributes:
+        what: the difference, and the way out.
+        path: the file that is concerned; None if it is not one.
+    """
+
+    what: str
+    path: Path | None = None

@@ -156,6 +156,26 @@ class VectorIndex:
         for facts in self._manifest.segments:
             check_rows(self._folder, facts)
 
+    def rows(self, ids: NDArray[np.int64]) -> NDArray[np.float16]:
+        """The vectors of some ids, (N, dim).
+
+        Args:
+            ids: (N,), rising.
+
+        Raises:
+            KeyError: if one is not in the index.
+        """
+        found = np.empty((len(ids), self.dim), dtype=np.float16)
+        left = np.ones(len(ids), dtype=np.bool_)
+        for segment in self._all():
+            places = segment.places(ids)
+            at = np.searchsorted(ids, segment.ids[places])
+            found[at] = segment.rows[places]
+            left[at] = False
+        if left.any():
+            raise KeyError(int(ids[left][0]))
+        return found
+
     def search(
         self, queries: NDArray[np.floating[Any]], top_k: int, within: NDArray[np.int64] | None = None
     ) -> tuple[Scores, Ids]:

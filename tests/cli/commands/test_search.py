@@ -134,3 +134,25 @@ def test_libraries_are_separate(home, folder):
     assert json.loads(done.stdout)["results"][0]["videos"] == 1
     assert (folder / "shelf" / "catalogue.sqlite").exists()
     assert vtg("search", "a cat", "--library", "shelf", home=home).returncode == 2
+
+
+def test_upkeep(home, tmp_path, monkeypatch):
+    (tmp_path / "v").mkdir()
+    for name in ("first.mp4", "second.mp4"):
+        shutil.copy(EXAMPLES / "example.mp4", tmp_path / "v" / name)
+    monkeypatch.chdir(tmp_path)
+    here = ("--library", "./shelf")
+    assert vtg("index", "add", "v", *here, home=home).returncode == 0
+    (tmp_path / "v" / "second.mp4").rename(tmp_path / "v" / "third.mp4")
+    done = vtg("index", "verify", *here, home=home)
+    assert done.returncode == 1
+    assert "v/second.mp4: has gone; vtg index update removes it" in done.stdout
+    assert "v/third.mp4: is not in the library; vtg index update adds it" in done.stdout
+    assert "1 video compared, 2 differences" in done.stdout
+    done = vtg("index", "update", *here, home=home)
+    assert "2 already there, 1 removed; 1 video in all" in done.stdout
+    done = vtg("index", "verify", *here, home=home)
+    assert (done.returncode, "0 differences" in done.stdout) == (0, True)
+    done = vtg("index", "remove", "v/third.mp4", "first.mp4", *here, home=home)
+    assert "2 removed; 0 videos in all" in done.stdout
+    assert vtg("index", "remove", "third.mp4", *here, home=home).returncode == 2

@@ -14,7 +14,8 @@ from vtg_cli.terminal.console import counted, note, out, print_json, printable
 from vtg_cli.terminal.sizes import size
 
 if TYPE_CHECKING:
-    from model.search.library import Changes, Library, LibraryInfo
+    from model.search.library import Library
+    from model.search.results import Changes, LibraryInfo
 
 app = App(help="Build libraries of videos that vtg search looks into, and keep them up to date.")
 
@@ -63,6 +64,86 @@ def add(
 
 
 @app.command()
+def update(
+    library: LibraryArguments,
+    choice: ModelArguments,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make all vectors again from the feature cache.")
+    ] = False,
+) -> None:
+    """Look for new, changed, moved and deleted videos in the folders that were added.
+
+    Moved and renamed files are recognised by their content, so nothing is extracted for them. Deleted files leave the
+    library. If a folder is not there or is empty, perhaps because its drive is not connected, its videos are kept.
+
+    [bold]Examples[/]
+
+      vtg index update
+
+      vtg index update --library work
+    """
+    from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
+
+    progress = ExtractionProgress()
+    with (
+        progress as on_event,
+        DownloadProgress("weights") as on_download,
+        library.open(choice, on_download=on_download) as opened,
+    ):
+        changes = opened.update(rebuild=rebuild, on_event=on_event, on_start=progress.expect)
+        progress.pause()
+        for place in changes.unreachable:
+            note(f"{place}: is not there, or empty; its videos are kept. To forget it: vtg index remove")
+        _report(opened, changes)
+
+
+@app.command()
+def remove(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            parser=values.path_text("PATH"),
+            help="Videos, folders of videos, or patterns; they need not exist any more.",
+            show_default=False,
+        ),
+    ],
+    library: LibraryArguments,
+) -> None:
+    """Take videos out of a library, and free the space of their vectors. The videos and their features stay.
+
+    [bold]Examples[/]
+
+      vtg index remove videos/old/
+
+      vtg index remove "draft*.mp4" --library work
+    """
+    with library.open() as opened:
+        changes = opened.remove(paths)
+        _report(opened, changes)
+
+
+@app.command()
+def verify(library: LibraryArguments, choice: ModelArguments) -> None:
+    """Compare a library with one that is built now. Exits with 1 if there is a difference.
+
+    [bold]Example[/]
+
+      vtg index verify
+    """
+    from vtg_cli.terminal.progress import CountProgress
+
+    with CountProgress("comparing") as on_progress, library.open(choice) as opened:
+        findings = opened.verify(on_progress=on_progress)
+        count = len(opened.videos())
+    for finding in findings:
+        typer.echo(printable(finding.what if finding.path is None else f"{finding.path}: {finding.what}"))
+    typer.echo(f"{counted(count, 'video')} compared, {counted(len(findings), 'difference')}")
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command()
 def info(
     library: LibraryArguments,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -101,12 +182,15 @@ def _report(library: Library, changes: Changes) -> None:
     """Print what became of the videos; exits with 1 if one failed."""
     extracted = sum(result.status == "extracted" for result in changes.results)
     there = len(changes.results) - extracted - len(changes.failed)
-    parts = [f"{extracted} extracted", f"{there} already there", f"{len(changes.failed)} failed"]
-    out().print(
-        f"{printable(str(library.folder))}: {', '.join(parts)}; {counted(len(library.videos()), 'video')} in all",
-        soft_wrap=True,
-        markup=False,
-    )
+    counts = {
+        "extracted": extracted,
+        "already there": there,
+        "removed": len(changes.removed),
+        "failed": len(changes.failed),
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+    in_all = counted(len(library.videos()), "video")
+    out().print(f"{printable(str(library.folder))}: {told}; {in_all} in all", soft_wrap=True, markup=False)
     if changes.failed:
         raise typer.Exit(1)
 
