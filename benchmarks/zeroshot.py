@@ -106,6 +106,10 @@ class Data:
             found.append(Asked(annotation["vid"], annotation["duration"], query, objects, truth))
         return found
 
+    def vector(self, name: str) -> Array:
+        """(E,) the vector of an object's name."""
+        return self._vectors[name]
+
     @cache  # noqa: B019 - one Data lives as long as the command
     def rows(self, video: str) -> NDArray[np.float32]:
         """(N, E) features of a video."""

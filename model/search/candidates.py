@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from model.search.catalogue import Entries
 from model.search.vectors import VectorIndex
 
 _SEGMENTS_A_VIDEO = 8  # asked for at first; a video whose every segment is close takes more
-_LEAST_EVIDENCE = 1e-3
+_SCALE = 0.1  # of similarities: a segment that is this much less similar is a third of the evidence
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Candidate:
 
     Attributes:
         content_id: in the catalogue.
-        evidence: how much of the best segment's similarity its best one has, in (0, 1].
+        evidence: how close its best segment comes to the query's best one of all, in (0, 1].
     """
 
     content_id: int
@@ -129,11 +130,8 @@ def _best_of_each(contents: NDArray[np.int64], scores: NDArray[np.float32]) -> d
 
 
 def _candidates(videos: dict[int, float], most: int) -> list[Candidate]:
-    if not videos:
-        return []
-    best = next(iter(videos.values()))
+    best = max(videos.values(), default=0.0)
     return [
-        # Where even the best is no closer than any phrase, none of them is evidence against another.
-        Candidate(content_id, max(score / best, _LEAST_EVIDENCE) if best > 0 else 1.0)
+        Candidate(content_id, math.exp((score - best) / _SCALE))
         for content_id, score in list(videos.items())[:most]
     ]

@@ -23,7 +23,7 @@ class Hit:
         start_s, end_s: seconds from the start of the video.
         score: of the moment, as grounding that one video gives it, in [0, 1].
         clear_match: whether it clearly matches; None if the model's scores cannot tell.
-        evidence: how much of the query's best segment in the library the video's best one reaches, in (0, 1]. Hits are
+        evidence: how close the video's best segment comes to the query's best one in the library, in (0, 1]. Hits are
             ranked by it times the score.
         duration_s: length of the video in seconds.
     """
