@@ -260,6 +260,7 @@ class Library:
             videos=len(snapshot.contents),
             files=sum(map(len, snapshot.files.values())),
             duration_s=sum(content.duration_s for content in snapshot.contents.values()),
+            unreadable=tuple(catalogue.failures()),
             recipes=tuple(
                 IndexedRecipe(
                     recipe.spec,

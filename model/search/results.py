@@ -152,6 +152,7 @@ class LibraryInfo:
         videos: different ones.
         files: which hold them; more than videos if there are copies.
         duration_s: of all videos, in seconds.
+        unreadable: files that could not be read when they were last looked at.
         recipes: what is indexed.
         size_bytes: of the index files.
     """
@@ -161,6 +162,7 @@ class LibraryInfo:
     videos: int
     files: int
     duration_s: float
+    unreadable: tuple[Path, ...]
     recipes: tuple[IndexedRecipe, ...]
     size_bytes: int
 

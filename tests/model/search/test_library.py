@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from extractors.errors import UsageError, VideoError
@@ -18,6 +20,7 @@ from model.search.library import Library
 from model.search.places import library_folder
 from model.search.results import to_document
 from tests.model.search.colours import colour_library, colour_video, colour_videos
+from tests.test_architecture_page import ROOT
 
 SCENES = {
     "red.mp4": [("black", 6), ("red", 4), ("black", 6)],
@@ -101,9 +104,15 @@ def test_answers_hold_the_hits_alone(library):
 
 def test_document_is_plain_json(library):
     document = json.loads(json.dumps(to_document(library.search(["red", "blue"])), allow_nan=False))
-    assert document["schema"] == "vtg.search/1"
+    page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    example, schema = map(json.loads, re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for one in (example, document):
+        jsonschema.validate(one, schema)
+    document["results"][0]["hits"][0]["score"] = 2
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
     assert [result["query"] for result in document["results"]] == ["red", "blue"]
-    assert {"video", "start_s", "end_s", "score", "clear_match"} <= set(document["results"][0]["hits"][0])
 
 
 @pytest.mark.parametrize(
@@ -154,6 +163,7 @@ def test_broken_file_is_reported_and_the_rest_added(empty, tmp_path):
     assert failed.path.name == "bad.mp4"
     assert isinstance(failed.error, VideoError)
     assert [video.path.name for video in empty.videos()] == ["red.mp4"]
+    assert empty.info().unreadable == (tmp_path / "v" / "bad.mp4",)
 
 
 def test_nothing_but_broken_files(empty, tmp_path):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vtg_cli.commands.library.intake import taking_in
 from vtg_cli.parsing import values
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.library import LibraryArguments
@@ -48,19 +49,10 @@ def add(
 
       vtg index add videos/ --features clip
     """
-    from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
-
-    progress = ExtractionProgress()
-    with (
-        progress as on_event,
-        DownloadProgress("weights") as on_download,
-        library.open(choice, on_download=on_download) as opened,
-    ):
-        for sentence in opened.grounder.notes:
-            note(sentence)
-        changes = opened.add(paths, on_event=on_event, on_start=progress.expect)
-        progress.pause()
-        _report(opened, changes)
+    with taking_in(library, choice) as intake:
+        changes = intake.library.add(paths, on_event=intake.on_event, on_start=intake.on_start)
+        intake.pause()
+        _report(intake.library, changes)
 
 
 @app.command()
@@ -82,19 +74,12 @@ def update(
 
       vtg index update --library work
     """
-    from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
-
-    progress = ExtractionProgress()
-    with (
-        progress as on_event,
-        DownloadProgress("weights") as on_download,
-        library.open(choice, on_download=on_download) as opened,
-    ):
-        changes = opened.update(rebuild=rebuild, on_event=on_event, on_start=progress.expect)
-        progress.pause()
+    with taking_in(library, choice) as intake:
+        changes = intake.library.update(rebuild=rebuild, on_event=intake.on_event, on_start=intake.on_start)
+        intake.pause()
         for place in changes.unreachable:
             note(f"{place}: is not there, or empty; its videos are kept. To forget it: vtg index remove")
-        _report(opened, changes)
+        _report(intake.library, changes)
 
 
 @app.command()
@@ -170,6 +155,8 @@ def info(
     )
     for root in held.roots:
         typer.echo(f"  {printable(str(root))}")
+    if held.unreadable:
+        typer.echo(f"{counted(len(held.unreadable), 'file')} could not be read; vtg index update tries again")
     if held.recipes:
         rows = [
             (recipe.spec.name, f"{recipe.spec.clip_length_s:g} s", str(recipe.videos), str(recipe.vectors))
@@ -202,6 +189,7 @@ def _document(held: LibraryInfo) -> dict[str, Any]:
         "videos": held.videos,
         "files": held.files,
         "duration_s": round(held.duration_s, 3),
+        "unreadable": [str(path) for path in held.unreadable],
         "recipes": [
             {"spec": recipe.spec.to_json(), "videos": recipe.videos, "vectors": recipe.vectors}
             for recipe in held.recipes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vtg_cli.commands.ground import NOTHING_CLEAR
+from vtg_cli.commands.library.intake import taking_in
 from vtg_cli.commands.outputs import Outputs
 from vtg_cli.parsing import values
 from vtg_cli.parsing.arguments import SearchArguments
@@ -109,26 +110,27 @@ def _search(
     choice: ModelArguments,
 ) -> tuple[list[SearchResult], bool]:
     """Add what the library lacks of the paths, and search; returns the results, and whether a video failed."""
-    from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
-
-    progress = ExtractionProgress()
-    with (
-        progress as on_event,
-        DownloadProgress("weights") as on_download,
-        library.open(choice, on_download=on_download) as opened,
-    ):
-        added = opened.add(paths, on_event=on_event, on_start=progress.expect) if paths else None
-        progress.pause()
+    with taking_in(library, choice) as intake:
+        opened = intake.library
+        added = opened.add(paths, on_event=intake.on_event, on_start=intake.on_start) if paths else None
+        intake.pause()
+        filters = only.filters(paths)
         found = opened.search(
             queries,
             top_k=looked_for.top_k,
             per_video=hits.per_video,
             threshold=looked_for.threshold,
             only_clear=looked_for.only_clear,
-            filters=only.filters(paths),
+            filters=filters,
         )
-        for sentence in opened.grounder.notes:
+        for sentence in () if paths else opened.grounder.notes:
             note(sentence)
+        if lacking := len(opened.videos(filters)) - found[0].videos:
+            note(
+                f"{counted(lacking, 'video')} of the library left out, without the "
+                f"{' + '.join(opened.grounder.model.features)} features; vtg index update with the same options makes "
+                "them"
+            )
     if stale := {path for result in found for path in result.stale}:
         note(
             f"left out {counted(len(stale), 'likely video')} whose files have changed or gone, or whose features are "
