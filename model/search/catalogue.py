@@ -153,6 +153,10 @@ def recipe_key(spec: FeatureSpec) -> str:
     return f"{spec.digest()}-{segments.VERSION}"
 
 
+class NoCatalogue(CacheError):
+    """There is no catalogue, or its first writer has not got so far, and perhaps never will."""
+
+
 class Catalogue:
     """An open catalogue; every method is a statement in the transaction that is open, or one of its own.
 
@@ -161,6 +165,7 @@ class Catalogue:
         create: make an empty one if there is none.
 
     Raises:
+        NoCatalogue: if there is none and none is to be made.
         CacheError: if it cannot be opened, or is no catalogue of this version.
     """
 
@@ -169,6 +174,8 @@ class Catalogue:
         with self._errors():
             if create:
                 folder.mkdir(parents=True, exist_ok=True)
+            elif not self._file.exists():
+                raise NoCatalogue(f"{self._file}: does not exist")
             mode = "rwc" if create else "rw"
             place = self._file.absolute().as_uri()
             self._connection = sqlite3.connect(
@@ -178,11 +185,14 @@ class Catalogue:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            self._prepare()
+            self._prepare(create)
 
-    def _prepare(self) -> None:
+    def _prepare(self, create: bool) -> None:
         run = self._connection.execute
         if run("PRAGMA user_version").fetchone()[0] == 0:
+            if not create:
+                self.close()
+                raise NoCatalogue(f"{self._file}: is empty")
             # Only before the first table; freed pages can then be given back to the file system.
             run("PRAGMA auto_vacuum = INCREMENTAL")
             run("PRAGMA journal_mode = WAL")

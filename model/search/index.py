@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from extractors.errors import CacheError, reason_of
 from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
-from model.search.catalogue import FILE, Catalogue, Content, Entries, File, Recipe, recipe_key
+from model.search.catalogue import FILE, Catalogue, Content, Entries, File, NoCatalogue, Recipe, recipe_key
 from model.search.vector_files import VectorsDamaged
 from model.search.vectors import VectorIndex
 
@@ -91,7 +91,11 @@ class Index:
     @property
     def exists(self) -> bool:
         """Whether anything was ever added."""
-        return (self.folder / FILE).exists()
+        try:
+            self.catalogue()
+        except NoCatalogue:
+            return False
+        return True
 
     def close(self) -> None:
         """Close what is open."""
@@ -107,7 +111,6 @@ class Index:
             CacheError: if the catalogue cannot be read.
         """
         if not self.exists:
-            self.close()
             return Snapshot({}, {}, (), {})
         catalogue = self.catalogue()
         revision = catalogue.revision
@@ -117,7 +120,9 @@ class Index:
         return self._read[1]
 
     def catalogue(self) -> Catalogue:
-        """The catalogue, for reading."""
+        """The catalogue, for reading; raises NoCatalogue if there is none."""
+        if self._reader is not None and not (self.folder / FILE).exists():
+            self.close()
         if self._reader is None:
             self._reader = Catalogue(self.folder)
         return self._reader

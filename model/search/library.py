@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from extractors.extraction.pipeline import ignore
 from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import QueryDirections, find_candidates
+from model.search.catalogue import Entries, File
 from model.search.filters import Filters, absolute, is_inside, matches
 from model.search.index import Index, Snapshot, superseded
 from model.search.intake import Intake
@@ -338,14 +339,8 @@ class Library:
         entries = snapshot.entries_of(directions.spec)
         if entries is None:  # every video failed so far
             return [SearchResult(query, (), None, 0, 0) for query in queries]
-        files = {
-            content_id: chosen
-            for content_id in entries.content_ids.tolist()
-            if (chosen := filters.choose(snapshot.contents[content_id], snapshot.files.get(content_id, ())))
-        }
-        wanted = np.array(
-            [content_id in files for content_id in entries.content_ids.tolist()], dtype=np.bool_
-        )
+        files = _chosen(snapshot, entries, filters)
+        wanted = np.array([one in files for one in entries.content_ids.tolist()], dtype=np.bool_)
         candidates = find_candidates(
             self._index.vectors(directions.spec),
             entries,
@@ -393,3 +388,12 @@ class Library:
             f"{self.folder}: holds {held}, not {', '.join(missing)} as {self.grounder.model.name} "
             "reads them here; `vtg index update` with the same options makes them"
         )
+
+
+def _chosen(snapshot: Snapshot, entries: Entries, filters: Filters) -> Mapping[int, Sequence[File]]:
+    """The files that may be hits, of each content that has any."""
+    held = {one: snapshot.files[one] for one in entries.content_ids.tolist()}
+    if filters == Filters():
+        return held
+    chosen = {one: filters.choose(snapshot.contents[one], files) for one, files in held.items()}
+    return {one: files for one, files in chosen.items() if files}

@@ -249,6 +249,27 @@ def test_missing_library(empty):
     assert not empty.folder.exists()
 
 
+def test_library_whose_first_writer_was_killed(empty, tmp_path):
+    empty.folder.mkdir()
+    (empty.folder / "catalogue.sqlite").touch()
+    assert empty.videos() == []
+    with pytest.raises(UsageError, match="there is no library here"):
+        empty.search("red")
+    colour_video(tmp_path / "red.mp4", [("red", 4)])
+    empty.add([tmp_path / "red.mp4"])
+    assert names(empty.search("red", per_video=1)[0]) == ["red.mp4"]
+
+
+def test_library_that_was_deleted(empty, tmp_path):
+    colour_video(tmp_path / "red.mp4", [("red", 4)])
+    empty.add([tmp_path / "red.mp4"])
+    assert empty.search("red")[0].hits
+    shutil.rmtree(empty.folder)
+    assert empty.videos() == []
+    empty.add([tmp_path / "red.mp4"])
+    assert empty.search("red")[0].hits
+
+
 def test_places(monkeypatch, tmp_path):
     monkeypatch.setenv("VTG_HOME", str(tmp_path))
     assert library_folder() == tmp_path / "libraries" / "default"

@@ -131,6 +131,10 @@ def _search(
                 f"{' + '.join(opened.grounder.model.features)} features; vtg index update with the same options makes "
                 "them"
             )
+    damaged = {(answer.video, answer.facts) for result in found for answer in result.answers}
+    for video, facts in sorted(damaged, key=lambda one: one[0]):
+        for warning in facts.warnings():
+            note(f"{video}: {warning}")
     if stale := {path for result in found for path in result.stale}:
         note(
             f"left out {counted(len(stale), 'likely video')} whose files have changed or gone, or whose features are "
