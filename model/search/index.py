@@ -302,18 +302,21 @@ class Writer:
         self.catalogue.give_back_space()
 
 
-def superseded(catalogue: Catalogue, specs: Sequence[FeatureSpec]) -> list[Recipe]:
-    """The recipes that hold features of the same names and lengths as some specs, made in another way, once all videos
-    have vectors of these."""
+def covers(catalogue: Catalogue, specs: Sequence[FeatureSpec]) -> bool:
+    """Whether all contents have vectors of some specs."""
     held = [catalogue.find_recipe(spec) for spec in specs]
     contents = len(catalogue.contents())
-    if any(recipe is None or len(catalogue.entries(recipe.id).counts) < contents for recipe in held):
-        return []
+    return all(recipe is not None and len(catalogue.entries(recipe.id).counts) == contents for recipe in held)
+
+
+def superseded(catalogue: Catalogue, specs: Sequence[FeatureSpec]) -> list[Recipe]:
+    """The recipes of features that some specs make in another way now: of the same names and lengths."""
     kinds = {(spec.name, spec.clip_length_s) for spec in specs}
+    current = {recipe_key(spec) for spec in specs}
     return [
         recipe
         for recipe in catalogue.recipes()
-        if recipe not in held and (recipe.spec.name, recipe.spec.clip_length_s) in kinds
+        if recipe.key not in current and (recipe.spec.name, recipe.spec.clip_length_s) in kinds
     ]
 
 

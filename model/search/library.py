@@ -16,9 +16,9 @@ from extractors.extraction.pipeline import ignore
 from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import QueryDirections, find_candidates
-from model.search.catalogue import Entries, File
+from model.search.catalogue import Catalogue, Entries, File
 from model.search.filters import Filters, absolute, is_inside, matches
-from model.search.index import Index, Snapshot, superseded
+from model.search.index import Index, Snapshot, covers, superseded
 from model.search.intake import Intake
 from model.search.places import library_folder
 from model.search.ranking import Request, rank
@@ -151,8 +151,9 @@ class Library:
         """Look for new, changed, moved and deleted videos in the folders that were added, and take them in or out.
 
         Moved and renamed files are recognised by their content, so nothing is extracted for them. What the index lacks,
-        for whatever reason, is made again from the cache. Vectors of features that were made in another way are
-        removed once all videos have new ones.
+        for whatever reason, is made again from the cache. Once all videos have vectors of the features, those of the
+        same features that were made in another way are removed; features that were named are from then on the ones
+        that searches read.
 
         Args:
             rebuild: make all vectors again from the cache.
@@ -187,7 +188,11 @@ class Library:
                 writer.catalogue.remove_roots(path for path in removed if roots.get(path))
                 failures = writer.catalogue.failures()
                 writer.catalogue.remove_failures(path for path in failures if is_missing(path))
-            writer.remove_recipes(superseded(writer.catalogue, specs))
+            if covers(writer.catalogue, specs):
+                writer.remove_recipes(superseded(writer.catalogue, specs))
+                if (self._features, self._fps) != ("auto", None):
+                    with writer.catalogue.transaction():
+                        self._note_features(writer.catalogue, self.grounder.model.features)
         return Changes(tuple(results), tuple(removed), sight.unreachable)
 
     def remove(self, paths: Sequence[str | Path]) -> Changes:
@@ -353,7 +358,9 @@ class Library:
 
     def _remember(self, roots: Sequence[Path]) -> None:
         """Note what was added, and with which features if it is the first."""
-        grounder = self.grounder
+        features = (
+            self.grounder.model.features
+        )  # first: a choice that cannot be loaded leaves no library behind
         with self._index.writing() as writer, writer.catalogue.transaction():
             known = writer.catalogue.roots()
             # What was removed from a folder that is added again comes back with it.
@@ -363,9 +370,13 @@ class Library:
             known = writer.catalogue.roots()
             new = [root for root in roots if not is_included(root, known)]
             writer.catalogue.put_roots(new, included=True)
-            if writer.catalogue.fact(_FEATURES) is None or self._features != "auto":
-                writer.catalogue.note(_FEATURES, ",".join(grounder.model.features))
-                writer.catalogue.note(_FPS, "" if self._fps is None else str(self._fps))
+            if writer.catalogue.fact(_FEATURES) is None:
+                self._note_features(writer.catalogue, features)
+
+    def _note_features(self, catalogue: Catalogue, features: Sequence[str]) -> None:
+        """Note what a search reads where nobody names features."""
+        catalogue.note(_FEATURES, ",".join(features))
+        catalogue.note(_FPS, "" if self._fps is None else str(self._fps))
 
     def _require(self) -> Snapshot:
         if not self._index.exists:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from extractors.errors import UsageError
+from extractors.videos.events import VideoFinished
+from model import Grounder
 from model.search import segments
 from model.search.library import Library
 from tests.model.search.colours import colour_library, colour_video, colour_videos
@@ -200,6 +202,41 @@ def test_damaged_vectors_are_found_and_made_again(library, tmp_path, suffix):
     library.close()
     library.update(rebuild=True)
     assert library.verify() == []
+
+
+def test_features_named_by_an_update_become_the_default(library, folder, tmp_path):
+    (moved,) = library.remove([folder / "red.mp4"]).removed
+    with colour_library(library.folder, tmp_path / "cache", fps=2) as denser:
+        denser.add([moved])  # of all videos, only this one
+        assert denser.search("red")[0].videos == 1
+    assert colour_of(library.folder, tmp_path) == 1.0
+    with colour_library(library.folder, tmp_path / "cache", fps=2) as denser:
+        denser.update()
+        assert denser.verify() == []
+    assert colour_of(library.folder, tmp_path) == 0.5
+
+
+def colour_of(folder: Path, tmp_path: Path) -> float:
+    """Seconds per clip of the features that a search reads if it names none."""
+
+    def load(model, *, features, fps):
+        return Grounder.load(model, features=features, fps=fps, cache=tmp_path / "cache", offline=True)
+
+    with Library.open(folder, load=load) as library:
+        return library.grounder.model.clip_length_s
+
+
+def test_interrupt_keeps_what_is_done(tmp_path, folder):
+    def stop(event):
+        if isinstance(event, VideoFinished) and event.index == 1:
+            raise KeyboardInterrupt
+
+    with colour_library(tmp_path / "other", tmp_path / "cache") as library:
+        with pytest.raises(KeyboardInterrupt):
+            library.add([folder], on_event=stop)
+        assert len(library.videos()) == 2
+        library.update()
+        assert library.verify() == []
 
 
 def test_vectors_of_no_video_are_found_and_removed(library):
