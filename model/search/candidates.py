@@ -17,7 +17,7 @@ from extractors.features import FeatureSpec
 from model.grounding.grounder import Grounder
 from model.grounding.zeroshot.background import Background, background_phrases, make_background
 from model.grounding.zeroshot.method import ZeroShot
-from model.search.catalogue import Entries
+from model.search.storage.catalogue import Entries
 from model.search.vectors import VectorIndex
 
 _SEGMENTS_A_VIDEO = 8  # asked for at first; a video whose every segment is close takes more

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.search.catalogue import Content, File
+from model.search.storage.catalogue import Content, File
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from extractors.files.identity import FileState
 from extractors.videos.events import Event, VideoFinished
 from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
-from model.search.catalogue import File
-from model.search.index import Index, NewVideo, Snapshot
-from model.search.segments import segment_vectors
+from model.search.storage.catalogue import File
+from model.search.storage.index import Index, NewVideo, Snapshot
+from model.search.storage.segments import segment_vectors
 
 Listener = Callable[[Event], None]
 

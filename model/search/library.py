@@ -16,9 +16,7 @@ from extractors.extraction.pipeline import ignore
 from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import QueryDirections, find_candidates
-from model.search.catalogue import Catalogue, Entries, File
 from model.search.filters import Filters, absolute, is_inside, matches
-from model.search.index import Index, Snapshot, covers, superseded
 from model.search.intake import Intake
 from model.search.places import library_folder
 from model.search.ranking import Request, rank
@@ -31,6 +29,8 @@ from model.search.results import (
     SearchResult,
 )
 from model.search.roots import gone, is_included, is_missing, look_at
+from model.search.storage.catalogue import Catalogue, Entries, File
+from model.search.storage.index import Index, Snapshot, covers, superseded
 from model.search.verification import verify
 
 _LOOKED_INTO = 50  # videos that are grounded for a query, at least

@@ -11,8 +11,8 @@ from model.grounding.encoded import EncodedVideo
 from model.grounding.grounder import Grounder
 from model.grounding.results import GroundingResult
 from model.search.candidates import Candidate
-from model.search.catalogue import Content, File
 from model.search.results import Hit, SearchResult, hit_of
+from model.search.storage.catalogue import Content, File
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractors.extraction.collect import videos_in
-from model.search.catalogue import File
 from model.search.filters import absolute, is_inside
+from model.search.storage.catalogue import File
 
 Roots = Mapping[Path, bool]
 """What was added (True), and what was removed from that (False)."""

@@ -14,11 +14,11 @@ from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
 from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
-from model.search.catalogue import NO_ENTRIES, Content, File
-from model.search.index import Index, Snapshot
 from model.search.results import Finding
 from model.search.roots import Roots, gone, look_at
-from model.search.segments import segment_vectors
+from model.search.storage.catalogue import NO_ENTRIES, Content, File
+from model.search.storage.index import Index, Snapshot
+from model.search.storage.segments import segment_vectors
 from model.search.vector_files import VectorsDamaged
 from model.search.vectors import VectorIndex
 

@@ -11,8 +11,8 @@ import pytest
 from extractors.errors import CacheError
 from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
-from model.search.catalogue import FILE, Catalogue, Entries
-from model.search.index import Index, NewVideo
+from model.search.storage.catalogue import FILE, Catalogue, Entries
+from model.search.storage.index import Index, NewVideo
 from model.search.vectors import VectorIndex
 
 SPEC = FeatureSpec("colour", 8, 1.0)

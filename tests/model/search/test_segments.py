@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.search.segments import segment_vectors
+from model.search.storage.segments import segment_vectors
 
 EYE = np.eye(4, dtype=np.float32)
 

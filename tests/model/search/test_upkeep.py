@@ -14,8 +14,8 @@ import pytest
 from extractors.errors import UsageError
 from extractors.videos.events import VideoFinished
 from model import Grounder
-from model.search import segments
 from model.search.library import Library
+from model.search.storage import segments
 from tests.model.search.colours import colour_library, colour_video, colour_videos
 
 SCENES = {f"{name}.mp4": [(name, 3), ("black", 3)] for name in ("red", "green", "blue")}

@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 from extractors.errors import CacheError, reason_of
 from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
-from model.search.catalogue import FILE, Catalogue, Content, Entries, File, NoCatalogue, Recipe, recipe_key
+from model.search.storage.catalogue import (
+    FILE,
+    Catalogue,
+    Content,
+    Entries,
+    File,
+    NoCatalogue,
+    Recipe,
+    recipe_key,
+)
 from model.search.vector_files import VectorsDamaged
 from model.search.vectors import VectorIndex
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from extractors.errors import CacheError
 from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
-from model.search import segments
+from model.search.storage import segments
 
 FILE = "catalogue.sqlite"
 

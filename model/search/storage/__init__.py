@@ -1,0 +1,1 @@
+"""What a library consists of on disk: its catalogue and its vectors."""
