@@ -3,6 +3,8 @@
     <folder>/manifest.json           which segments there are; replaced in one step
     <folder>/<generation>-<n>.ids    (N,) int64, rising
     <folder>/<generation>-<n>.rows   (N, dim) float16, in the order of the ids
+    <folder>/<generation>-<n>.codes  short codes of the rows of a segment, in an index that is large enough to need them
+    <folder>/<generation>-<n>.codec  how rows become codes
 
 A saved file is never written to again. A save writes new files, replaces the manifest and then removes the files that
 it no longer names. A reader keeps the files of its manifest open, so they stay readable after that.
@@ -44,6 +46,19 @@ class VectorsDamaged(VectorIndexError):
 
 
 @dataclass(frozen=True)
+class Blob:
+    """A file that is read as a whole.
+
+    Attributes:
+        name: of the file.
+        crc: CRC-32 of its bytes.
+    """
+
+    name: str
+    crc: int
+
+
+@dataclass(frozen=True)
 class SegmentFacts:
     """What the manifest holds about a segment.
 
@@ -51,12 +66,20 @@ class SegmentFacts:
         name: of its files, without the ending.
         count: rows.
         ids_crc, rows_crc: CRC-32 of its files.
+        codes: the codes of its rows, if they have some.
     """
 
     name: str
     count: int
     ids_crc: int
     rows_crc: int
+    codes: Blob | None = None
+
+    @property
+    def files(self) -> set[str]:
+        """Names of its files."""
+        codes = set() if self.codes is None else {self.codes.name}
+        return {f"{self.name}.ids", f"{self.name}.rows"} | codes
 
 
 @dataclass(frozen=True)
@@ -67,11 +90,21 @@ class Manifest:
         dim: values of a row.
         generation: counts the saves.
         segments: in no particular order.
+        codec: of the codes, if there are some.
+        trained_on: how many rows there were when the codec was made.
     """
 
     dim: int
     generation: int = 0
     segments: tuple[SegmentFacts, ...] = ()
+    codec: Blob | None = None
+    trained_on: int = 0
+
+    @property
+    def files(self) -> set[str]:
+        """Names of the files of the index, without the manifest's own."""
+        codec = set() if self.codec is None else {self.codec.name}
+        return codec.union(*(facts.files for facts in self.segments))
 
 
 class Segment:
@@ -81,13 +114,20 @@ class Segment:
         ids: (N,), rising.
         rows: (N, dim) float16.
         alive: (N,) bool: which rows are not removed.
-        facts: what the manifest holds about it; None if it is not saved.
+        facts: of its files; None if it has none yet.
+        codes: bytes of the file of its codes, if there is one.
+        mapping: of the file of its rows, if there is one.
     """
 
     def __init__(
-        self, ids: NDArray[np.int64], rows: NDArray[np.float16], facts: SegmentFacts | None = None
+        self,
+        ids: NDArray[np.int64],
+        rows: NDArray[np.float16],
+        facts: SegmentFacts | None = None,
+        codes: NDArray[np.uint8] | None = None,
+        mapping: mmap.mmap | None = None,
     ) -> None:
-        self.ids, self.rows, self.facts = ids, rows, facts
+        self.ids, self.rows, self.facts, self.codes, self._mapping = ids, rows, facts, codes, mapping
         self.alive = np.ones(len(ids), dtype=np.bool_)
 
     def __len__(self) -> int:
@@ -98,16 +138,21 @@ class Segment:
         """Whether no row is removed."""
         return bool(self.alive.all())
 
+    def release(self) -> None:
+        """Let the system take back the memory in which rows of the file were read."""
+        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
     def places(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """Where the rows of some ids are; those that are not here, or removed, are left out.
 
         Args:
             ids: rising.
         """
+        # Most segments hold ids of a narrow range.
+        ids = ids[slice(*np.searchsorted(ids, [self.ids[0], self.ids[-1] + 1]))]
         at = np.searchsorted(self.ids, ids)
-        inside = at < len(self.ids)
-        at = at[inside]
-        at = at[self.ids[at] == ids[inside]]
+        at = at[self.ids[at] == ids]
         found: NDArray[np.intp] = at[self.alive[at]]
         return found
 
@@ -123,8 +168,16 @@ def read_manifest(folder: Path, dim: int) -> Manifest:
     try:
         data = json.loads(path.read_bytes())
         version = data["format"]
-        segments = tuple(SegmentFacts(**facts) for facts in data["segments"])
-        manifest = Manifest(int(data["dim"]), int(data["generation"]), segments)
+        segments = tuple(
+            SegmentFacts(**{**facts, "codes": _blob(facts["codes"])}) for facts in data["segments"]
+        )
+        manifest = Manifest(
+            int(data["dim"]),
+            int(data["generation"]),
+            segments,
+            _blob(data["codec"]),
+            int(data["trained_on"]),
+        )
     except FileNotFoundError:
         return Manifest(dim)
     except OSError as error:
@@ -135,12 +188,27 @@ def read_manifest(folder: Path, dim: int) -> Manifest:
         raise _damaged(path, f"has format {version}, and this version of vtg reads format {_FORMAT}")
     if manifest.dim != dim:
         raise _damaged(path, f"is of vectors of {manifest.dim} values, not {dim}")
-    if any(not _FILE.fullmatch(f"{facts.name}.rows") or facts.count < 1 for facts in segments):
+    if not all(map(_FILE.fullmatch, manifest.files)) or any(facts.count < 1 for facts in segments):
         raise _damaged(path, "is not a manifest of vectors")
     return manifest
 
 
-def open_segments(folder: Path, dim: int) -> tuple[Manifest, list[Segment]]:
+@dataclass(frozen=True)
+class State:
+    """A saved state, with its files open.
+
+    Attributes:
+        manifest: what it consists of.
+        segments: in the order of the manifest.
+        codec: bytes of the file of the codec, if there is one.
+    """
+
+    manifest: Manifest
+    segments: list[Segment]
+    codec: NDArray[np.uint8] | None
+
+
+def open_state(folder: Path, dim: int) -> State:
     """The last saved state, even if a writer replaces it meanwhile.
 
     Raises:
@@ -150,7 +218,8 @@ def open_segments(folder: Path, dim: int) -> tuple[Manifest, list[Segment]]:
     for attempt in range(_ATTEMPTS):
         manifest = read_manifest(folder, dim)
         try:
-            return manifest, [_open_segment(folder, facts, dim) for facts in manifest.segments]
+            segments = [open_segment(folder, facts, dim) for facts in manifest.segments]
+            return State(manifest, segments, _open_blob(folder, manifest.codec))
         except FileNotFoundError as error:
             if read_manifest(folder, dim) == manifest or attempt == _ATTEMPTS - 1:
                 raise _damaged(Path(error.filename), "is missing") from error
@@ -161,18 +230,19 @@ def open_segments(folder: Path, dim: int) -> tuple[Manifest, list[Segment]]:
     raise AssertionError  # the last attempt returns or raises
 
 
+def merged(parts: Sequence[Segment]) -> Segment:
+    """One segment in memory, of the rows of several that are not removed."""
+    ids, source, place = _order(parts)
+    return Segment(ids, _gather(parts, source, place))
+
+
 def write_segment(folder: Path, name: str, parts: Sequence[Segment]) -> SegmentFacts:
     """Write the rows of segments that are not removed as one segment. They are not in the index before a save.
 
     Raises:
         VectorIndexError: if they cannot be written.
     """
-    alive = [np.flatnonzero(part.alive) for part in parts]
-    ids = np.concatenate([part.ids[at] for part, at in zip(parts, alive, strict=True)])
-    source = np.repeat(np.arange(len(parts)), [len(at) for at in alive])
-    place = np.concatenate(alive)
-    order = np.argsort(ids, kind="stable")
-    ids, source, place = ids[order], source[order], place[order]
+    ids, source, place = _order(parts)
     with _writing(folder / f"{name}.ids") as file:
         file.write(ids.data)
     crc = 0
@@ -193,58 +263,73 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     with _writing(folder / MANIFEST) as file:
         file.write(json.dumps({"format": _FORMAT, **asdict(manifest)}, indent=1).encode())
-    kept = {facts.name for facts in manifest.segments}
+    kept = manifest.files
     # A file that somebody still reads cannot be removed on Windows; the next save tries again.
     with suppress(OSError):
         for path in folder.iterdir():
-            if _FILE.fullmatch(path.name) and path.stem not in kept:
+            if _FILE.fullmatch(path.name) and path.name not in kept:
                 with suppress(OSError):
                     path.unlink()
     remove_leftovers(folder)
 
 
-def check_rows(folder: Path, facts: SegmentFacts) -> None:
-    """Read the rows of a segment and compare their checksum.
+def write_blob(folder: Path, name: str, data: NDArray[np.uint8]) -> Blob:
+    """Write a file that is read as a whole; raises VectorIndexError if it cannot be written."""
+    with _writing(folder / name) as file:
+        file.write(data.data)
+    return Blob(name, zlib.crc32(data.data))
 
-    Raises:
-        VectorsDamaged: if they are damaged or missing.
-        VectorIndexError: if they cannot be read.
-    """
-    path = folder / f"{facts.name}.rows"
-    crc = 0
-    try:
-        with path.open("rb") as file:
-            while data := file.read(1 << 20):
-                crc = zlib.crc32(data, crc)
-    except FileNotFoundError as error:
-        raise _damaged(path, "is missing") from error
-    except OSError as error:
-        raise VectorIndexError(f"{path}: cannot be read: {reason_of(error)}") from error
-    if crc != facts.rows_crc:
+
+def check_crc(path: Path, data: NDArray[Any], crc: int) -> None:
+    """Compare the checksum of a file's bytes; raises VectorsDamaged if it is another."""
+    if zlib.crc32(np.ascontiguousarray(data).data) != crc:
         raise _damaged(path, "does not match its checksum")
 
 
 def size_on_disk(folder: Path, manifest: Manifest) -> int:
     """Bytes of the manifest and the files that it names."""
-    names = {facts.name for facts in manifest.segments}
-    paths = [path for path in folder.iterdir() if path.stem in names and _FILE.fullmatch(path.name)]
-    return sum(path.stat().st_size for path in (*paths, folder / MANIFEST) if path.exists())
+    paths = [folder / name for name in (*manifest.files, MANIFEST)]
+    return sum(path.stat().st_size for path in paths if path.exists())
 
 
-def _open_segment(folder: Path, facts: SegmentFacts, dim: int) -> Segment:
-    ids = _mapped(folder / f"{facts.name}.ids", np.dtype("<i8"), facts.count)
-    rows = _mapped(folder / f"{facts.name}.rows", np.dtype("<f2"), facts.count * dim)
-    if zlib.crc32(ids.data) != facts.ids_crc:
-        raise _damaged(folder / f"{facts.name}.ids", "does not match its checksum")
-    return Segment(ids, rows.reshape(-1, dim), facts)
+def open_segment(folder: Path, facts: SegmentFacts, dim: int) -> Segment:
+    """Open the files of a segment.
+
+    Raises:
+        VectorsDamaged: if one is not as the manifest says.
+        OSError: if one cannot be opened.
+    """
+    ids_file, rows_file = folder / f"{facts.name}.ids", folder / f"{facts.name}.rows"
+    ids = np.frombuffer(_map(ids_file, facts.count * 8), dtype="<i8")
+    check_crc(ids_file, ids, facts.ids_crc)
+    mapping = _map(rows_file, facts.count * dim * 2)
+    rows = np.frombuffer(mapping, dtype="<f2").reshape(-1, dim)
+    return Segment(ids, rows, facts, _open_blob(folder, facts.codes), mapping)
 
 
-def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+def _open_blob(folder: Path, blob: Blob | None) -> NDArray[np.uint8] | None:
+    return None if blob is None else np.frombuffer(_map(folder / blob.name), dtype=np.uint8)
+
+
+def _blob(data: dict[str, Any] | None) -> Blob | None:
+    return None if data is None else Blob(str(data["name"]), int(data["crc"]))
+
+
+def _map(path: Path, expected: int | None = None) -> mmap.mmap:
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        if size != count * dtype.itemsize:
-            raise _damaged(path, f"has {size} bytes, not {count * dtype.itemsize}")
-        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=dtype)
+        if not size or (expected is not None and size != expected):
+            raise _damaged(path, f"has {size} bytes" + ("" if expected is None else f", not {expected}"))
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _order(parts: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]:
+    """Rising ids of the rows that are not removed; for each, in which part it is, and where there."""
+    alive = [np.flatnonzero(part.alive) for part in parts]
+    ids = np.concatenate([part.ids[at] for part, at in zip(parts, alive, strict=True)])
+    source = np.repeat(np.arange(len(parts)), [len(at) for at in alive])
+    order = np.argsort(ids, kind="stable")
+    return ids[order], source[order], np.concatenate(alive)[order]
 
 
 def _gather(parts: Sequence[Segment], source: NDArray[np.intp], place: NDArray[np.intp]) -> NDArray[Any]:

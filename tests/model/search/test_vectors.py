@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extractors.errors import UsageError
-from model.search import vectors
+from model.search import vector_codes, vectors
 from model.search.vector_files import MANIFEST, VectorIndexError, VectorsDamaged
 from model.search.vectors import VectorIndex
 
@@ -81,24 +82,36 @@ def test_empty_index(folder):
     assert index.search(unit_rows(2)[:0], 3)[1].shape == (0, 3)
 
 
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Codes, segments and files of new rows at a few rows."""
+    for name, value in (("SEGMENT_ROWS", 40), ("EXACT_ROWS", 30), ("_CODED_ROWS", 4), ("_NEW_SEGMENTS", 3)):
+        monkeypatch.setattr(vectors, name, value)
+    monkeypatch.setattr(vector_codes, "_SHARE_OF_LISTS", 1)
+
+
+SOME = st.builds(
+    lambda start, stop, step: frozenset(range(start, stop, step)),
+    *[st.integers(1, 120)] * 2,
+    st.sampled_from([1, 1, 2, 5]),
+)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), st.sets(st.integers(0, 60), max_size=25)),
-        st.tuples(st.just("remove"), st.sets(st.integers(0, 60), max_size=25)),
+        st.tuples(st.sampled_from(["add", "remove"]), SOME),
         st.sampled_from([("save", None), ("open", None)]),
     ),
     max_size=14,
 )
 
 
-@given(steps=STEPS)
+@given(steps=STEPS, coded=st.booleans())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_sequence_of_changes(tmp_path_factory, monkeypatch, steps):
-    monkeypatch.setattr(vectors, "SEGMENT_ROWS", 16)
+def test_any_sequence_of_changes(tmp_path_factory, small_limits, steps, coded):
     folder = tmp_path_factory.mktemp("vectors")
-    rows = unit_rows(61)
+    rows = unit_rows(121)
     index, now, saved = VectorIndex.open(folder, DIM), set(), set()
-    for step, ids in steps:
+    begin = [("add", frozenset(range(20, 80))), ("save", None)] if coded else []
+    for step, ids in begin + steps:
         if step == "add":
             new = np.array(sorted(ids - now), dtype=np.int64)[::-1]
             index.add(new, rows[new])
@@ -113,14 +126,198 @@ def test_any_sequence_of_changes(tmp_path_factory, monkeypatch, steps):
             index, now = VectorIndex.open(folder, DIM), set(saved)
         assert len(index) == len(now)
         assert index.ids.tolist() == sorted(now)
-        scores, found = index.search(rows[:3], 61)
+        scores, found = index.search(rows[:3], 121)
         expected = np.array(sorted(now), dtype=np.int64)
+        for within in (None, expected[::2]):
+            some = expected if within is None else within
+            best = index.search(rows[:3], 2, within)[0][:, : len(some)]
+            np.testing.assert_allclose(best, exact(some, rows[some], rows[:3], 2)[0], atol=1e-6)
         np.testing.assert_allclose(
-            scores[:, : len(now)], exact(expected, rows[expected], rows[:3], 61)[0], atol=1e-6
+            scores[:, : len(now)], exact(expected, rows[expected], rows[:3], 121)[0], atol=1e-6
         )
         assert all(sorted(one[: len(now)].tolist()) == expected.tolist() for one in found)
         assert (found[:, len(now) :] == -1).all()
     VectorIndex.open(folder, DIM).verify()
+
+
+def clustered(count, seed, dim=64):
+    """Unit rows around some hundreds of centres, and queries from elsewhere."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(300, dim))
+    rows = centres[random.integers(0, 300, count)] + 0.5 * random.normal(size=(count, dim)) + 0.5
+    queries = centres[:50] + 2 * random.normal(size=(50, dim))
+    return tuple(
+        (part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float16) for part in (rows, queries)
+    )
+
+
+@pytest.fixture
+def coded(folder, monkeypatch):
+    """An index with codes, in several segments; its rows and queries."""
+    for name, value in (("SEGMENT_ROWS", 8000), ("EXACT_ROWS", 4000), ("_CODED_ROWS", 1000)):
+        monkeypatch.setattr(vectors, name, value)
+    monkeypatch.setattr(vectors, "_CANDIDATES", 600)
+    rows, queries = clustered(20_000, seed=0)
+    index = VectorIndex.open(folder, rows.shape[1])
+    for start in range(0, 20_000, 1500):
+        index.add(np.arange(20_000)[start : start + 1500], rows[start : start + 1500])
+    index.save()
+    assert len(list(folder.glob("*.codes"))) > 2
+    return index, rows, queries
+
+
+def recall(index, ids, rows, queries, within=None):
+    scores, found = index.search(queries, 20, within)
+    expected = exact(ids, rows[ids], queries, 20)[1]
+    for query, of_query, found_ids in zip(queries, scores, found, strict=True):
+        np.testing.assert_allclose(
+            of_query, rows[found_ids].astype(np.float32) @ query.astype(np.float32), atol=1e-6
+        )
+    return np.mean([len(np.intersect1d(*pair)) / 20 for pair in zip(found, expected, strict=True)])
+
+
+def test_recall_with_codes(coded):
+    index, rows, queries = coded
+    assert recall(index, np.arange(20_000), rows, queries) > 0.95
+
+
+def test_codes_limit_what_is_compared(coded, monkeypatch):
+    index, rows, queries = coded
+    monkeypatch.setattr(vectors, "_CANDIDATES", 20)
+    monkeypatch.setattr(vectors, "_CANDIDATES_PER_HIT", 1)
+    assert 0.1 < recall(index, np.arange(20_000), rows, queries) < 0.9
+
+
+@pytest.mark.parametrize("spread", [1, 1000])
+def test_recall_within(folder, coded, spread):
+    _, rows, queries = coded
+    index = VectorIndex.open(folder.with_name("spread"), rows.shape[1])
+    index.add(np.arange(20_000) * spread, rows)
+    index.save()
+    chosen = np.arange(1, 20_000, 3)
+    _, found = index.search(queries, 20, within=chosen * spread)
+    expected = exact(chosen * spread, rows[chosen], queries, 20)[1]
+    assert (found % spread == 0).all()
+    assert np.isin(found, chosen * spread).all()
+    assert np.mean([len(np.intersect1d(*pair)) for pair in zip(found, expected, strict=True)]) > 19
+
+
+def test_changes_keep_codes(coded, folder):
+    index, rows, queries = coded
+    codec = list(folder.glob("*.codec"))
+    kept = np.concatenate([np.arange(0, 9000, 2), np.arange(9000, 20_000)])
+    index.remove(np.arange(1, 9000, 2))
+    assert recall(index, kept, rows, queries) > 0.95
+    index.save()
+    assert recall(index, kept, rows, queries) > 0.95
+    more, _ = clustered(3000, seed=1)
+    index.add(np.arange(20_000, 23_000), more)
+    both = np.concatenate([rows, more])
+    kept = np.concatenate([kept, np.arange(20_000, 23_000)])
+    assert recall(index, kept, both, queries) > 0.95
+    index.save()
+    assert recall(VectorIndex.open(folder, rows.shape[1]), kept, both, queries) > 0.95
+    assert list(folder.glob("*.codec")) == codec
+
+
+def test_removal_shrinks_codes(coded, folder):
+    index, _, _ = coded
+    before = sum(path.stat().st_size for path in folder.glob("*.codes"))
+    index.remove(np.flatnonzero(np.arange(20_000) % 4))
+    index.save()
+    assert sum(path.stat().st_size for path in folder.glob("*.codes")) < 0.5 * before
+
+
+def test_growth_trains_again(coded, folder):
+    index, _, _ = coded
+    codec = list(folder.glob("*.codec"))
+    more, queries = clustered(90_000, seed=2)
+    index.remove(index.ids)
+    index.add(np.arange(90_000), more)
+    index.save()
+    assert len(list(folder.glob("*.codec"))) == 1
+    assert list(folder.glob("*.codec")) != codec
+    assert recall(index, np.arange(90_000), more, queries) > 0.9
+
+
+def test_codes_are_built_alike(coded, folder, tmp_path):
+    _, rows, _ = coded
+    other = VectorIndex.open(tmp_path / "again", rows.shape[1])
+    for start in range(0, 20_000, 1500):
+        other.add(np.arange(20_000)[start : start + 1500], rows[start : start + 1500])
+    other.save()
+    names = sorted(path.name for path in folder.iterdir())
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names
+    assert all((folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)
+
+
+@pytest.mark.parametrize("kind", ["codes", "codec"])
+def test_damaged_codes_are_named(coded, folder, kind):
+    _, rows, queries = coded
+    path = next(iter(folder.glob(f"*.{kind}")))
+    _flip(path)
+    reader = VectorIndex.open(folder, rows.shape[1])
+    with pytest.raises(VectorsDamaged, match=path.name):
+        reader.search(queries, 3)
+    with pytest.raises(VectorsDamaged, match=path.name):
+        reader.verify()
+
+
+def test_reader_with_codes_survives_a_writer(coded, folder):
+    index, rows, queries = coded
+    reader = VectorIndex.open(folder, rows.shape[1])
+    index.remove(np.arange(10_000))
+    index.save()
+    assert recall(reader, np.arange(20_000), rows, queries) > 0.95
+
+
+def test_threads_search_at_once(coded):
+    index, _, queries = coded
+    expected = index.search(queries, 20)[1]
+    fresh = VectorIndex.open(index._folder, queries.shape[1])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda query: fresh.search(query[None], 20)[1][0], queries))
+    assert (np.array(found) == expected).mean() > 0.99  # ties may change places
+
+
+_HOST = """
+import os, sys
+import numpy as np
+order, folder = sys.argv[1], sys.argv[2]
+for name in order.split(","):
+    __import__(name)
+import torch, faiss
+torch.set_num_threads(2)
+faiss.omp_set_num_threads(3)
+before = dict(os.environ), torch.get_num_threads(), faiss.omp_get_max_threads()
+from pathlib import Path
+from model.search import vectors
+vectors.EXACT_ROWS = 1000
+rows = np.random.default_rng(0).normal(size=(2000, 32)).astype(np.float16)
+index = vectors.VectorIndex.open(Path(folder), 32)
+index.add(np.arange(2000), rows)
+index.save()
+assert index.search(rows[:3], 1)[1].shape == (3, 1)
+assert torch.ones(400, 400).mm(torch.ones(400, 400))[0, 0] == 400
+assert before == (dict(os.environ), torch.get_num_threads(), faiss.omp_get_max_threads())
+print("done")
+"""
+
+
+@pytest.mark.parametrize("order", ["torch,faiss", "faiss,torch"])
+def test_host_is_left_as_it_was(tmp_path, order):
+    done = subprocess.run(
+        [sys.executable, "-c", _HOST, order, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "done\n"
+
+
+def test_reading_needs_no_faiss(filled, folder):
+    program = (
+        "import sys; from pathlib import Path; from model.search.vectors import VectorIndex; "
+        f"assert len(VectorIndex.open(Path({str(folder)!r}), {DIM}).ids) == 500; assert 'faiss' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_removal_gives_space_back(filled, folder):
@@ -151,12 +348,13 @@ def test_small_additions_are_merged(folder):
         (np.array([1000, 1001]), np.zeros((1, DIM))),
         (np.array([1000, 1000]), np.zeros((2, DIM))),
         (np.array([1000, 3]), np.zeros((2, DIM))),
+        (np.array([1000, -1]), np.zeros((2, DIM))),
         (np.array([1000]), np.full((1, DIM), np.nan)),
         (np.array([1000]), np.full((1, DIM), 1e6)),
     ],
 )
 def test_wrong_additions_change_nothing(filled, ids, rows):
-    with pytest.raises(ValueError, match=r"ids|vectors|id 3"):
+    with pytest.raises(ValueError, match=r"ids|vectors|id 3|id -1"):
         filled.add(ids, rows)
     assert filled.ids.tolist() == list(range(500))
 
@@ -264,8 +462,9 @@ def test_writer_that_is_out_of_date_is_refused(filled, folder):
 _WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from model.search.vectors import VectorIndex
-index = VectorIndex.open(Path(sys.argv[1]), 24)
+from model.search import vectors
+vectors.EXACT_ROWS, vectors._CODED_ROWS = int(sys.argv[2]), 100
+index = vectors.VectorIndex.open(Path(sys.argv[1]), 24)
 rows = np.random.default_rng(0).normal(size=(2000, 24)).astype(np.float16)
 print("ready", flush=True)
 while True:
@@ -277,13 +476,14 @@ while True:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
-def test_kill_during_save(folder):
-    for delay_ms in range(0, 60, 6):
+@pytest.mark.parametrize("exact_rows", [1000, 10_000])
+def test_kill_during_save(folder, exact_rows):
+    for reads in range(0, 60, 6):
         with subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _WRITER, str(folder), str(exact_rows)], stdout=subprocess.PIPE, text=True
         ) as writer:
             assert writer.stdout.readline() == "ready\n"
-            for _ in range(delay_ms):
+            for _ in range(reads):
                 index = VectorIndex.open(folder, DIM)  # while it is replaced
                 assert len(index) in (0, 2000)
             writer.send_signal(signal.SIGKILL)
