@@ -17,9 +17,29 @@ require_own_packages()
 import model as _api  # noqa: E402 - after the check
 
 if TYPE_CHECKING:
-    from model import EncodedVideo, Grounder, GroundingResult, Library, Moment, Saliency
+    from model import (
+        EncodedVideo,
+        Filters,
+        Grounder,
+        GroundingResult,
+        Hit,
+        Library,
+        Moment,
+        Saliency,
+        SearchResult,
+    )
 
-__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Library", "Moment", "Saliency"]
+__all__ = [
+    "EncodedVideo",
+    "Filters",
+    "Grounder",
+    "GroundingResult",
+    "Hit",
+    "Library",
+    "Moment",
+    "Saliency",
+    "SearchResult",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from model.grounding.results import GroundingResult as GroundingResult
     from model.grounding.results import Moment as Moment
     from model.grounding.results import Saliency as Saliency
+    from model.search.filters import Filters as Filters
     from model.search.library import Library as Library
+    from model.search.results import Hit as Hit
+    from model.search.results import SearchResult as SearchResult
 
 _HOMES = {
     "Grounder": "model.grounding.grounder",
@@ -21,10 +24,23 @@ _HOMES = {
     "GroundingResult": "model.grounding.results",
     "Moment": "model.grounding.results",
     "Saliency": "model.grounding.results",
+    "Filters": "model.search.filters",
     "Library": "model.search.library",
+    "Hit": "model.search.results",
+    "SearchResult": "model.search.results",
 }
 
-__all__ = ["EncodedVideo", "Grounder", "GroundingResult", "Library", "Moment", "Saliency"]
+__all__ = [
+    "EncodedVideo",
+    "Filters",
+    "Grounder",
+    "GroundingResult",
+    "Hit",
+    "Library",
+    "Moment",
+    "Saliency",
+    "SearchResult",
+]
 
 
 def __getattr__(name: str) -> Any:

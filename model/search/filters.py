@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from model.search.storage.catalogue import Content, File
@@ -40,15 +41,16 @@ class Filters:
             return False
         if self.name is not None and not matches(file.path, self.name):
             return False
-        return all(
-            not places or any(is_inside(file.path, place) for place in places)
-            for places in (self.inside, self.among)
-        )
+        return all(not places or is_in(file.path, places) for places in self._places)
+
+    @cached_property
+    def _places(self) -> tuple[frozenset[Path], ...]:
+        return frozenset(self.inside), frozenset(self.among)
 
 
-def is_inside(path: Path, place: Path) -> bool:
-    """Whether an absolute path is a place, or in it."""
-    return path.is_relative_to(place)
+def is_in(path: Path, places: Container[Path]) -> bool:
+    """Whether an absolute path is one of some places, or in one of them; as fast for many places as for one."""
+    return any(place in places for place in (path, *path.parents))
 
 
 def matches(path: Path, pattern: str) -> bool:

@@ -16,7 +16,7 @@ from extractors.extraction.pipeline import ignore
 from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import QueryDirections, find_candidates
-from model.search.filters import Filters, absolute, is_inside, matches
+from model.search.filters import Filters, absolute, is_in
 from model.search.intake import Intake
 from model.search.places import library_folder
 from model.search.ranking import Request, rank
@@ -28,9 +28,9 @@ from model.search.results import (
     LibraryVideo,
     SearchResult,
 )
-from model.search.roots import gone, is_included, is_missing, look_at
 from model.search.storage.catalogue import Catalogue, Entries, File
-from model.search.storage.index import Index, Snapshot, covers, superseded
+from model.search.storage.index import Index, Snapshot, covers
+from model.search.upkeep import follow, remember, take_out
 from model.search.verification import verify
 
 _LOOKED_INTO = 50  # videos that are grounded for a query, at least
@@ -134,10 +134,16 @@ class Library:
             CacheError, VectorIndexError: if the cache or the library cannot be read or written.
         """
         files = [absolute(path) for path in collect_videos(paths)]
-        roots = [absolute(path) for path in paths if Path(path).exists()]
+        roots = {absolute(path) for path in paths if Path(path).exists()}
         # A pattern stands for the files it matches now.
-        roots += [file for file in files if not any(is_inside(file, root) for root in roots)]
-        self._remember(roots)
+        roots |= {file for file in files if not is_in(file, roots)}
+        features = (
+            self.grounder.model.features
+        )  # first: a choice that cannot be loaded leaves no library behind
+        with self._index.writing() as writer, writer.catalogue.transaction():
+            remember(writer.catalogue, roots)
+            if writer.catalogue.fact(_FEATURES) is None:
+                self._note_features(writer.catalogue, features)
         on_start(len(files))
         return Changes(tuple(Intake(self._index, self.grounder, on_event).take(files)))
 
@@ -166,34 +172,13 @@ class Library:
             UsageError: if there is no such library; the rest as for `add`.
         """
         self._require()
-        specs = [encoder.spec for encoder in self.grounder.video_encoders]
-        with self._index.writing() as writer:
-            writer.settle()
-            if rebuild:
-                writer.remove_recipes(
-                    [recipe for recipe in writer.catalogue.recipes() if recipe.spec in specs]
-                )
-            roots, known = writer.catalogue.roots(), writer.catalogue.files()
-        sight = look_at(roots, known)
-        on_start(len(sight.videos))
-        results = Intake(self._index, self.grounder, on_event).take(sight.videos)
-        failed = [result.path for result in results if result.status == "failed"]
-        removed = gone(known.values(), roots, sight, failed)
-        with self._index.writing() as writer:
-            # Another process may have changed them meanwhile.
-            now = writer.catalogue.files()
-            removed = [path for path in removed if now.get(path) == known[path]]
-            writer.remove_files(removed)
-            with writer.catalogue.transaction():
-                writer.catalogue.remove_roots(path for path in removed if roots.get(path))
-                failures = writer.catalogue.failures()
-                writer.catalogue.remove_failures(path for path in failures if is_missing(path))
-            if covers(writer.catalogue, specs):
-                writer.remove_recipes(superseded(writer.catalogue, specs))
-                if (self._features, self._fps) != ("auto", None):
-                    with writer.catalogue.transaction():
-                        self._note_features(writer.catalogue, self.grounder.model.features)
-        return Changes(tuple(results), tuple(removed), sight.unreachable)
+        changes = follow(self._index, self.grounder, on_event, on_start, rebuild=rebuild)
+        if (self._features, self._fps) != ("auto", None):
+            specs = [encoder.spec for encoder in self.grounder.video_encoders]
+            with self._index.writing() as writer, writer.catalogue.transaction():
+                if covers(writer.catalogue, specs):
+                    self._note_features(writer.catalogue, self.grounder.model.features)
+        return changes
 
     def remove(self, paths: Sequence[str | Path]) -> Changes:
         """Take videos out of the library, and give their space back. The videos and their cached features stay.
@@ -207,29 +192,7 @@ class Library:
             CacheError, VectorIndexError: if the library cannot be written.
         """
         self._require()
-        with self._index.writing() as writer:
-            roots, known = writer.catalogue.roots(), writer.catalogue.files()
-            places: list[Path] = []
-            wrong = []
-            for path in paths:
-                place = absolute(path)
-                if any(is_inside(one, place) for one in (*known, *roots)):
-                    places.append(place)
-                elif found := [one for one in known if matches(one, str(path))]:
-                    places += found
-                else:
-                    wrong.append(str(path))
-            if wrong:
-                raise UsageError(f"not in the library {self.folder}: {', '.join(wrong)}")
-            with writer.catalogue.transaction():
-                writer.catalogue.remove_roots(
-                    root for root in roots if any(is_inside(root, p) for p in places)
-                )
-                kept = writer.catalogue.roots()
-                writer.catalogue.put_roots((p for p in places if is_included(p, kept)), included=False)
-            removed = [one for one in known if any(is_inside(one, place) for place in places)]
-            writer.remove_files(removed)
-        return Changes(removed=tuple(removed))
+        return Changes(removed=tuple(take_out(self._index, paths)))
 
     def verify(self, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> list[Finding]:
         """Compare the library with one that is built now from the folders and the cache.
@@ -355,23 +318,6 @@ class Library:
         )
         request = Request(top_k, per_video, threshold, only_clear)
         return rank(grounder, queries, candidates, snapshot.contents, files, request, videos=len(files))
-
-    def _remember(self, roots: Sequence[Path]) -> None:
-        """Note what was added, and with which features if it is the first."""
-        features = (
-            self.grounder.model.features
-        )  # first: a choice that cannot be loaded leaves no library behind
-        with self._index.writing() as writer, writer.catalogue.transaction():
-            known = writer.catalogue.roots()
-            # What was removed from a folder that is added again comes back with it.
-            writer.catalogue.remove_roots(
-                path for path in known if any(is_inside(path, root) for root in roots)
-            )
-            known = writer.catalogue.roots()
-            new = [root for root in roots if not is_included(root, known)]
-            writer.catalogue.put_roots(new, included=True)
-            if writer.catalogue.fact(_FEATURES) is None:
-                self._note_features(writer.catalogue, features)
 
     def _note_features(self, catalogue: Catalogue, features: Sequence[str]) -> None:
         """Note what a search reads where nobody names features."""

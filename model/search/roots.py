@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractors.extraction.collect import videos_in
-from model.search.filters import absolute, is_inside
+from model.search.filters import absolute, is_in
 from model.search.storage.catalogue import File
 
 Roots = Mapping[Path, bool]
@@ -55,7 +55,7 @@ def look_at(roots: Roots, known: Iterable[Path]) -> Sight:
             videos.update(dict.fromkeys(video for video in found if is_included(video, roots)))
         elif root in known and root.parent.is_dir():
             continue  # a single file, which has been deleted
-        elif not root.is_dir() or any(is_inside(video, root) for video in known):
+        elif not root.is_dir() or any(is_in(video, {root}) for video in known):
             unreachable.append(root)
     return Sight(tuple(videos), tuple(unreachable))
 
@@ -72,11 +72,11 @@ def gone(files: Iterable[File], roots: Roots, sight: Sight, failed: Iterable[Pat
     Returns:
         files that have been deleted, moved or replaced by something that is no video. What cannot be looked at stays.
     """
-    seen, broken = set(sight.videos), set(failed)
+    seen, broken, unreachable = set(sight.videos), set(failed), set(sight.unreachable)
     return [
         file.path
         for file in files
-        if not any(is_inside(file.path, root) for root in sight.unreachable)
+        if not is_in(file.path, unreachable)
         and (
             (file.path not in seen and is_missing(file.path))
             or (file.path in broken and not file.is_unchanged())

@@ -72,6 +72,8 @@ def _cells(rank: int, hit: Hit) -> tuple[str, ...]:
 
 def _verdict(result: SearchResult) -> str:
     """A sentence for a query without a clear match, or without a hit."""
+    if not result.videos:
+        return "There is no video to search."
     searched = counted(result.videos, "video")
     if result.clear_match is False:
         if result.blind_spot is not None and result.answers:

@@ -1,0 +1,84 @@
+"""How a library follows its folders: what was added is remembered, looked at again, and taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from extractors.errors import UsageError
+from model.grounding.grounder import Grounder
+from model.search.filters import absolute, is_in, matches
+from model.search.intake import Intake, Listener
+from model.search.results import Changes
+from model.search.roots import gone, is_included, is_missing, look_at
+from model.search.storage.catalogue import Catalogue
+from model.search.storage.index import Index, covers, superseded
+
+
+def remember(catalogue: Catalogue, added: Collection[Path]) -> None:
+    """Note folders and files that are added, in a transaction."""
+    added = set(added)
+    # What was removed from a folder that is added again comes back with it.
+    catalogue.remove_roots(path for path in catalogue.roots() if is_in(path, added))
+    roots = catalogue.roots()
+    catalogue.put_roots((path for path in sorted(added) if not is_included(path, roots)), included=True)
+
+
+def follow(
+    index: Index, grounder: Grounder, listen: Listener, on_start: Callable[[int], None], *, rebuild: bool
+) -> Changes:
+    """Make a library hold what its folders hold now; arguments, result and errors as of `Library.update`."""
+    specs = [encoder.spec for encoder in grounder.video_encoders]
+    with index.writing() as writer:
+        writer.settle()
+        if rebuild:
+            writer.remove_recipes([recipe for recipe in writer.catalogue.recipes() if recipe.spec in specs])
+        roots, known = writer.catalogue.roots(), writer.catalogue.files()
+    sight = look_at(roots, known)
+    on_start(len(sight.videos))
+    results = Intake(index, grounder, listen).take(sight.videos)
+    failed = [result.path for result in results if result.status == "failed"]
+    leaving = gone(known.values(), roots, sight, failed)
+    with index.writing() as writer:
+        catalogue = writer.catalogue
+        # Another process may have changed them meanwhile.
+        now = catalogue.files()
+        removed = [path for path in leaving if now.get(path) == known[path]]
+        writer.remove_files(removed)
+        with catalogue.transaction():
+            catalogue.remove_roots(path for path in removed if roots.get(path))
+            catalogue.remove_failures(path for path in catalogue.failures() if is_missing(path))
+        if covers(catalogue, specs):
+            writer.remove_recipes(superseded(catalogue, specs))
+    return Changes(tuple(results), tuple(removed), sight.unreachable)
+
+
+def take_out(index: Index, paths: Sequence[str | Path]) -> list[Path]:
+    """Take files, folders and what patterns match out of a library.
+
+    Returns:
+        the files that it held of them.
+
+    Raises:
+        UsageError: if it holds nothing of one of them.
+    """
+    with index.writing() as writer:
+        catalogue = writer.catalogue
+        roots, known = catalogue.roots(), catalogue.files()
+        held = {place for path in (*known, *roots) for place in (path, *path.parents)}
+        places: set[Path] = set()
+        wrong = []
+        for path in paths:
+            place = absolute(path)
+            found = {place} if place in held else {one for one in known if matches(one, str(path))}
+            places |= found
+            wrong += [] if found else [str(path)]
+        if wrong:
+            raise UsageError(f"not in the library {index.folder}: {', '.join(wrong)}")
+        with catalogue.transaction():
+            catalogue.remove_roots(root for root in roots if is_in(root, places))
+            kept = catalogue.roots()
+            catalogue.put_roots((place for place in places if is_included(place, kept)), included=False)
+        removed = [path for path in known if is_in(path, places)]
+        writer.remove_files(removed)
+    return removed
