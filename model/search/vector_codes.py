@@ -135,8 +135,8 @@ class Codes:
         """Add the codes of rows (N, dim) with ids (N,)."""
         self._lists.add_with_ids(self._codec.rotated(rows), ids)
 
-    def add_bytes(self, data: NDArray[np.uint8], removed: Ids) -> None:
-        """Add what `to_bytes` wrote, without some ids."""
+    def add_bytes(self, data: NDArray[np.uint8], removed: Ids | None = None) -> None:
+        """Add what `to_bytes` wrote, without the ids that are removed."""
         import faiss
 
         added = self._codec.codes()
@@ -146,7 +146,7 @@ class Codes:
         other.replace_invlists(lists, True)
         other.init_code_packer()
         other.ntotal = lists.compute_ntotal()
-        if len(removed):
+        if removed is not None and len(removed):
             other.remove_ids(removed)
         self._lists.merge_from(other, 0)
 

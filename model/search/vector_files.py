@@ -107,6 +107,43 @@ class Manifest:
         return codec.union(*(facts.files for facts in self.segments))
 
 
+class OpenFile:
+    """A file that stays readable until this is gone, also after it was removed.
+
+    Args:
+        path: the file.
+        crc: CRC-32 of its bytes.
+        size: its bytes, if known.
+
+    Raises:
+        VectorsDamaged: if it is empty, or has another size.
+        OSError: if it cannot be opened.
+    """
+
+    def __init__(self, path: Path, crc: int, size: int | None = None) -> None:
+        self._path, self._crc = path, crc
+        with path.open("rb") as file:
+            there = file.seek(0, 2)
+            if not there or (size is not None and there != size):
+                raise _damaged(path, f"has {there} bytes" + ("" if size is None else f", not {size}"))
+            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def values(self, dtype: str) -> NDArray[Any]:
+        """All of it, not compared with the checksum."""
+        return np.frombuffer(self._mapping, dtype=dtype)
+
+    def read(self) -> NDArray[np.uint8]:
+        """All of it; raises VectorsDamaged if it does not match its checksum."""
+        if zlib.crc32(self._mapping) != self._crc:
+            raise _damaged(self._path, "does not match its checksum")
+        return self.values("u1")
+
+    def release(self) -> None:
+        """Let the system take back the memory in which it was read."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
 class Segment:
     """Rows in the order of their ids: those of a file, or those that are not saved yet.
 
@@ -115,8 +152,8 @@ class Segment:
         rows: (N, dim) float16.
         alive: (N,) bool: which rows are not removed.
         facts: of its files; None if it has none yet.
-        codes: bytes of the file of its codes, if there is one.
-        mapping: of the file of its rows, if there is one.
+        codes: the file of its codes, if there is one.
+        file: of its rows, if there is one.
     """
 
     def __init__(
@@ -124,10 +161,10 @@ class Segment:
         ids: NDArray[np.int64],
         rows: NDArray[np.float16],
         facts: SegmentFacts | None = None,
-        codes: NDArray[np.uint8] | None = None,
-        mapping: mmap.mmap | None = None,
+        codes: OpenFile | None = None,
+        file: OpenFile | None = None,
     ) -> None:
-        self.ids, self.rows, self.facts, self.codes, self._mapping = ids, rows, facts, codes, mapping
+        self.ids, self.rows, self.facts, self.codes, self._file = ids, rows, facts, codes, file
         self.alive = np.ones(len(ids), dtype=np.bool_)
 
     def __len__(self) -> int:
@@ -140,8 +177,16 @@ class Segment:
 
     def release(self) -> None:
         """Let the system take back the memory in which rows of the file were read."""
-        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._mapping.madvise(mmap.MADV_DONTNEED)
+        if self._file is not None:
+            self._file.release()
+
+    def check(self) -> None:
+        """Compare the files of rows and codes with their checksums; raises VectorsDamaged if one is another."""
+        if self._file is not None:
+            self._file.read()
+            self._file.release()
+        if self.codes is not None:
+            self.codes.read()
 
     def places(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """Where the rows of some ids are; those that are not here, or removed, are left out.
@@ -200,12 +245,12 @@ class State:
     Attributes:
         manifest: what it consists of.
         segments: in the order of the manifest.
-        codec: bytes of the file of the codec, if there is one.
+        codec: the file of the codec, if there is one.
     """
 
     manifest: Manifest
     segments: list[Segment]
-    codec: NDArray[np.uint8] | None
+    codec: OpenFile | None
 
 
 def open_state(folder: Path, dim: int) -> State:
@@ -280,12 +325,6 @@ def write_blob(folder: Path, name: str, data: NDArray[np.uint8]) -> Blob:
     return Blob(name, zlib.crc32(data.data))
 
 
-def check_crc(path: Path, data: NDArray[Any], crc: int) -> None:
-    """Compare the checksum of a file's bytes; raises VectorsDamaged if it is another."""
-    if zlib.crc32(np.ascontiguousarray(data).data) != crc:
-        raise _damaged(path, "does not match its checksum")
-
-
 def size_on_disk(folder: Path, manifest: Manifest) -> int:
     """Bytes of the manifest and the files that it names."""
     paths = [folder / name for name in (*manifest.files, MANIFEST)]
@@ -299,28 +338,19 @@ def open_segment(folder: Path, facts: SegmentFacts, dim: int) -> Segment:
         VectorsDamaged: if one is not as the manifest says.
         OSError: if one cannot be opened.
     """
-    ids_file, rows_file = folder / f"{facts.name}.ids", folder / f"{facts.name}.rows"
-    ids = np.frombuffer(_map(ids_file, facts.count * 8), dtype="<i8")
-    check_crc(ids_file, ids, facts.ids_crc)
-    mapping = _map(rows_file, facts.count * dim * 2)
-    rows = np.frombuffer(mapping, dtype="<f2").reshape(-1, dim)
-    return Segment(ids, rows, facts, _open_blob(folder, facts.codes), mapping)
+    ids = OpenFile(folder / f"{facts.name}.ids", facts.ids_crc, facts.count * 8)
+    ids.read()
+    rows = OpenFile(folder / f"{facts.name}.rows", facts.rows_crc, facts.count * dim * 2)
+    values = rows.values("<f2").reshape(-1, dim)
+    return Segment(ids.values("<i8"), values, facts, _open_blob(folder, facts.codes), rows)
 
 
-def _open_blob(folder: Path, blob: Blob | None) -> NDArray[np.uint8] | None:
-    return None if blob is None else np.frombuffer(_map(folder / blob.name), dtype=np.uint8)
+def _open_blob(folder: Path, blob: Blob | None) -> OpenFile | None:
+    return None if blob is None else OpenFile(folder / blob.name, blob.crc)
 
 
 def _blob(data: dict[str, Any] | None) -> Blob | None:
     return None if data is None else Blob(str(data["name"]), int(data["crc"]))
-
-
-def _map(path: Path, expected: int | None = None) -> mmap.mmap:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        if not size or (expected is not None and size != expected):
-            raise _damaged(path, f"has {size} bytes" + ("" if expected is None else f", not {expected}"))
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _order(parts: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extractors.errors import UsageError
-from model.search import vector_codes, vectors
+from model.search import vector_codes, vector_writing, vectors
 from model.search.vector_files import MANIFEST, VectorIndexError, VectorsDamaged
 from model.search.vectors import VectorIndex
 
@@ -82,12 +82,20 @@ def test_empty_index(folder):
     assert index.search(unit_rows(2)[:0], 3)[1].shape == (0, 3)
 
 
+def limit(monkeypatch, **limits):
+    """Set limits of rows in the modules that have them."""
+    for name, value in limits.items():
+        modules = [module for module in (vector_codes, vector_writing, vectors) if hasattr(module, name)]
+        assert modules
+        for module in modules:
+            monkeypatch.setattr(module, name, value)
+
+
 @pytest.fixture
 def small_limits(monkeypatch):
-    """Codes, segments and files of new rows at a few rows."""
-    for name, value in (("SEGMENT_ROWS", 40), ("EXACT_ROWS", 30), ("_CODED_ROWS", 4), ("_NEW_SEGMENTS", 3)):
-        monkeypatch.setattr(vectors, name, value)
-    monkeypatch.setattr(vector_codes, "_SHARE_OF_LISTS", 1)
+    """Codes, segments and files of new rows at a few rows, and no list that is left out."""
+    limit(monkeypatch, SEGMENT_ROWS=40, EXACT_ROWS=30, _SCANNED_ROWS=15, _CODED_ROWS=4, _NEW_SEGMENTS=3)
+    limit(monkeypatch, _SHARE_OF_LISTS=1)
 
 
 SOME = st.builds(
@@ -154,9 +162,9 @@ def clustered(count, seed, dim=64):
 @pytest.fixture
 def coded(folder, monkeypatch):
     """An index with codes, in several segments; its rows and queries."""
-    for name, value in (("SEGMENT_ROWS", 8000), ("EXACT_ROWS", 4000), ("_CODED_ROWS", 1000)):
-        monkeypatch.setattr(vectors, name, value)
-    monkeypatch.setattr(vectors, "_CANDIDATES", 600)
+    limit(
+        monkeypatch, SEGMENT_ROWS=8000, EXACT_ROWS=4000, _SCANNED_ROWS=2000, _CODED_ROWS=1000, _CANDIDATES=600
+    )
     rows, queries = clustered(20_000, seed=0)
     index = VectorIndex.open(folder, rows.shape[1])
     for start in range(0, 20_000, 1500):
@@ -183,8 +191,7 @@ def test_recall_with_codes(coded):
 
 def test_codes_limit_what_is_compared(coded, monkeypatch):
     index, rows, queries = coded
-    monkeypatch.setattr(vectors, "_CANDIDATES", 20)
-    monkeypatch.setattr(vectors, "_CANDIDATES_PER_HIT", 1)
+    limit(monkeypatch, _CANDIDATES=20, _CANDIDATES_PER_HIT=1)
     assert 0.1 < recall(index, np.arange(20_000), rows, queries) < 0.9
 
 
@@ -200,6 +207,13 @@ def test_recall_within(folder, coded, spread):
     assert (found % spread == 0).all()
     assert np.isin(found, chosen * spread).all()
     assert np.mean([len(np.intersect1d(*pair)) for pair in zip(found, expected, strict=True)]) > 19
+
+
+def test_nothing_within_codes(coded):
+    index, _, queries = coded
+    scores, found = index.search(queries, 3, within=np.arange(20_000, 25_000))
+    assert (found == -1).all()
+    assert (scores == -np.inf).all()
 
 
 def test_changes_keep_codes(coded, folder):
@@ -291,8 +305,8 @@ torch.set_num_threads(2)
 faiss.omp_set_num_threads(3)
 before = dict(os.environ), torch.get_num_threads(), faiss.omp_get_max_threads()
 from pathlib import Path
-from model.search import vectors
-vectors.EXACT_ROWS = 1000
+from model.search import vector_writing, vectors
+vector_writing.EXACT_ROWS = vectors._SCANNED_ROWS = 1000
 rows = np.random.default_rng(0).normal(size=(2000, 32)).astype(np.float16)
 index = vectors.VectorIndex.open(Path(folder), 32)
 index.add(np.arange(2000), rows)
@@ -318,6 +332,14 @@ def test_reading_needs_no_faiss(filled, folder):
         f"assert len(VectorIndex.open(Path({str(folder)!r}), {DIM}).ids) == 500; assert 'faiss' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_rows_are_read_back(filled):
+    filled.add(np.array([700, 600]), unit_rows(502)[[501, 500]])
+    assert (filled.rows(np.array([3, 7, 600, 700])) == unit_rows(502)[[3, 7, 500, 501]]).all()
+    filled.remove(np.array([7]))
+    with pytest.raises(KeyError, match="7"):
+        filled.rows(np.array([3, 7]))
 
 
 def test_removal_gives_space_back(filled, folder):
@@ -462,8 +484,8 @@ def test_writer_that_is_out_of_date_is_refused(filled, folder):
 _WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from model.search import vectors
-vectors.EXACT_ROWS, vectors._CODED_ROWS = int(sys.argv[2]), 100
+from model.search import vector_writing, vectors
+vector_writing.EXACT_ROWS, vector_writing._CODED_ROWS = int(sys.argv[2]), 100
 index = vectors.VectorIndex.open(Path(sys.argv[1]), 24)
 rows = np.random.default_rng(0).normal(size=(2000, 24)).astype(np.float16)
 print("ready", flush=True)

@@ -1,0 +1,70 @@
+"""Exact search: rows compared with queries one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.search.vector_files import BLOCK_ROWS, Segment
+
+if TYPE_CHECKING:
+    import faiss
+
+Scores = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Found = tuple[Scores, Ids]
+
+
+def flat(rows: NDArray[np.float16]) -> faiss.IndexScalarQuantizer:
+    """Rows (N, dim) ready to be compared; they are copied."""
+    import faiss
+
+    index = faiss.IndexScalarQuantizer(
+        rows.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    index.add_sa_codes(np.ascontiguousarray(rows).view(np.uint8))
+    return index
+
+
+def nothing(queries: Scores, top_k: int) -> Found:
+    """(Q, top_k) scores and ids of no rows at all."""
+    shape = len(queries), top_k
+    return np.full(shape, -np.inf, dtype=np.float32), np.full(shape, -1, dtype=np.int64)
+
+
+def scan(segment: Segment, at: NDArray[np.intp], queries: Scores, top_k: int) -> Iterator[Found]:
+    """Scores and ids of the best rows among those at some places of a segment, block after block."""
+    for start in range(0, len(at), BLOCK_ROWS):
+        block = at[start : start + BLOCK_ROWS]
+        scores, places = flat(segment.rows[block]).search(queries, min(top_k, len(block)))
+        yield scores, segment.ids[block[places]]
+    segment.release()
+
+
+def rescored(segments: Sequence[Segment], candidates: Ids, query: Scores, top_k: int) -> Found:
+    """The best of some candidates for one query (1, dim), by their rows.
+
+    Args:
+        segments: where they are; those that are not there are left out.
+        candidates: their ids; -1 is none.
+    """
+    likely = np.sort(candidates[candidates >= 0])
+    at = [segment.places(likely) for segment in segments]
+    ids = np.concatenate([segment.ids[places] for segment, places in zip(segments, at, strict=True)])
+    rows = np.concatenate([segment.rows[places] for segment, places in zip(segments, at, strict=True)])
+    for segment in segments:
+        segment.release()
+    if not len(ids):
+        return nothing(query, top_k)
+    scores, nearest = flat(rows).search(query, min(top_k, len(ids)))
+    return scores, ids[nearest]
+
+
+def best(parts: Sequence[Found], top_k: int) -> Found:
+    """The best of several finds for the same queries, falling."""
+    scores, ids = (np.hstack(both) for both in zip(*parts, strict=True))
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
