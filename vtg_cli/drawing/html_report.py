@@ -8,34 +8,22 @@ and by its own policy the page runs one script only.
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
-import json
-import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from extractors.errors import UsageError, VtgError, reason_of
 from model.grounding.results import to_document
 from vtg_cli.drawing.curve import evenly_spaced, peak
+from vtg_cli.drawing.page import FROM_FILE, SUFFIXES, address_of, filled, jpeg, json_in_page, text_in_page
 from vtg_cli.drawing.playback import is_played_somewhere
 from vtg_cli.terminal.console import one_line
 from vtg_cli.terminal.timecode import timecode
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from model.grounding.results import GroundingResult
-
-SUFFIXES = (".html", ".htm")
-"""Endings of the files that can be written."""
 
 EMBED_LIMIT_MB = 100
 """The size in megabytes of the largest video that is put into a report; the text it becomes is a third longer."""
@@ -48,10 +36,8 @@ _TYPES = {
     ".mkv": "video/webm",
     ".ogv": "video/ogg",
 }
-_FROM_FILE = "'self' file:"
 _STRIP, _MOST_PICTURES = 10, 24  # thumbnails under the curve, and of moments
 _BLOCK = 3 << 18  # bytes; a multiple of three, so that base64 continues without padding
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 
 def check_report(report: Path, video: Path, *, embed: bool) -> None:
@@ -102,12 +88,12 @@ def write_report(results: Sequence[GroundingResult], report: Path, *, embed: boo
     strip_s = evenly_spaced(results[0].duration_s, _STRIP)
     pictured = _pictured(results)
     thumbnails = read_thumbnails(video, [*strip_s, *pictured.values()])
-    pictures = [_jpeg(thumbnail) for thumbnail in thumbnails]
+    pictures = [jpeg(thumbnail) for thumbnail in thumbnails]
     page = _page(
         results,
         strip=list(zip(strip_s, pictures, strict=False)),
         pictures=dict(zip(pictured, pictures[_STRIP:], strict=True)),
-        source="" if embed else _address(video, report),
+        source="" if embed else address_of(video, report),
     )
     before, after = page.split(_PACKED)
     try:
@@ -144,27 +130,20 @@ def _page(
         trouble += "either it is not there, or browsers do not play its format."
     else:
         trouble += "browsers do not play its format."
-    script = _bundle("report.js")
-    style = _asset("style.css") + _asset("report.css")
     values = {
-        "policy": (
-            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; "
-            f"media-src {_FROM_FILE if source else 'blob:'}; base-uri 'none'; form-action 'none'"
-        ),
-        "style": style,
-        "script": script,
-        "title": _text(name),
-        "summary": _text(
+        "title": text_in_page(name),
+        "summary": text_in_page(
             f"{timecode(first.duration_s)} · {first.model} on {' + '.join(first.features)} features"
         ),
         "damage": "".join(
-            f'\n<p class="note">{_text(f"This video is {text}.")}</p>' for text in first.facts.warnings()
+            f'\n<p class="note">{text_in_page(f"This video is {text}.")}</p>'
+            for text in first.facts.warnings()
         ),
         "source": f' src="{escape(source)}"' if source else f' data-type="{kind}"',
-        "trouble": _text(trouble),
+        "trouble": text_in_page(trouble),
         "strip": "\n".join(f'<img src="{data}" alt="at {timecode(time_s)}">' for time_s, data in strip),
-        "data": _json(to_document(results)),
-        "pictures": _json(
+        "data": json_in_page(to_document(results)),
+        "pictures": json_in_page(
             [
                 [pictures.get((number, rank)) for rank in range(1, len(result.moments) + 1)]
                 for number, result in enumerate(results)
@@ -172,56 +151,13 @@ def _page(
         ),
         "packed": _PACKED,
     }
-    # In one go, so that what is put in is not looked through for more places.
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], _asset("report.html"))
-
-
-def _asset(name: str) -> str:
-    """A file of the report, or one that it shares with the page of `vtg serve`."""
-    folders = resources.files(__package__), resources.files("vtg_cli.serve") / "static"
-    file = next(folder / name for folder in folders if (folder / name).is_file())
-    return file.read_text(encoding="utf-8")
-
-
-def _bundle(name: str) -> str:
-    """One script of a module and those that it imports by name, each before it is used; they share one scope."""
-    modules: dict[str, str] = {}
-
-    def add(name: str) -> None:
-        if name not in modules:
-            text = _asset(name)
-            for needed in _IMPORT.findall(text):
-                add(needed)
-            modules[name] = re.sub("^export ", "", _IMPORT.sub("", text), flags=re.MULTILINE)
-
-    add(name)
-    return "\n".join(modules.values())
-
-
-def _hash(text: str) -> str:
-    """What a policy calls the one script or style that it allows."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _text(text: str) -> str:
-    return escape(one_line(text))
-
-
-def _json(value: object) -> str:
-    """JSON in a form that cannot end the element it stands in."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
-
-
-def _address(video: Path, report: Path) -> str:
-    """Where the video lies, as seen from the report."""
-    try:
-        # Not with links resolved: browsers go up and down by the names in the address.
-        relative = Path(os.path.relpath(video, report.parent))
-    except ValueError:  # on another drive
-        return video.resolve().as_uri()
-    # With the folder named, a colon in a file's name does not look like the end of a scheme.
-    return "./" + quote(os.fsencode(relative.as_posix()))
+    return filled(
+        "report.html",
+        script="report.js",
+        styles=("style.css", "report.css"),
+        media=FROM_FILE if source else "blob:",
+        values=values,
+    )
 
 
 def _base64(video: Path) -> Iterator[bytes]:
@@ -241,11 +177,3 @@ def _pictured(results: Sequence[GroundingResult]) -> dict[tuple[int, int], float
         for rank, moment in enumerate(result.moments, start=1)
     ]
     return {(number, rank): time_s for rank, number, time_s in sorted(moments)[:_MOST_PICTURES]}
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

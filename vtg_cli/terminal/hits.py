@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from model.search.results import Hit, SearchResult
-from vtg_cli.terminal.console import answering, counted, out, printable
+from vtg_cli.terminal.console import answering, out, printable
 from vtg_cli.terminal.table import print_table
 from vtg_cli.terminal.timecode import timecode
-from vtg_cli.terminal.verdict import unseen
+from vtg_cli.terminal.verdict import search_verdict
 
 _HEADINGS = ("#", "start", "end", "score", "")
 
@@ -37,7 +37,7 @@ def show_hits(results: Sequence[SearchResult], *, by_video: bool) -> None:
     with answering():
         for result in results:
             console.print(Text(f"“{printable(result.query)}”", style="bold"), soft_wrap=True)
-            for sentence in (_verdict(result), *(f"hint: {hint}" for hint in result.hints)):
+            for sentence in (search_verdict(result), *(f"hint: {hint}" for hint in result.hints)):
                 if sentence:
                     console.print(Text(sentence, style="yellow"))
             ranked = list(enumerate(result.hits, start=1))
@@ -68,16 +68,3 @@ def shown_path(path: Path) -> str:
 def _cells(rank: int, hit: Hit) -> tuple[str, ...]:
     clear = {True: "clear", False: "", None: ""}[hit.clear_match]
     return str(rank), timecode(hit.start_s), timecode(hit.end_s), f"{hit.score:.2f}", clear
-
-
-def _verdict(result: SearchResult) -> str:
-    """A sentence for a query without a clear match, or without a hit."""
-    if not result.videos:
-        return "There is no video to search."
-    searched = counted(result.videos, "video")
-    if result.clear_match is False:
-        if result.blind_spot is not None and result.answers:
-            return unseen(result.blind_spot, result.answers[0].features, guesses=bool(result.hits))
-        places = "; these are only the likeliest places" if result.hits else ""
-        return f"Nothing in {searched} matches clearly{places}."
-    return "" if result.hits else f"No moment of {searched} scores as high as asked for."

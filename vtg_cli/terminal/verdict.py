@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from model.grounding.choice import preferred_aligned_features
 from model.grounding.results import GroundingResult
+from model.search.results import SearchResult
+from vtg_cli.terminal.console import counted
 
 _UNSEEN = {
     "people": "people",
@@ -30,3 +32,16 @@ def unseen(blind_spot: str, features: Sequence[str], *, guesses: bool) -> str:
     so = ", so these are only guesses" if guesses else ""
     seeing = " or ".join(preferred_aligned_features())
     return f"The {' + '.join(features)} features cannot see {_UNSEEN[blind_spot]}{so}; the {seeing} features can."
+
+
+def search_verdict(result: SearchResult) -> str:
+    """A sentence for a query without a clear match, or without a hit."""
+    if not result.videos:
+        return "There is no video to search."
+    searched = counted(result.videos, "video")
+    if result.clear_match is False:
+        if result.blind_spot is not None and result.answers:
+            return unseen(result.blind_spot, result.answers[0].features, guesses=bool(result.hits))
+        places = "; these are only the likeliest places" if result.hits else ""
+        return f"Nothing in {searched} matches clearly{places}."
+    return "" if result.hits else f"No moment of {searched} scores as high as asked for."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -97,10 +98,19 @@ def test_files_of_several_videos(home, folder):
 
 
 def test_files_that_hold_one_video(home, folder):
-    done = vtg("search", "a cat", "--html", "page.html", home=home)
-    assert (done.returncode, (folder / "page.html").exists()) == (2, False)
-    assert "--html {video}-page.html" in done.stderr
-    assert vtg("search", "a cat", "--name", "first*", "--html", "page.html", home=home).returncode == 0
+    done = vtg("search", "a cat", "--plot", "curves.png", home=home)
+    assert (done.returncode, (folder / "curves.png").exists()) == (2, False)
+    assert "--plot {video}-curves.png" in done.stderr
+    assert vtg("search", "a cat", "--name", "first*", "--plot", "curves.png", home=home).returncode == 0
+
+
+def test_page_of_all_hits(home, folder):
+    done = vtg("search", "a cat", "a coffee", "-k", "2", "--html", "hits.html", home=home)
+    assert done.returncode == 0, done.stderr
+    page = (folder / "hits.html").read_text(encoding="utf-8")
+    assert re.findall(r'data-source="(.*?)"', page) == ["./one/first.mp4", "./two/second.mp4"] * 2
+    wrong = vtg("search", "a cat", "--html", "hits.html", "--embed", home=home)
+    assert (wrong.returncode, "--embed: needs one page per video" in wrong.stderr) == (2, True)
 
 
 def test_only_one_answer_on_standard_output(home):

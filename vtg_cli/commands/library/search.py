@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +11,13 @@ import typer
 
 from vtg_cli.commands.ground import NOTHING_CLEAR
 from vtg_cli.commands.library.intake import taking_in
+from vtg_cli.commands.library.outputs import HitOutputs
 from vtg_cli.commands.outputs import Outputs
 from vtg_cli.parsing import values
 from vtg_cli.parsing.arguments import SearchArguments
 from vtg_cli.parsing.library import FilterArguments, LibraryArguments, paths_and_queries
 from vtg_cli.parsing.options import ModelArguments
-from vtg_cli.terminal.console import answering, counted, note, print_json
+from vtg_cli.terminal.console import counted, note
 
 if TYPE_CHECKING:
     from model.search.results import SearchResult
@@ -74,29 +75,19 @@ def search(
 
       vtg search "a goal" -o goals.edl --supercut goals.mp4 --clips goals/
 
+      vtg search "a goal" --html goals.html
+
       vtg search "a goal" --only-clear || echo "no goal"
     """
-    from model.search.results import to_document
-    from vtg_cli.terminal.hits import show_hits
-    from vtg_cli.writers.formats import STDOUT
-
     paths, named = paths_and_queries(arguments or [])
     queries = looked_for.all_queries(named)
-    shows_tables = all(name != STDOUT for name, _ in outputs.files)
-    writing = replace(outputs, json=False)
-    writing.check([])
+    writing = HitOutputs(outputs, by_video=hits.by_video)
+    writing.check()
     found, failed = _search(paths, queries, looked_for, hits, only, library, choice)
-    answers = [answer for result in found for answer in result.answers]
-    writing.check([Path(video) for video in dict.fromkeys(answer.video for answer in answers)])
-    if outputs.json:
-        with answering():
-            print_json(to_document(found))
-    elif shows_tables:
-        show_hits(found, by_video=hits.by_video)
-    written = not answers or writing.deliver(answers)
+    written = writing.deliver(found)
     if failed or not written:
         raise typer.Exit(1)
-    if looked_for.only_clear and not answers:
+    if looked_for.only_clear and not any(result.hits for result in found):
         raise typer.Exit(NOTHING_CLEAR)
 
 
