@@ -18,7 +18,6 @@ from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import QueryDirections, find_candidates
 from model.search.filters import Filters, absolute, is_in
 from model.search.intake import Intake
-from model.search.places import library_folder
 from model.search.ranking import Request, rank
 from model.search.results import (
     Changes,
@@ -30,6 +29,7 @@ from model.search.results import (
 )
 from model.search.storage.catalogue import Catalogue, Entries, File
 from model.search.storage.index import Index, Snapshot, covers
+from model.search.storage.places import library_folder
 from model.search.upkeep import follow, remember, take_out
 from model.search.verification import verify
 

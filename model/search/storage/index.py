@@ -150,7 +150,11 @@ class Index:
     @property
     def size_bytes(self) -> int:
         """Bytes of all files of the library."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        size = 0
+        for path in self.folder.rglob("*"):
+            with suppress(FileNotFoundError):  # another process has replaced it
+                size += path.stat().st_size if path.is_file() else 0
+        return size
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:

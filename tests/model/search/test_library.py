@@ -12,13 +12,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from extractors.cache.store import FeatureCache
 from extractors.errors import UsageError, VideoError
 from extractors.extraction.pipeline import extract_features
 from model import Grounder
 from model.search.filters import Filters
 from model.search.library import Library
-from model.search.places import library_folder
 from model.search.results import to_document
+from model.search.storage.places import library_folder
 from tests.model.search.colours import colour_library, colour_video, colour_videos
 from tests.test_architecture_page import ROOT
 
@@ -85,6 +86,22 @@ def test_hits_of_a_video_are_limited(library):
     (one,) = library.search("red", per_video=1, top_k=50)
     assert names(two).count("both.mp4") == 2
     assert max(names(one).count(name) for name in SCENES) == 1
+
+
+def test_only_the_likeliest_videos_are_loaded(library, monkeypatch):
+    loaded = []
+    load = FeatureCache.load_content
+
+    def counting(self, *args, **options):
+        loaded.append(options["path"].name)
+        return load(self, *args, **options)
+
+    monkeypatch.setattr(FeatureCache, "load_content", counting)
+    monkeypatch.setattr("model.search.library._LOOKED_INTO", 2)
+    monkeypatch.setattr("model.search.library._LOOKED_INTO_A_HIT", 1)
+    (result,) = library.search("red", top_k=1)
+    assert sorted(loaded) == ["both.mp4", "red.mp4"]
+    assert (result.videos, result.looked_into) == (4, 2)
 
 
 def test_nothing_matches_clearly(library):
