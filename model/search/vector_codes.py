@@ -25,7 +25,7 @@ LARGEST_DIM = 256
 
 _SHORTEST_DIM = 16
 _VALUES_PER_CODE, _BITS = 2, 4
-_SAMPLES_PER_LIST, _ROUNDS = 64, 8
+_MOST_LISTS, _SAMPLES_PER_LIST, _ROUNDS = 512, 64, 8
 _SHARE_OF_LISTS = 0.75
 
 Rows = NDArray[np.float32]
@@ -38,8 +38,11 @@ def can_be_coded(dim: int) -> bool:
 
 
 def lists_for(count: int) -> int:
-    """How many lists there are for a number of rows: about its root."""
-    return 1 << int(math.log2(max(count, 1)) / 2)
+    """How many lists there are for a number of rows: about its root, up to a limit.
+
+    As most lists are compared, more of them would save searches little time, and cost time when rows are added.
+    """
+    return min(1 << int(math.log2(max(count, 1)) / 2), _MOST_LISTS)
 
 
 def samples_for(count: int) -> int:

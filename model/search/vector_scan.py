@@ -52,15 +52,17 @@ def rescored(segments: Sequence[Segment], candidates: Ids, query: Scores, top_k:
         candidates: their ids; -1 is none.
     """
     likely = np.sort(candidates[candidates >= 0])
-    at = [segment.places(likely) for segment in segments]
-    ids = np.concatenate([segment.ids[places] for segment, places in zip(segments, at, strict=True)])
-    rows = np.concatenate([segment.rows[places] for segment, places in zip(segments, at, strict=True)])
+    ids, rows = [], []
     for segment in segments:
-        segment.release()
-    if not len(ids):
+        at = segment.places(likely)
+        ids.append(segment.ids[at])
+        rows.append(segment.rows[at])
+        segment.release()  # each row brings its surroundings into memory
+    there = np.concatenate(ids)
+    if not len(there):
         return nothing(query, top_k)
-    scores, nearest = flat(rows).search(query, min(top_k, len(ids)))
-    return scores, ids[nearest]
+    scores, nearest = flat(np.concatenate(rows)).search(query, min(top_k, len(there)))
+    return scores, there[nearest]
 
 
 def best(parts: Sequence[Found], top_k: int) -> Found:

@@ -132,9 +132,9 @@ def _plan(segments: Sequence[Segment]) -> list[list[Segment]]:
             kept.append(segment)
         elif len(segment):
             small.append(segment)
-    # A row is then copied no more often than the index doubles.
+    # A row is then copied no more often than its segment doubles, and not at all once that is large.
     kept.sort(key=len)
-    while kept and small and len(kept[0]) <= 2 * sum(map(len, small)):
+    while kept and small and len(kept[0]) <= min(2 * sum(map(len, small)), SEGMENT_ROWS // 2):
         small.append(kept.pop(0))
     return [*([segment] for segment in kept), *_grouped(small)]
 

@@ -216,6 +216,19 @@ def test_nothing_within_codes(coded):
     assert (scores == -np.inf).all()
 
 
+def test_large_files_are_written_once(coded, folder):
+    index, rows, _ = coded
+    large = {path for path in folder.glob("*.rows") if path.stat().st_size > 2 * 4000 * rows.shape[1]}
+    assert len(large) > 1
+    more, _ = clustered(9000, seed=3)
+    for start in range(0, 9000, 3000):
+        index.add(np.arange(20_000 + start, 23_000 + start), more[start : start + 3000])
+    spilled = set(folder.glob("*.rows")) - large
+    index.save()
+    assert large <= set(folder.glob("*.rows"))
+    assert any(path.exists() and path.stat().st_size == 2 * 6000 * rows.shape[1] for path in spilled)
+
+
 def test_changes_keep_codes(coded, folder):
     index, rows, queries = coded
     codec = list(folder.glob("*.codec"))
