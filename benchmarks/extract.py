@@ -8,8 +8,8 @@ Three methods, each in a separate process, in turn (A B C A B C), so that a busy
 - `plain`: what the published scripts do, written for this benchmark. FFmpeg runs once per feature, the whole video is
   in memory as floats, and the networks run in fp32, as their libraries build them, one clip after another. It uses the
   same frames. Features agree except for filters and rounding, and the agreement is printed.
-- `limit`: the CPU seconds of decoding alone, with the frames discarded, and of the bare networks on prepared inputs, at
-  their best batch size, on one thread; spread evenly over the cores.
+- `limit`: the CPU seconds of decoding every frame, with the frames discarded, and of the bare networks on prepared
+  inputs, at their best batch size, on one thread; spread evenly over the cores.
 
 Before the clock starts, libraries are imported, and encoders are loaded and have seen a batch. All three run with
 OpenMP threads that sleep when idle, as `vtg` sets it; without this, `plain` would be even slower on a busy machine.
@@ -48,7 +48,7 @@ from extractors.benchmark.measure import Cost, load_encoders, prepare_weights, t
 from extractors.benchmark.render import render_video
 from extractors.cache.store import FeatureCache
 from extractors.compute.device import usable_cores
-from extractors.decoding.clip_reader import ClipReader, probe
+from extractors.decoding.clip_reader import ClipReader, DecodingOptions, probe
 from extractors.decoding.frames import FRAME_SIZE
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
@@ -447,7 +447,8 @@ def _least_per_clip(prepare: Bare, batches: Sequence[int]) -> tuple[float, int]:
 
 
 def _throw_away(video: Path, samplings: Sequence[Sampling]) -> tuple[int, ...]:
-    with ClipReader(video, samplings) as reader:
+    # Decord decodes every frame, so selective decoding may pass this limit.
+    with ClipReader(video, samplings, DecodingOptions("decord")) as reader:
         for _ in reader:
             pass
         return reader.clip_counts

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,10 @@ from extractors.errors import VideoError
 from extractors.videos.facts import ClipChunk, Segment, VideoFacts, VideoInfo, join_segments
 
 Decoder = Literal["auto", "decord", "pyav"]
+DECODERS: tuple[Decoder, ...] = get_args(Decoder)
 
 _MOST_CLIPS = 1_000_000  # eleven days and a half of clips of a second
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class DecodingOptions:
     """How videos are decoded.
 
     Attributes:
-        decoder: `auto` takes decord where it is exact and PyAV elsewhere; a name forces that decoder.
+        decoder: `auto` takes decord where it is exact and as fast as PyAV, and PyAV elsewhere; a name forces that
+            decoder.
         chunk_s: seconds of video that are decoded at a time; a chunk holds at least one clip. Two chunks are in memory
             during an extraction, each of 2.4 MB a second with SlowFast.
         first_chunk_s: length of the first chunk, where there should soon be something to encode; each of the next ones
@@ -74,7 +77,6 @@ class ClipReader:
         *,
         num_threads: int = 0,
     ) -> None:
-        from extractors.decoding import decord_reader
         from extractors.decoding.container.timeline import read_timeline
         from extractors.decoding.ffmpeg_log import Listener
         from extractors.decoding.frames import Geometry
@@ -91,36 +93,9 @@ class ClipReader:
         self._num_threads = num_threads
         listener = Listener(containers=True)
         self._timeline = timeline = read_timeline(self._path)
-        damaged = "its container is damaged" if listener.has_heard else ""
+        self._is_damaged = listener.has_heard
         turns = first_frame_quarter_turns(timeline.file)
         self._geometry = Geometry.fit(timeline.width, timeline.height, quarter_turns=turns, framing=framing)
-        self._decord: Any = None
-        note = ""
-        if options.decoder != "pyav":
-            note = (decord_reader.unsuitable(timeline, turns) or damaged) if options.decoder == "auto" else ""
-            if not note:
-                try:
-                    self._decord = decord_reader.open_reader(
-                        timeline, self._geometry, num_threads=num_threads
-                    )
-                except VideoError as error:
-                    if options.decoder == "decord":
-                        raise
-                    note = error.reason
-        size_shown = (timeline.width, timeline.height)
-        width, height = size_shown[::-1] if turns % 2 else size_shown
-        self.info = VideoInfo(
-            path=self._path,
-            duration_s=timeline.end_s,
-            fps=timeline.fps,
-            width=width,
-            height=height,
-            frame_count=len(timeline.timestamps_s),
-            codec=timeline.codec,
-            rotation=turns * 90,
-            decoder="pyav" if self._decord is None else "decord",
-            note=f"read with PyAV: {note}" if note else "",
-        )
         for sampling in self._samplings:
             if clip_count(sampling, timeline.end_s) > _MOST_CLIPS:
                 days, length_s = timeline.end_s / 86400, sampling.clip_length_s
@@ -133,14 +108,52 @@ class ClipReader:
             for s in self._samplings
         )
         self.clip_counts = tuple(len(clips) for clips in self._clips)
+        self._decord, reason = self._open_decord(turns)
+        size_shown = (timeline.width, timeline.height)
+        width, height = size_shown[::-1] if turns % 2 else size_shown
+        self.info = VideoInfo(
+            path=self._path,
+            duration_s=timeline.end_s,
+            fps=timeline.fps,
+            width=width,
+            height=height,
+            frame_count=len(timeline.timestamps_s),
+            codec=timeline.codec,
+            rotation=turns * 90,
+            decoder="pyav" if self._decord is None else "decord",
+            note=f"read with {'PyAV' if self._decord is None else 'decord'}: {reason}",
+        )
+
+    def _open_decord(self, quarter_turns: int) -> tuple[Any, str]:
+        """Decord's reader, or None where PyAV is to be used; and why.
+
+        Raises:
+            VideoError: if decord was asked for and cannot read the file.
+        """
+        from extractors.decoding import decord_reader
+
+        timeline, asked = self._timeline, self._options.decoder
+        if asked == "pyav":
+            return None, "as asked"
+        if asked == "auto":
+            wanted = len(np.unique(np.concatenate([clips.ravel() for clips in self._clips or [_NONE]])))
+            if reason := decord_reader.unsuitable(timeline, quarter_turns):
+                return None, reason
+            if self._is_damaged:
+                return None, "its container is damaged"
+            if decord_reader.is_slower(timeline, wanted):
+                return None, f"{wanted:,} of its {len(timeline.timestamps_s):,} frames are wanted"
+        try:
+            reader = decord_reader.open_reader(timeline, self._geometry, num_threads=self._num_threads)
+        except VideoError as error:
+            if asked == "decord":
+                raise
+            return None, error.reason
+        return reader, "as asked" if asked == "decord" else "nearly all of its frames are wanted"
 
     def __iter__(self) -> Iterator[ClipChunk]:
         chunks = list(self._chunks())
-        wanted = (
-            np.unique(np.concatenate([needed for _, needed, _ in chunks]))
-            if chunks
-            else np.zeros(0, np.int64)
-        )
+        wanted = np.unique(np.concatenate([needed for _, needed, _ in chunks])) if chunks else _NONE
         frames = self._frames(wanted)
         held: dict[int, NDArray[np.uint8]] = {}
         position = 0
@@ -209,7 +222,9 @@ class ClipReader:
         from extractors.decoding import damaged_frames
 
         self._damaged_s.clear()
-        source = damaged_frames.Source(self._timeline, self._geometry, self._note_damage)
+        source = damaged_frames.Source(
+            self._timeline, self._geometry, self._note_damage, selective=not self._is_damaged
+        )
         if self._decord is None:
             return damaged_frames.read_with_pyav(source, wanted, num_threads=self._num_threads)
         return damaged_frames.read_with_decord(

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.decoding import decord_reader, pyav_reader
+from extractors.decoding import decord_reader
 from extractors.decoding.container.timeline import Timeline
 from extractors.decoding.ffmpeg_log import Listener
 from extractors.decoding.frames import Geometry
+from extractors.decoding.pyav_reader import FrameMissing, read_frames
 from extractors.errors import VideoError
 from extractors.videos.facts import SEGMENT_S
 
@@ -33,11 +34,13 @@ class Source:
         timeline: when each frame is shown.
         geometry: how frames are scaled and cut.
         on_damage: called with start and end, in seconds, of each damaged segment that was read.
+        selective: whether only what the wanted frames need is decoded, as long as there is no damage.
     """
 
     timeline: Timeline
     geometry: Geometry
     on_damage: Callable[[float, float], None]
+    selective: bool = True
 
 
 def read_with_decord(
@@ -70,7 +73,7 @@ def read_with_decord(
             reader = decord_reader.open_reader(source.timeline, source.geometry)
         if pictures is None or (listener.has_heard and not alone):
             listener = Listener()
-            stand_ins = list(_read(source, segment, 1))
+            stand_ins = list(_read_whole(source, segment))
             # Decord decodes ahead: the damage it reported may be after this segment.
             if pictures is None or listener.has_heard:
                 pictures = stand_ins
@@ -97,25 +100,38 @@ def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: in
     segments = _segments(wanted, source.timeline) if source.timeline.is_seekable else [wanted]
     ends = np.cumsum([len(segment) for segment in segments])
     done = 0
+    selective = source.selective
     while done < len(wanted):
         listener = Listener()
+        missing = False
         try:
-            for picture in _read(source, wanted[done:], num_threads):
+            pictures = read_frames(
+                wanted[done:],
+                source.timeline,
+                source.geometry,
+                num_threads=num_threads,
+                selective=selective,
+            )
+            for picture in pictures:
                 if listener.has_heard:
                     break
                 yield picture
                 done += 1
             else:
                 return
+        except FrameMissing:
+            missing = True
         except VideoError:
             if not listener.has_heard:
                 raise
         number = int(np.searchsorted(ends, done, side="right"))
         seen = done - int(ends[number] - len(segments[number]))
         listener = Listener()
-        yield from islice(_read(source, segments[number], 1), seen, None)
+        yield from islice(_read_whole(source, segments[number]), seen, None)
         if listener.has_heard:
             _tell(source, segments[number])
+        elif missing:
+            selective = False  # the file is sound, but not what it seems, and may be so all along
         done = int(ends[number])
 
 
@@ -124,8 +140,8 @@ def _tell(source: Source, segment: NDArray[np.int64]) -> None:
     source.on_damage(float(start_s), float(end_s))
 
 
-def _read(source: Source, wanted: NDArray[np.int64], num_threads: int) -> Iterator[Picture]:
-    return pyav_reader.read_frames(wanted, source.timeline, source.geometry, num_threads=num_threads)
+def _read_whole(source: Source, wanted: NDArray[np.int64]) -> Iterator[Picture]:
+    return read_frames(wanted, source.timeline, source.geometry, num_threads=1, selective=False)
 
 
 def _segments(wanted: NDArray[np.int64], timeline: Timeline) -> list[NDArray[np.int64]]:

@@ -18,11 +18,18 @@ _BATCH = 64
 _BATCH_BYTES = 64 << 20
 _LONGEST_GROUP_S = 20.0
 _MOST_FRAMES = 20_000  # a quarter of an hour; of more, its tables take more memory than the frames
+# It decodes every frame. PyAV does not, and is faster unless nearly all of them are looked at: benchmarks/decode.py.
+_LEAST_WANTED = 0.9
 _TIMESTAMP_TOLERANCE_S = 2e-3
 
 
 def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
-    """Why decord would read a video wrongly or badly; empty if it would not."""
+    """Why decord would read a video wrongly or badly; empty if it would not.
+
+    Args:
+        timeline: the video.
+        quarter_turns: counter-clockwise, that bring its frames upright.
+    """
     if timeline.stream_count > 1:
         return "it has several video streams, and decord cannot choose between them"
     if timeline.codec == "av1":
@@ -46,6 +53,16 @@ def unsuitable(timeline: Timeline, quarter_turns: int) -> str:
     if len(timeline.timestamps_s) > _MOST_FRAMES:
         return "decord's memory grows with the length of a video, and this one is long"
     return ""
+
+
+def is_slower(timeline: Timeline, wanted: int) -> bool:
+    """Whether PyAV takes less time for a video than decord.
+
+    Args:
+        timeline: the video.
+        wanted: how many of its frames are wanted.
+    """
+    return wanted < _LEAST_WANTED * len(timeline.timestamps_s)
 
 
 def open_reader(timeline: Timeline, geometry: Geometry, *, num_threads: int = 0) -> Any:

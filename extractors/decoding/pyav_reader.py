@@ -14,7 +14,12 @@ from extractors.decoding import ffmpeg_log, pulse
 from extractors.decoding.container.file import VideoFile
 from extractors.decoding.container.timeline import Timeline, open_container
 from extractors.decoding.frames import Geometry, centre_part, is_elongated
+from extractors.decoding.selection import Need, needs
 from extractors.errors import VideoError
+
+
+class FrameMissing(Exception):
+    """Selective decoding did not give a frame that is wanted."""
 
 
 def first_frame_quarter_turns(file: Path | VideoFile) -> int:
@@ -31,43 +36,50 @@ def first_frame_quarter_turns(file: Path | VideoFile) -> int:
 
 
 def read_frames(
-    wanted: NDArray[np.int64], timeline: Timeline, geometry: Geometry, *, num_threads: int = 0
+    wanted: NDArray[np.int64],
+    timeline: Timeline,
+    geometry: Geometry,
+    *,
+    num_threads: int = 0,
+    selective: bool = True,
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode a video once, front to back from the first frame that is wanted, and yield those that are.
-
-    A frame that cannot be decoded is stood in for by the one shown before it.
 
     Args:
         wanted: (M,) rising indices into the timeline.
         timeline: the video, and when each frame is shown.
         geometry: how frames are scaled and cut.
         num_threads: decoding threads; 0 leaves it to FFmpeg.
+        selective: decode only what the wanted frames need. Otherwise all frames are decoded, and a wanted one that
+            cannot be decoded is replaced by the one shown before it.
 
     Yields:
         (size, size, 3) RGB, one for each of `wanted`.
 
     Raises:
         VideoError: if the file cannot be opened, no frame can be decoded, or frames cannot be scaled.
+        FrameMissing: if a frame that is wanted cannot be decoded selectively.
     """
     import av
 
     if len(wanted) == 0:
         return
     path = timeline.file.path
+    needed = needs(wanted, timeline) if selective else None
     for start in (timeline.key_frame_before(int(wanted[0])) if timeline.is_seekable else 0, 0):
         with open_container(timeline.file) as (container, stream):
             stream.thread_type = "AUTO"
             stream.thread_count = num_threads
             if start > 0 and not timeline.seek(container, stream, start):
                 continue
-            frames = numbered_frames(container, stream, timeline)
+            frames = numbered_frames(container, stream, timeline, needed)
             first = next(frames, None)
             if start > 0 and (first is None or first[0] > wanted[0]):
                 continue  # that key frame is damaged, or not to be found: what is shown before it is needed
             if first is None:
                 raise VideoError(path, "none of its frames can be decoded")
             try:
-                yield from _shown(chain([first], frames), wanted, geometry)
+                yield from _shown(chain([first], frames), wanted, _Pictures(geometry), exact=selective)
             except av.error.FFmpegError as error:
                 reason = f"its frames cannot be scaled to {geometry.width}x{geometry.height}"
                 raise VideoError(path, f"{reason} ({error.strerror})") from error
@@ -75,38 +87,100 @@ def read_frames(
 
 
 def _shown(
-    frames: Iterable[tuple[int, Any]], wanted: NDArray[np.int64], geometry: Geometry
+    frames: Iterable[tuple[int, Any]], wanted: NDArray[np.int64], picture_of: _Pictures, *, exact: bool
 ) -> Iterator[NDArray[np.uint8]]:
-    shown: Any = None
+    shown: tuple[int, Any] | None = None
     position = 0
-    for index, frame in frames:
+
+    def picture() -> NDArray[np.uint8]:
+        assert shown is not None
+        if exact and shown[0] != wanted[position]:
+            raise FrameMissing
+        return picture_of(shown[1])
+
+    for frame in frames:
         # Frames that appear later than a wanted one leave the one before them on show for it.
-        while position < len(wanted) and shown is not None and wanted[position] < index:
-            yield _picture(shown, geometry)
+        while position < len(wanted) and shown is not None and wanted[position] < frame[0]:
+            yield picture()
             position += 1
         if position == len(wanted):
             return
         shown = frame
-    for _ in range(position, len(wanted)):
-        yield _picture(shown, geometry)
+    while position < len(wanted):
+        yield picture()
+        position += 1
 
 
-def numbered_frames(container: Any, stream: Any, timeline: Timeline) -> Iterator[tuple[int, Any]]:
-    """Decoded frames with their indices in the timeline, from where the container stands; damaged ones are left out."""
-    half_frame_s = 0.5 / timeline.fps
-    count = 0
-    for frame in _decoded(container, stream):
-        if not timeline.trustworthy:
-            yield count, frame
-            count += 1
-        elif frame.pts is not None:
-            time_s = frame.pts * float(frame.time_base) - timeline.start_s
-            nearest = np.searchsorted(timeline.timestamps_s, time_s - 1e-6)
-            if time_s > timeline.timestamps_s[0] - half_frame_s:
-                yield min(int(nearest), len(timeline.timestamps_s) - 1), frame
+def numbered_frames(
+    container: Any, stream: Any, timeline: Timeline, needed: NDArray[np.uint8] | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Decoded frames with their indices in the timeline, from where the container stands; damaged ones are left out.
+
+    Args:
+        container, stream: of PyAV.
+        timeline: the video.
+        needed: (frames of the video,) what has to be done with their packets; None decodes them all.
+    """
+    if not timeline.trustworthy:
+        yield from enumerate(_decoded(container, stream))
+        return
+    index_of = _Numbering(timeline)
+    selector = None if needed is None else _Selector(stream, index_of, needed)
+    for frame in _decoded(container, stream, selector):
+        if frame.pts is not None and (index := index_of(frame.time)) is not None:
+            yield index, frame
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+class _Numbering:
+    """From the time of a frame on the stream's clock, in seconds, to its index in the timeline; None before the first.
+
+    It is asked for every packet, so it does as little as it can.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._start_s = timeline.start_s
+        self._first_s = float(timeline.timestamps_s[0]) - 0.5 / timeline.fps
+        self._search = timeline.timestamps_s.searchsorted
+        self._last = len(timeline.timestamps_s) - 1
+
+    def __call__(self, clock_s: float) -> int | None:
+        time_s = clock_s - self._start_s
+        if time_s <= self._first_s:
+            return None
+        return min(int(self._search(time_s - 1e-6)), self._last)
+
+
+class _Selector:
+    """Sets a decoder up for each packet of a video.
+
+    Args:
+        stream: of PyAV.
+        index_of: the numbering of the video's frames.
+        needed: what has to be done with the packet of each frame.
+    """
+
+    def __init__(self, stream: Any, index_of: _Numbering, needed: NDArray[np.uint8]) -> None:
+        self._context = stream.codec_context
+        self._tick_s = float(stream.time_base)
+        self._index_of = index_of
+        self._needed = needed
+        self._need: int = Need.FRAME
+
+    def is_needed(self, packet: Any) -> bool:
+        """Whether a packet is to be given to the decoder, which is then set up for it."""
+        need: int = Need.FRAME
+        pts = packet.pts
+        if pts is not None and (index := self._index_of(pts * self._tick_s)) is not None:
+            need = self._needed.item(index)
+        if need == Need.NONE:
+            return False
+        if need != self._need:
+            self._need = need
+            self._context.skip_frame = "DEFAULT" if need == Need.FRAME else "NONREF"
+        return True
+
+
+def _decoded(container: Any, stream: Any, selector: _Selector | None = None) -> Iterator[Any]:
     import av
 
     packets = container.demux(stream)
@@ -114,7 +188,8 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
         try:
             packet = next(packets)
             pulse.beat()
-            yield from packet.decode()
+            if selector is None or selector.is_needed(packet):
+                yield from packet.decode()
         except StopIteration:
             return
         except av.error.EOFError:
@@ -127,23 +202,29 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             return  # what came before it counts
 
 
-def _picture(frame: Any, geometry: Geometry) -> NDArray[np.uint8]:
-    if is_elongated(frame.width, frame.height):
-        frame = _cut(frame)
-    return geometry.upright_square(_to_rgb(frame, geometry.width, geometry.height))
+class _Pictures:
+    """Makes square pictures of frames; a scaler is set up for frames of a kind, not for each of them."""
 
+    def __init__(self, geometry: Geometry) -> None:
+        from av.video.reformatter import Interpolation, VideoReformatter
 
-def _cut(frame: Any) -> Any:
-    from av import VideoFrame
+        self._geometry = geometry
+        self._scaler = VideoReformatter()
+        self._bicubic = Interpolation.BICUBIC
 
-    left, top, width, height = centre_part(frame.width, frame.height)
-    pixels = _to_rgb(frame, frame.width, frame.height)[top : top + height, left : left + width]
-    return VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    def __call__(self, frame: Any) -> NDArray[np.uint8]:
+        if is_elongated(frame.width, frame.height):
+            frame = self._cut(frame)
+        return self._geometry.upright_square(self._to_rgb(frame, self._geometry.width, self._geometry.height))
 
+    def _cut(self, frame: Any) -> Any:
+        from av import VideoFrame
 
-def _to_rgb(frame: Any, width: int, height: int) -> NDArray[np.uint8]:
-    from av.video.reformatter import Interpolation
+        left, top, width, height = centre_part(frame.width, frame.height)
+        pixels = self._to_rgb(frame, frame.width, frame.height)[top : top + height, left : left + width]
+        return VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
-    scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.BICUBIC)
-    pixels: NDArray[np.uint8] = scaled.to_ndarray()
-    return pixels
+    def _to_rgb(self, frame: Any, width: int, height: int) -> NDArray[np.uint8]:
+        scaled: Any = self._scaler.reformat(frame, width, height, "rgb24", interpolation=self._bicubic)
+        pixels: NDArray[np.uint8] = scaled.to_ndarray()
+        return pixels

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from extractors.errors import NameTaken, UsageError, VideoError
 from vtg_cli.parsing import values
-from vtg_cli.parsing.options import Devices, EncoderArguments, Features, Fps, path_option
+from vtg_cli.parsing.options import Decoder, Devices, EncoderArguments, Features, Fps, path_option
 from vtg_cli.terminal.console import error_line, note, out
 
 if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
+    from extractors.decoding.clip_reader import Decoder as DecoderName
+    from extractors.extraction.options import ExtractionOptions
     from extractors.features import FeatureSpec
     from extractors.videos.events import Event, ExtractionReport
 
@@ -50,6 +52,15 @@ class ExtractArguments:
         ),
     ] = 120.0
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract again, even if cached.")] = False
+    decoder: Decoder = "auto"
+
+    def options(self) -> ExtractionOptions:
+        """The same for an extraction."""
+        from extractors.extraction.options import ExtractionOptions
+
+        return ExtractionOptions(
+            decoder=cast("DecoderName", self.decoder), overwrite=self.overwrite, stall_s=self.timeout
+        )
 
 
 def extract(
@@ -110,14 +121,13 @@ def _extract(
 ) -> tuple[ExtractionReport, list[FeatureSpec]]:
     """Extract what is not cached; returns what became of each video, and what was extracted."""
     from extractors.extraction.multi_device import extract_on_devices
-    from extractors.extraction.options import ExtractionOptions
     from extractors.extraction.pipeline import extract_features
     from model.grounding.choice import plan_features, preferred_features
     from vtg_cli.commands.extraction_report import ReportFile
     from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
 
     features, fps = choice
-    extraction = ExtractionOptions(overwrite=target.overwrite, stall_s=target.timeout)
+    extraction = target.options()
     with ExtractionProgress(len(videos)) as on_event, DownloadProgress("weights") as on_download:
         options = replace(encoders.options(), on_download=on_download)
         plan = plan_features(features, preferred_features(), fps, options)

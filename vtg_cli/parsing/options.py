@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,6 +15,7 @@ from vtg_cli.parsing import values
 from vtg_cli.terminal.console import verbosity
 
 if TYPE_CHECKING:
+    from extractors.decoding.clip_reader import Decoder as DecoderName
     from extractors.encoders.base import EncoderOptions
     from extractors.errors import CacheError
     from extractors.videos.events import Event
@@ -82,6 +83,15 @@ Precision = Annotated[
         metavar="NAME",
         parser=values.precision,
         help="Precision of the encoders: auto, fp32, bf16 or fp16.",
+        rich_help_panel="Features",
+    ),
+]
+Decoder = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        parser=values.decoder,
+        help="What decodes videos: auto, decord or pyav.",
         rich_help_panel="Features",
     ),
 ]
@@ -186,6 +196,7 @@ class ModelArguments:
     model: Model = "auto"
     features: Features = "auto"
     fps: Fps = None
+    decoder: Decoder = "auto"
     encoders: EncoderArguments = EncoderArguments()
 
     def load(
@@ -197,6 +208,7 @@ class ModelArguments:
     ) -> Grounder:
         """Load what answers, as `Grounder.load`; `on_write_error` as for `FeatureCache`."""
         from extractors.cache.store import FeatureCache
+        from extractors.extraction.options import ExtractionOptions
         from model import Grounder
 
         return Grounder.load(
@@ -208,6 +220,7 @@ class ModelArguments:
             weights=weights_by_feature(self.encoders.weights),
             cache=FeatureCache(self.encoders.cache, on_write_error=on_write_error),
             offline=self.encoders.offline,
+            extraction=ExtractionOptions(decoder=cast("DecoderName", self.decoder)),
             on_event=on_event,
             on_download=on_download,
         )

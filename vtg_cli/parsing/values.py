@@ -69,6 +69,17 @@ def precision(value: str) -> str:
     return value
 
 
+def decoder(value: str) -> str:
+    """Reads a --decoder."""
+    if value == "auto":  # without the decoders' imports
+        return value
+    from extractors.decoding.clip_reader import DECODERS
+
+    if value not in DECODERS:
+        raise UsageError(f"--decoder: {value!r} is none of {', '.join(DECODERS)}")
+    return value
+
+
 def path_text(option: str) -> Callable[[Any], str]:
     """Reads a path as it was typed; refuses an empty one, as of a variable that nobody set, and an address."""
 

@@ -54,9 +54,12 @@ class Timeline:
         width, height: pixels of a stored frame, before rotation.
         codec: as FFmpeg names it.
         key_frames: (K,) indices of the frames that decoding can start from.
+        decode_order: (M,) the place of each frame in the order of decoding, in which the file holds them.
+        layers: (M,) the temporal sub-layer of each HEVC frame; 0 for other codecs.
         trustworthy: whether the file gives each frame a separate timestamp, on one clock; if not, they are made from
             the rate.
         seek_fault: why decoding from a key frame may give other frames than expected; empty if it does not.
+        closed_groups: whether no frame needs anything from before the last key frame that is decoded before it.
         has_hidden_frames: whether the file holds frames that are decoded but not shown (edit lists, cut copies).
         formats: names that FFmpeg has for the format of the file.
         stream_count: video streams of the file that have frames to show over time; cover art does not count.
@@ -70,8 +73,11 @@ class Timeline:
     height: int
     codec: str
     key_frames: NDArray[np.int64]
+    decode_order: NDArray[np.int64]
+    layers: NDArray[np.uint8]
     trustworthy: bool
     seek_fault: str
+    closed_groups: bool
     has_hidden_frames: bool
     formats: frozenset[str]
     stream_count: int
@@ -227,6 +233,9 @@ def read_timeline(file: Path | VideoFile) -> Timeline:
         average = average if 0 < average <= 1000 else 25.0
         shown_s = np.arange(packets.count) / average
         key_frames = np.zeros(1, dtype=np.int64)
+        order = np.arange(packets.count)
+    layers = np.frombuffer(packets.layers, np.uint8) if packets.layers else np.zeros(packets.count, np.uint8)
+    group_fault = _group_fault(packets)
     timeline = Timeline(
         file=file,
         start_s=start_s,
@@ -236,8 +245,11 @@ def read_timeline(file: Path | VideoFile) -> Timeline:
         height=height,
         codec=codec,
         key_frames=key_frames,
+        decode_order=order.astype(np.int64),
+        layers=layers[order] if trustworthy else np.zeros(packets.count, np.uint8),
         trustworthy=trustworthy,
-        seek_fault=_seek_fault(formats, packets),
+        seek_fault=group_fault if formats & _INDEXED else "its format has no index to seek by",
+        closed_groups=trustworthy and not group_fault,
         has_hidden_frames=packets.hidden > 0 or bool(shown_s[0] < -1e-3),
         formats=formats,
         stream_count=stream_count,
@@ -260,6 +272,7 @@ class _Packets:
         dts: for each of `pts`, when the frame is decoded; when it is shown, if that is not said.
         keys: for each of `pts`, 1 where the container calls it a key frame.
         fresh: for each of `pts`, 1 where decoding can start.
+        layers: for each of `pts`, its temporal sub-layer; of HEVC only.
         hidden: number of packets that are decoded but not shown.
         without_pts: number of packets that do not say when they are shown.
     """
@@ -268,6 +281,7 @@ class _Packets:
     dts: array[int] = field(default_factory=lambda: array("q"))
     keys: bytearray = field(default_factory=bytearray)
     fresh: bytearray = field(default_factory=bytearray)
+    layers: bytearray = field(default_factory=bytearray)
     hidden: int = 0
     without_pts: int = 0
 
@@ -285,6 +299,7 @@ def _read_packets(path: Path, container: Any, stream: Any) -> _Packets:
     if "mov" in container.format.name and stream.frames > _MOST_FRAMES:
         raise VideoError(path, _TOO_MANY_FRAMES)
     packets = _Packets()
+    has_layers = stream.codec_context.codec.canonical_name == "hevc"
     try:
         for number, packet in enumerate(container.demux(stream)):
             pulse.beat()
@@ -301,6 +316,8 @@ def _read_packets(path: Path, container: Any, stream: Any) -> _Packets:
                 packets.dts.append(packet.pts if packet.dts is None else packet.dts)
                 packets.keys.append(packet.is_keyframe)
                 packets.fresh.append(packet.is_keyframe and _starts_afresh(packet, stream))
+                if has_layers:
+                    packets.layers.append(_layer(packet, stream))
     except av.error.ExitError as error:
         reason = f"after frame {packets.count} no other was found within {_PATIENCE_S:g} s; {_NOT_WHOLE}"
         raise VideoError(path, reason) from error
@@ -318,10 +335,8 @@ def _count_streams(container: Any) -> int:
     return sum(not mark & cover or bool(mark & Disposition.timed_thumbnails) for mark in marks)
 
 
-def _seek_fault(formats: frozenset[str], packets: _Packets) -> str:
-    """What prevents seeking."""
-    if not formats & _INDEXED:
-        return "its format has no index to seek by"
+def _group_fault(packets: _Packets) -> str:
+    """Why groups of pictures depend on each other; empty if they do not."""
     if packets.keys != packets.fresh:
         return "decoding cannot start at its key frames"
     latest_key: float = np.inf
@@ -345,20 +360,41 @@ def _starts_afresh(packet: Any, stream: Any) -> bool:
     context = stream.codec_context
     if context.codec.canonical_name != "h264":
         return True
-    return _IDR in _nal_unit_types(bytes(packet), context.extradata or b"")
+    extradata = context.extradata or b""
+    length_at = 4 if len(extradata) > 4 and extradata[0] == 1 else None
+    return any(
+        header[0] & 31 == _IDR
+        for header in _nal_unit_headers(packet, extradata[length_at] if length_at else None)
+    )
 
 
-def _nal_unit_types(data: bytes, extradata: bytes) -> Iterator[int]:
-    if len(extradata) > 4 and extradata[0] == 1:  # each unit behind its length, as in MP4 and Matroska
-        prefix = (extradata[4] & 3) + 1
+def _layer(packet: Any, stream: Any) -> int:
+    """The temporal sub-layer of an HEVC picture."""
+    extradata = stream.codec_context.extradata or b""
+    sizes = extradata[21] if len(extradata) > 21 and extradata[0] == 1 else None
+    pictures = (header[1] & 7 for header in _nal_unit_headers(packet, sizes) if header[0] >> 1 & 63 < 32)
+    return max(next(pictures, 1) - 1, 0)
+
+
+def _nal_unit_headers(packet: Any, sizes: int | None) -> Iterator[bytes]:
+    """The first two bytes of each unit of H.264 or HEVC.
+
+    Args:
+        packet: of PyAV.
+        sizes: the byte whose last two bits are the bytes of a length, less one, where each unit stands behind its
+            length, as in MP4 and Matroska; None where units begin with a start code.
+    """
+    data = bytes(packet)
+    if sizes is not None:
+        prefix = (sizes & 3) + 1
         at = 0
-        while at + prefix < len(data):
-            yield data[at + prefix] & 31
+        while at + prefix + 1 < len(data):
+            yield data[at + prefix : at + prefix + 2]
             at += prefix + int.from_bytes(data[at : at + prefix], "big")
         return
     at = data.find(b"\0\0\1")
-    while 0 <= at < len(data) - 3:
-        yield data[at + 3] & 31
+    while 0 <= at < len(data) - 4:
+        yield data[at + 3 : at + 5]
         at = data.find(b"\0\0\1", at + 3)
 
 

@@ -24,6 +24,7 @@ from vtg_cli.cutting.cutter import VideoCutter
 HLS = b"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:4,\nother.ts\n#EXT-X-ENDLIST\n"
 CONCAT = b"ffconcat version 1.0\nfile other.ts\n"
 SAMPLING = Sampling("center_frame", 1.0)
+EVERY_FRAME = Sampling("center_frame", 1 / 30)
 
 
 def black_mp4() -> bytes:
@@ -96,10 +97,9 @@ def test_playlists_by_content(folder, text):
 def test_decord_only_gets_its_formats(folder):
     path = folder / "odd.mp4"
     path.write_bytes((16).to_bytes(4, "big") + b"what" + bytes(8) + black_mp4())
-    info = probe(path)
-    assert (info.decoder, info.frame_count) == ("pyav", 100)
-    assert "does not begin like a file of its format" in info.note
-    with ClipReader(path, [SAMPLING]) as reader:
+    with ClipReader(path, [EVERY_FRAME]) as reader:
+        assert (reader.info.decoder, reader.info.frame_count) == ("pyav", 100)
+        assert "does not begin like a file of its format" in reader.info.note
         assert max(chunk.frames.max() for chunk in reader) < 20
     timeline = read_timeline(path)
     geometry = Geometry.fit(160, 120, quarter_turns=0, framing=Framing(224))
@@ -114,7 +114,7 @@ def test_usual_files_go_to_decord(folder, name, format_name):
     path = render(folder / name, frames=60, codec="mpeg4")
     assert indexed_format(path.read_bytes()[:64]) == format_name
     assert not is_playlist(path.read_bytes()[:64])
-    with ClipReader(path, [SAMPLING]) as reader:
+    with ClipReader(path, [EVERY_FRAME]) as reader:
         assert reader.info.decoder == "decord"
         (chunk,) = reader
-    assert read_indices(chunk.frames) == [14, 44]
+    assert read_indices(chunk.frames) == list(range(60))
