@@ -94,6 +94,7 @@ class Index:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._reader: Catalogue | None = None
+        self._read_inode = -1
         self._read: tuple[int, Snapshot] | None = None
         self._opened: dict[str, VectorIndex] = {}
 
@@ -130,11 +131,17 @@ class Index:
 
     def catalogue(self) -> Catalogue:
         """The catalogue, for reading; raises NoCatalogue if there is none."""
-        if self._reader is not None and not (self.folder / FILE).exists():
+        if self._reader is not None and self._inode() != self._read_inode:  # deleted, and perhaps made again
             self.close()
         if self._reader is None:
-            self._reader = Catalogue(self.folder)
+            self._reader, self._read_inode = Catalogue(self.folder), self._inode()
         return self._reader
+
+    def _inode(self) -> int:
+        try:
+            return (self.folder / FILE).stat().st_ino
+        except OSError:
+            return -1
 
     def vectors(self, spec: FeatureSpec) -> VectorIndex:
         """The vectors of a recipe, at least as new as the last snapshot.

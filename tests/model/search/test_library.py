@@ -285,6 +285,10 @@ def test_library_that_was_deleted(empty, tmp_path):
     assert empty.videos() == []
     empty.add([tmp_path / "red.mp4"])
     assert empty.search("red")[0].hits
+    shutil.rmtree(empty.folder)
+    with colour_library(empty.folder, tmp_path / "cache") as other:
+        other.add([colour_video(tmp_path / "blue.mp4", [("blue", 4)])])
+    assert names(empty.search("blue", per_video=1)[0]) == ["blue.mp4"]
 
 
 def test_places(monkeypatch, tmp_path):
