@@ -54,7 +54,7 @@ class HitOutputs:
             UsageError: if a file can hold one video only and there are several, or is one of the videos.
         """
         from model.search.results import to_document
-        from vtg_cli.terminal.hits import show_hits
+        from vtg_cli.drawing.terminal_hits import show_hits
 
         answers = [answer for result in found for answer in result.answers]
         videos = [Path(video) for video in dict.fromkeys(answer.video for answer in answers)]

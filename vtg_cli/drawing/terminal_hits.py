@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from model.search.results import Hit, SearchResult
+from vtg_cli.drawing.terminal_curve import glyphs_for
 from vtg_cli.terminal.console import answering, out, printable
 from vtg_cli.terminal.table import print_table
 from vtg_cli.terminal.timecode import timecode
@@ -34,9 +35,11 @@ def show_hits(results: Sequence[SearchResult], *, by_video: bool) -> None:
         # Queries and names of files may hold letters that the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     console = out()
+    quotes = glyphs_for(console.encoding).quotes
     with answering():
         for result in results:
-            console.print(Text(f"“{printable(result.query)}”", style="bold"), soft_wrap=True)
+            query = f"{quotes[0]}{printable(result.query)}{quotes[1]}"
+            console.print(Text(query, style="bold"), soft_wrap=True)
             for sentence in (search_verdict(result), *(f"hint: {hint}" for hint in result.hints)):
                 if sentence:
                     console.print(Text(sentence, style="yellow"))
