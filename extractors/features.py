@@ -67,7 +67,9 @@ class TextFeatures:
     Attributes:
         tokens: (T, D) float32, one row per token, as FlashVTG reads it.
         pooled: (E,) float32, one vector for the whole query, in the space of the matching video encoder.
+        sentence: the query itself; empty where only its rows are known.
     """
 
     tokens: NDArray[np.float32]
     pooled: NDArray[np.float32]
+    sentence: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,9 @@ class Feature:
         write_random_weights: writes such a file, filled with random numbers, into a folder; returns its path.
         check_weights: says what is wrong with the weights here, an empty text if they are the published ones; takes an
             `EncoderOptions`.
-        class_embeddings: gives (K, dim) rows, those of the classes that it tells apart, if it is a classifier.
+        class_embeddings: gives (K, dim) rows, one for each class, if its encoder is a classifier. A row of a video is
+            their mean, weighted by the classes' probabilities.
+        class_words: gives the indices of the classes that stand for each word, in lower case and the singular.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Feature:
     write_random_weights: str | Callable[[Path], Path] | None = None
     check_weights: str | Callable[[EncoderOptions], str] | None = None
     class_embeddings: str | Callable[[], NDArray[np.float32]] | None = None
+    class_words: str | Callable[[], Mapping[str, tuple[int, ...]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def encode_queries(queries: Sequence[str], encoder: TextEncoder, cache: FeatureC
             known[query] = cached
     for query, features in zip(new, encoder.encode(new) if new else [], strict=True):
         known[query] = cache.store_text(query, encoder.spec, features)
-    return [known[query] for query in queries]
+    return [replace(known[query], sentence=query) for query in queries]
 
 
 def pooled_phrases(phrases: Sequence[str], encoder: TextEncoder, cache: FeatureCache) -> NDArray[np.float32]:

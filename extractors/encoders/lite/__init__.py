@@ -16,4 +16,5 @@ FEATURE = Feature(
     aligned_with_text=True,
     fallback=True,
     class_embeddings="extractors.encoders.lite.conse:gloss_embeddings",
+    class_words="extractors.encoders.lite.class_words:class_words",
 )

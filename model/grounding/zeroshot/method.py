@@ -25,7 +25,7 @@ from model.grounding.encoded import Answer, EncodedVideo
 from model.grounding.zeroshot.background import Background, background_phrases, make_background, unit_rows
 from model.grounding.zeroshot.blind_spots import BlindSpot, blind_spot
 from model.grounding.zeroshot.calibration import CLEAR, Calibration, calibration, logistic
-from model.grounding.zeroshot.class_shares import Classes, Shares, nearest_classes
+from model.grounding.zeroshot.class_shares import Classes, Shares, recognised_classes
 from model.grounding.zeroshot.evidence import AROUND_S, BEST_S, Judged, best_level, judge, mean_around
 from model.grounding.zeroshot.spans import Span, find_spans
 
@@ -70,21 +70,21 @@ class ZeroShot:
         for index in range(count):
             video = videos[index % len(videos)]
             query = queries[index % len(queries)]
-            found = self.look(video, query.pooled, top_k=top_k)
+            found = self.look(video, query, top_k=top_k)
             scores = logistic(self._calibration.log_odds(found.best, found.usual, found.log_share))
             moments = _rows(found.spans, scores, self.clip_length_s, video.duration_s)
             answers.append((moments, logistic(found.odds)))
         return answers
 
-    def look(self, video: EncodedVideo, query: Array, *, top_k: int) -> Findings:
-        """Where the video deviates towards a query (E,)."""
+    def look(self, video: EncodedVideo, query: TextFeatures, *, top_k: int) -> Findings:
+        """Where the video deviates towards a query."""
         judged, shares = self._judged(video)
         log_share = np.zeros(len(judged.rows))
         if self._classes is not None and shares is not None:
-            log_share = shares.log_share(self._classes.meant(query))
+            log_share = shares.log_share(self._classes.meant(query.pooled, query.sentence))
         return look(
             judged,
-            self.background.direction(query),
+            self.background.direction(query.pooled),
             log_share,
             self._calibration,
             clip_length_s=self.clip_length_s,
@@ -96,7 +96,7 @@ class ZeroShot:
         if self._last is not None and self._last[0]() is video:
             return self._last[1]
         judged = judge(video.features[self.features[0]], self.background, self.clip_length_s)
-        shares = None if self._classes is None else nearest_classes(judged.rows, self._classes)
+        shares = None if self._classes is None else recognised_classes(judged.rows, self._classes)
         self._last = (weakref.ref(video), (judged, shares))
         return judged, shares
 
@@ -106,7 +106,8 @@ class ZeroShot:
         feature = find_feature(self.features[0])
         if feature is None or feature.class_embeddings is None:
             return None
-        return Classes(unit_rows(imported(feature.class_embeddings)()))
+        words = {} if feature.class_words is None else imported(feature.class_words)()
+        return Classes(unit_rows(imported(feature.class_embeddings)()), words)
 
     @cached_property
     def background(self) -> Background:

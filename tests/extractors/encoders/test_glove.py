@@ -96,6 +96,7 @@ def test_queries_go_through_the_cache(home: Path) -> None:
         encode_queries(["man opens it"], encoder, FeatureCache(home / "cache"))[0] for _ in range(2)
     )
     np.testing.assert_array_equal(first.tokens, second.tokens)
+    assert first.sentence == second.sentence == "man opens it"
     np.testing.assert_allclose(first.tokens[1], KITCHEN["opens"])
 
 

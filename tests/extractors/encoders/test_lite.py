@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from skimage import data
 
 from extractors.encoders.base import EncoderOptions
+from extractors.encoders.lite.class_words import class_words, imagenet_names
 from extractors.encoders.lite.conse import (
     build_gloss_embeddings,
     embed_probabilities,
@@ -21,6 +24,9 @@ from extractors.encoders.lite.encoder import LiteVideoEncoder
 from extractors.encoders.lite.minilm import MiniLMTextEncoder
 from extractors.errors import WeightsInvalid, WeightsMissing
 from extractors.weights.packaged import packaged_bytes
+from model.grounding.zeroshot.background import unit_rows
+from model.grounding.zeroshot.class_shares import Classes, recognised_classes
+from model.grounding.zeroshot.class_words import named_classes
 
 
 def photograph(name: str) -> np.ndarray:
@@ -90,6 +96,32 @@ def test_glosses_are_those_of_imagenet_in_its_order():
 def test_stored_gloss_embeddings():
     cosine = (build_gloss_embeddings().astype(np.float32) * gloss_embeddings()).sum(axis=1)
     assert cosine.min() > 0.99
+
+
+def test_class_names_are_those_of_imagenet_in_its_order():
+    text = (files("extractors.encoders.lite") / "data/class_names.txt").read_text(encoding="utf-8")
+    assert text.splitlines() == imagenet_names()
+
+
+def test_words_of_classes():
+    words = class_words()
+    assert {index for found in words.values() for index in found} == set(range(1000))
+    assert words["taxi"] == words["cab"]
+    assert set(words["dog"]) < set(words["pet"]) < set(words["animal"])
+    assert set(words["tram"]) < set(words["street"])
+    assert set(words["animal"]).isdisjoint(words["vehicle"])
+    unread = [word for word in words if named_classes(f"a {word}", words) != words[word]]
+    assert all(re.search(r"\b(and|by|for|in|of)\b", word) for word in unread)
+
+
+def test_words_name_what_photographs_show(pictures):
+    classes = Classes(unit_rows(gloss_embeddings()), class_words())
+    seen = recognised_classes(unit_rows(pictures), classes)
+    asked = ("an animal", "a hot drink", "a spaceship", "a camera")
+    shares = np.exp([seen.log_share(classes.meant(np.zeros(384), sentence)) for sentence in asked])
+    np.testing.assert_array_equal(shares.argmax(axis=1), range(4))
+    assert (shares.diagonal() > 0.2).all()
+    assert (shares - np.diag(shares.diagonal())).max() < 0.15
 
 
 def test_tokens_and_pooled_row_of_a_query(text):

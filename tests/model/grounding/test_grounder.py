@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,15 @@ import pytest
 from extractors.cache.store import FeatureCache
 from extractors.decoding.subprocess_reader import DecodeProcess
 from extractors.encoders.base import EncoderOptions
+from extractors.encoders.lite.class_words import class_words
+from extractors.encoders.lite.conse import embed_probabilities
 from extractors.encoders.registry import load_video_encoder
 from extractors.errors import UsageError, VideoError, WeightsMissing
 from extractors.extraction.pipeline import extract_features
 from model import Grounder
+from model.grounding.encoded import EncodedVideo
 from model.grounding.results import to_document
+from model.grounding.zeroshot.class_words import named_classes
 from tests.cli.running import EXAMPLES
 from tests.extractors.rendering import render
 from tests.hostile import crashes_decord, damaged_in_the_middle, undecodable_packet
@@ -49,6 +54,23 @@ def test_batched_queries_match_single(grounder, video):
     together = grounder.ground(video, ["a cat", "a cup of coffee"])
     alone = [grounder.ground(video, query)[0] for query in ("a cat", "a cup of coffee")]
     assert together == alone
+
+
+def test_places_that_no_class_is_named_after(grounder):
+    rng = np.random.default_rng(0)
+    shown = {"a street at night": (0, 12), "a kitchen": (12, 30), "a lake": (30, 38)}
+    logits = rng.normal(size=(38, 1000)).astype(np.float32)
+    for place, (start, end) in shown.items():
+        classes = named_classes(place, class_words())
+        assert len(classes) > 10
+        seen = rng.choice(classes, size=4, replace=False)
+        logits[start:end, seen] += rng.uniform(4, 6, size=4)
+    video = EncodedVideo(Path("places.mp4"), 38.0, {"lite": embed_probabilities(logits)})
+    found = grounder.ground(video, [*shown, "an office", "a bedroom"], top_k=1)
+    assert [result.clear_match for result in found] == [True, True, True, False, False]
+    for result, window in zip(found, shown.values(), strict=False):
+        best = result.moments[0]
+        assert (best.start_s, best.end_s) == pytest.approx(window, abs=2)
 
 
 def test_a_path_is_as_good_as_an_encoded_video(grounder, video):

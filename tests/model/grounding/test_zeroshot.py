@@ -15,7 +15,8 @@ from model.grounding.encoded import EncodedVideo
 from model.grounding.zeroshot.background import background_phrases, make_background, unit_rows
 from model.grounding.zeroshot.blind_spots import blind_spot
 from model.grounding.zeroshot.calibration import CLEAR, calibration
-from model.grounding.zeroshot.class_shares import Classes, nearest_classes
+from model.grounding.zeroshot.class_shares import Classes, recognised_classes
+from model.grounding.zeroshot.class_words import named_classes
 from model.grounding.zeroshot.evidence import judge, mean_around
 from model.grounding.zeroshot.method import ZeroShot, find_moments
 from model.grounding.zeroshot.spans import peak_around
@@ -257,7 +258,7 @@ def test_another_class_explains_a_picture_better():
     dog, horse, cat = np.eye(3)
     animal = np.full(3, 1.0)
     classes = Classes(unit_rows(np.stack([dog, horse, cat]) + 0.3 * animal))
-    seen = nearest_classes(unit_rows(dog[None] + 0.3 * animal), classes)
+    seen = recognised_classes(unit_rows(dog[None] + 0.3 * animal), classes)
     shares = {
         name: seen.log_share(classes.meant(query))[0] for name, query in (("dog", dog), ("horse", horse))
     }
@@ -265,9 +266,54 @@ def test_another_class_explains_a_picture_better():
     assert shares["horse"] < -3
 
 
+def test_shares_of_a_mixture():
+    rng = np.random.default_rng(5)
+    classes = Classes(unit(rng, 60))
+    shares = rng.dirichlet(np.full(60, 0.05), size=80)  # of a few classes each, as a classifier gives them
+    seen = recognised_classes(unit_rows(shares @ classes.rows), classes)
+    found = np.zeros_like(shares)
+    np.put_along_axis(found, seen.places, seen.shares, axis=1)
+    assert np.abs(found - shares).sum(axis=1).mean() < 0.2
+    assert (found.argmax(axis=1) == shares.argmax(axis=1)).mean() > 0.95
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-3)
+
+
+def test_named_classes_come_before_similar_ones():
+    classes = Classes(np.eye(3), {"street": (0, 2)})
+    similar = np.eye(3)[1]
+    assert classes.meant(similar, "a street at night").tolist() == [1, 0, 1]
+    assert classes.meant(similar, "a road").argmax() == 1
+    assert classes.meant(similar).argmax() == 1
+
+
 def test_query_unlike_every_class():
     classes = Classes(np.eye(5)[:3])
     assert classes.meant(np.eye(5)[4]).max() < 1e-6
+
+
+WORDS = {"dog": (1,), "hot dog": (2,), "city": (3,), "bush": (4,), "potter wheel": (5,), "grass": (6,)}
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("dog", "dog"),
+        ("Two dogs!", "dog"),
+        ("a small dog on a lawn", "dog"),
+        ("a hot dog", "hot dog"),
+        ("cities", "city"),
+        ("bushes by a path", "bush"),
+        ("the potter's wheel", "potter wheel"),
+        ("grass", "grass"),
+        ("a dog collar", None),
+        ("a flag on grass", None),
+        ("a dog and a cat", None),
+        ("a dog running", None),
+        ("", None),
+    ],
+)
+def test_what_a_query_names(query, named):
+    assert named_classes(query, WORDS) == (WORDS[named] if named else ())
 
 
 @pytest.mark.parametrize(
