@@ -151,7 +151,7 @@ class Index:
         """
         key = recipe_key(spec)
         if key not in self._opened:
-            self._opened[key] = self.open_vectors(Recipe(-1, key, spec))
+            self._opened[key] = self.open_vectors(key, spec.dim)
         return self._opened[key]
 
     @property
@@ -186,13 +186,13 @@ class Index:
         finally:
             lock.release()
 
-    def open_vectors(self, recipe: Recipe) -> VectorIndex:
+    def open_vectors(self, key: str, dim: int) -> VectorIndex:
         """The vectors of a recipe as they are now; raises VectorIndexError if they cannot be read."""
-        return VectorIndex.open(self.vector_folder(recipe), recipe.spec.dim)
+        return VectorIndex.open(self.vector_folder(key), dim)
 
-    def vector_folder(self, recipe: Recipe) -> Path:
+    def vector_folder(self, key: str) -> Path:
         """Where the vectors of a recipe are."""
-        return self.folder / _VECTORS / recipe.key
+        return self.folder / _VECTORS / key
 
 
 class Writer:
@@ -227,7 +227,7 @@ class Writer:
             ids = [np.arange(first, first + len(rows), dtype=np.int64) for first, rows in added.values()]
             rows = np.concatenate([rows for _, rows in added.values()])
             if len(rows):
-                held = self._index.open_vectors(Recipe(-1, recipe_key(spec), spec))
+                held = self._index.open_vectors(recipe_key(spec), spec.dim)
                 held.add(np.concatenate(ids), rows)
                 held.save()
         with catalogue.transaction():
@@ -291,10 +291,10 @@ class Writer:
         entries = self.catalogue.entries(recipe.id)
         named = entries.ids()
         try:
-            vectors = self._index.open_vectors(recipe)
+            vectors = self._index.open_vectors(recipe.key, recipe.spec.dim)
         except VectorsDamaged:
-            shutil.rmtree(self._index.vector_folder(recipe), ignore_errors=True)
-            vectors = self._index.open_vectors(recipe)
+            shutil.rmtree(self._index.vector_folder(recipe.key), ignore_errors=True)
+            vectors = self._index.open_vectors(recipe.key, recipe.spec.dim)
         there = vectors.ids
         missing = np.setdiff1d(named, there, assume_unique=True)
         if len(missing):
@@ -311,7 +311,7 @@ class Writer:
     def _free(self, freed: Mapping[int, NDArray[np.int64]]) -> None:
         for recipe in self.catalogue.recipes():
             if len(ids := freed.get(recipe.id, ())):
-                vectors = self._index.open_vectors(recipe)
+                vectors = self._index.open_vectors(recipe.key, recipe.spec.dim)
                 vectors.remove(np.asarray(ids))
                 vectors.save()
         self._finish()
