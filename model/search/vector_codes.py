@@ -131,9 +131,6 @@ class Codes:
     def __init__(self, codec: Codec, lists: faiss.IndexIVFPQFastScan) -> None:
         self._codec, self._lists = codec, lists
 
-    def __len__(self) -> int:
-        return int(self._lists.ntotal)
-
     def add(self, ids: Ids, rows: NDArray[np.float16]) -> None:
         """Add the codes of rows (N, dim) with ids (N,)."""
         self._lists.add_with_ids(self._codec.rotated(rows), ids)
@@ -151,6 +148,7 @@ class Codes:
         other.ntotal = lists.compute_ntotal()
         if removed is not None and len(removed):
             other.remove_ids(removed)
+        _avoid_full_blocks(self._lists)
         self._lists.merge_from(other, 0)
 
     def end_adding(self) -> None:
@@ -189,6 +187,23 @@ class Codes:
             params=faiss.SearchParametersIVF(nprobe=probes, sel=chosen),
         )
         return np.asarray(ids)
+
+
+def _avoid_full_blocks(index: faiss.IndexIVFPQFastScan) -> None:
+    """Make it safe to merge other lists into these.
+
+    faiss 1.15 writes past the end of a list if its length before the merge is a multiple of the bytes of a block. Such
+    a list gets an entry of no row.
+    """
+    import faiss
+
+    lists = faiss.downcast_InvertedLists(index.invlists)
+    for place in range(lists.nlist):
+        length = lists.list_size(place)
+        if length and length % lists.block_size == 0:
+            lists.resize(place, length + 1)
+            faiss.rev_swig_ptr(lists.get_ids(place), length + 1)[length] = -1
+            index.ntotal += 1
 
 
 def _selector(ids: Ids) -> faiss.IDSelector:

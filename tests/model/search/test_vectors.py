@@ -216,6 +216,37 @@ def test_nothing_within_codes(coded):
     assert (scores == -np.inf).all()
 
 
+_FULL_BLOCKS = """
+import sys
+import numpy as np
+from pathlib import Path
+from model.search import vector_codes, vector_writing, vectors
+vector_codes._MOST_LISTS, vector_codes._SHARE_OF_LISTS = 1, 1
+vector_writing.SEGMENT_ROWS = vectors.SEGMENT_ROWS = 1024
+vector_writing.EXACT_ROWS = vectors._SCANNED_ROWS = vector_writing._CODED_ROWS = 1000
+rows = np.random.default_rng(0).normal(size=(8192, 64)).astype(np.float16)
+index = vectors.VectorIndex.open(Path(sys.argv[1]), 64)
+for start in range(0, 8192, 1024):
+    index.add(np.arange(start, start + 1024), rows[start : start + 1024])
+index.save()
+_, found = index.search(rows[::64], 1)
+assert (found[:, 0] == np.arange(0, 8192, 64)).mean() > 0.95
+print("done")
+"""
+
+
+def test_lists_that_end_with_a_block(tmp_path):
+    # Memory that is written past its end shows up sooner or later; a new process has no part in that.
+    for name in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", _FULL_BLOCKS, str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == "done\n", done.stderr
+
+
 def test_large_files_are_written_once(coded, folder):
     index, rows, _ = coded
     large = {path for path in folder.glob("*.rows") if path.stat().st_size > 2 * 4000 * rows.shape[1]}
