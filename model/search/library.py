@@ -15,7 +15,7 @@ from extractors.extraction.collect import collect_videos
 from extractors.extraction.pipeline import ignore
 from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
-from model.search.candidates import QueryDirections, find_candidates
+from model.search.candidates import Candidate, QueryDirections, find_candidates
 from model.search.filters import Filters, absolute, is_in
 from model.search.intake import Intake
 from model.search.ranking import Request, rank
@@ -35,6 +35,7 @@ from model.search.verification import verify
 
 _LOOKED_INTO = 50  # videos that are grounded for a query, at least
 _LOOKED_INTO_A_HIT = 3
+_MOST_CLIPS = 1 << 15  # of the videos that are grounded for a query: nine hours at one clip per second
 _ATTEMPTS = 3  # to verify what other processes change
 _FEATURES, _FPS = "features", "fps"
 
@@ -309,13 +310,15 @@ class Library:
             return [SearchResult(query, (), None, 0, 0) for query in queries]
         files = _chosen(snapshot, entries, filters)
         wanted = np.array([one in files for one in entries.content_ids.tolist()], dtype=np.bool_)
-        candidates = find_candidates(
+        found = find_candidates(
             self._index.vectors(directions.spec),
             entries,
             directions.of(queries),
             most=max(_LOOKED_INTO, _LOOKED_INTO_A_HIT * top_k),
             wanted=None if wanted.all() else wanted,
         )
+        clip_length_s = directions.spec.clip_length_s
+        candidates = [_affordable(of_query, snapshot, clip_length_s, top_k) for of_query in found]
         request = Request(top_k, per_video, threshold, only_clear)
         return rank(grounder, queries, candidates, snapshot.contents, files, request, videos=len(files))
 
@@ -345,6 +348,14 @@ class Library:
             f"{self.folder}: holds {held}, not {', '.join(missing)} as {self.grounder.model.name} "
             "reads them here; `vtg index update` with the same options makes them"
         )
+
+
+def _affordable(
+    candidates: Sequence[Candidate], snapshot: Snapshot, clip_length_s: float, top_k: int
+) -> Sequence[Candidate]:
+    """The likeliest videos: as many as hits are asked for, and more up to a number of clips."""
+    clips = [snapshot.contents[one.content_id].duration_s / clip_length_s for one in candidates]
+    return candidates[: max(top_k, int((np.cumsum(clips) <= _MOST_CLIPS).sum()))]
 
 
 def _chosen(snapshot: Snapshot, entries: Entries, filters: Filters) -> Mapping[int, Sequence[File]]:

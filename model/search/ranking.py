@@ -14,6 +14,9 @@ from model.search.candidates import Candidate
 from model.search.results import Hit, SearchResult, hit_of
 from model.search.storage.catalogue import Content, File
 
+_MAY_BE_CLEAR = 0.1
+"""Evidence from which a video is looked into for a clear match, though it holds no hit."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -36,8 +39,24 @@ class Request:
 class _Answers:
     """What was found for a query so far."""
 
+    request: Request
     found: list[tuple[GroundingResult, float]] = field(default_factory=list)
     stale: list[Path] = field(default_factory=list)
+    ranks: list[float] = field(default_factory=list)  # of the best hits, falling
+    is_clear: bool = False
+
+    def can_gain(self, evidence: float) -> bool:
+        """Whether a video of this evidence may hold a hit that counts: its score is 1 at most."""
+        top_k = self.request.top_k
+        is_open = len(self.ranks) < top_k or evidence > self.ranks[top_k - 1]
+        return is_open or (not self.is_clear and evidence >= _MAY_BE_CLEAR)
+
+    def add(self, result: GroundingResult, evidence: float) -> None:
+        """Take in what grounding found in a video."""
+        self.found.append((result, evidence))
+        self.is_clear = self.is_clear or result.clear_match is not False
+        new = [hit.evidence * hit.score for hit in _hits([(result, evidence)], self.request)]
+        self.ranks = sorted([*self.ranks, *new], reverse=True)[: self.request.top_k]
 
 
 def rank(
@@ -50,7 +69,7 @@ def rank(
     *,
     videos: int,
 ) -> list[SearchResult]:
-    """Ground queries in their candidates.
+    """Ground queries in their candidates, the likeliest videos first, until no other can hold a hit.
 
     Args:
         candidates: of each query.
@@ -69,8 +88,13 @@ def rank(
     for number, chosen in enumerate(candidates):
         for candidate in chosen:
             asked.setdefault(candidate.content_id, []).append((number, candidate.evidence))
-    answers = [_Answers() for _ in queries]
-    for content_id, who in asked.items():
+    answers = [_Answers(request) for _ in queries]
+    for content_id, all_who in sorted(
+        asked.items(), key=lambda one: -max(evidence for _, evidence in one[1])
+    ):
+        who = [(number, evidence) for number, evidence in all_who if answers[number].can_gain(evidence)]
+        if not who:
+            continue
         video = _encoded(grounder, contents[content_id], files[content_id])
         if video is None:
             for number, _ in who:
@@ -78,7 +102,7 @@ def rank(
             continue
         results = grounder.ground(video, [queries[number] for number, _ in who], top_k=request.per_video)
         for (number, evidence), result in zip(who, results, strict=True):
-            answers[number].found.append((result, evidence))
+            answers[number].add(result, evidence)
     return [
         _result(query, of_query, request, videos) for query, of_query in zip(queries, answers, strict=True)
     ]

@@ -63,7 +63,7 @@ def test_best_video_first_with_its_moment(library):
     assert sorted(names(blue)) == ["blue.mp4", "both.mp4"]
     (hit,) = [hit for hit in red.hits if hit.video.name == "red.mp4"]
     assert (hit.start_s, hit.end_s) == pytest.approx((6, 10), abs=1.01)
-    assert (red.videos, red.looked_into, red.clear_match) == (4, 4, True)
+    assert (red.videos, red.clear_match) == (4, True)
 
 
 def test_moments_are_those_of_grounding(library, videos):
@@ -99,9 +99,28 @@ def test_only_the_likeliest_videos_are_loaded(library, monkeypatch):
     monkeypatch.setattr(FeatureCache, "load_content", counting)
     monkeypatch.setattr("model.search.library._LOOKED_INTO", 2)
     monkeypatch.setattr("model.search.library._LOOKED_INTO_A_HIT", 1)
+    (result,) = library.search("red", top_k=2, per_video=3, threshold=0.99)
+    assert set(loaded) <= {"both.mp4", "red.mp4"}
+    assert (result.videos, result.looked_into) == (4, len(loaded))
+
+
+def test_videos_that_can_hold_no_hit_are_not_looked_into(library):
+    (all_,) = library.search("red", top_k=50)
+    assert all_.looked_into == 4
+    for top_k in (1, 2, 3, 4):
+        (some,) = library.search("red", top_k=top_k)
+        assert some.hits == all_.hits[:top_k]
+        assert some.looked_into < 4
+    (several, alone) = library.search(["red", "blue"], top_k=2)[0], library.search("red", top_k=2)[0]
+    assert several.hits == alone.hits
+
+
+def test_long_videos_are_few(library, monkeypatch):
+    monkeypatch.setattr("model.search.library._MOST_CLIPS", 30)
     (result,) = library.search("red", top_k=1)
-    assert sorted(loaded) == ["both.mp4", "red.mp4"]
-    assert (result.videos, result.looked_into) == (4, 2)
+    assert names(result)[0] in ("both.mp4", "red.mp4")
+    assert result.looked_into == 1
+    assert len(library.search("yellow", top_k=3)[0].hits) == 3
 
 
 def test_nothing_matches_clearly(library):
