@@ -20,7 +20,10 @@ _RUN = re.compile(r"(\d+)(?:-(\d+))?")
 
 @cache
 def class_words() -> Mapping[str, tuple[int, ...]]:
-    """The classes that stand for each name and word; names and words are lower case, in the singular."""
+    """The classes that stand for each name and word, which are in lower case and the singular.
+
+    None stand for a name that mostly means something else.
+    """
     names: dict[str, set[int]] = {}
     for index, line in enumerate(_lines(_NAMES)):
         for name in line.split(", "):
@@ -43,6 +46,8 @@ def imagenet_names() -> list[str]:
 
 
 def _classes(name: str, names: Mapping[str, set[int]]) -> set[int]:
+    if name == "-":
+        return set()
     run = _RUN.fullmatch(name)
     if run is None:
         return names[_plain(name)]
