@@ -74,14 +74,14 @@ def read_annotations(path: str | Path, dataset: str, *, negatives: bool = False)
             `relevant_windows`, and if you have them `qid`, `duration`, and `saliency`: a number from 0 to 1 for each
             clip.
         negatives: whether the queries are about what their videos do not show: `relevant_windows` is empty or left out
-            on every line, and `qid` may be left out.
+            on every line, and `qid` may be left out, or repeated with the same query.
 
     Raises:
         AnnotationError: if the file cannot be read, holds nothing, or a line is not what the dataset has; the message
             names the line.
     """
     annotations: list[Annotation] = []
-    places: dict[str, str] = {}  # as text, which is what feature files are named by
+    first: dict[str, Annotation] = {}  # by qid as text, which is what feature files are named by
     for place, row in read_json_lines(path, AnnotationError):
         try:
             annotation = parse_annotation(row, dataset, position=len(annotations), negative=negatives)
@@ -89,11 +89,13 @@ def read_annotations(path: str | Path, dataset: str, *, negatives: bool = False)
             raise AnnotationError(f"{place}: there is no {error}") from error
         except ValueError as error:
             raise AnnotationError(f"{place}: {error}") from error
-        other = places.setdefault(str(annotation.qid), place)
-        if other != place:
-            number = other.rpartition(" ")[2]
+        annotation = replace(annotation, place=place)
+        other = first.setdefault(str(annotation.qid), annotation)
+        # A query may be about what several videos do not show.
+        if other is not annotation and not (negatives and other.query == annotation.query):
+            number = other.place.rpartition(" ")[2]
             raise AnnotationError(f"{place}: qid {annotation.qid} is that of line {number} too")
-        annotations.append(replace(annotation, place=place))
+        annotations.append(annotation)
     if not annotations:
         raise AnnotationError(f"{path}: holds no annotations")
     return annotations

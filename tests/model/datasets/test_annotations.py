@@ -222,6 +222,17 @@ class TestLines:
         with pytest.raises(AnnotationError, match=r"a\.jsonl, line 3: qid 1 is that of line 1 too"):
             read_annotations(write(tmp_path / "a.jsonl", rows), "charades_sta")
 
+    def test_a_negative_may_be_about_several_videos(self, tmp_path: Path) -> None:
+        rows = [{**CHARADES, "vid": vid, "relevant_windows": []} for vid in ("A", "B", "B")]
+        path = write(tmp_path / "a.jsonl", rows)
+        found = read_annotations(path, "charades_sta", negatives=True)
+        assert [(a.qid, a.vid) for a in found] == [(1, "A"), (1, "B"), (1, "B")]
+        with pytest.raises(AnnotationError, match="line 2: qid 1 is that of line 1 too"):
+            read_annotations(path, "charades_sta")
+        rows[1]["query"] = "another"
+        with pytest.raises(AnnotationError, match="line 2: qid 1 is that of line 1 too"):
+            read_annotations(write(path, rows), "charades_sta", negatives=True)
+
     def test_generated_qids_are_unique(self, tmp_path: Path) -> None:
         with pytest.raises(AnnotationError, match="qid 0 is that of line 1 too"):
             read_annotations(write(tmp_path / "a.jsonl", [OWN, {**OWN, "qid": 0}]), "custom")
