@@ -283,7 +283,8 @@ class TrainingConfig:
         evaluate_every: epochs between evaluations.
         patience: evaluations without improvement after which training stops; None never stops.
         selection_metrics: the checkpoint with the highest mean of these, before NMS, is kept.
-        negatives: contrast each video with the query of another sample; `model.existence` learns from these pairs.
+        negatives: contrast each video with the query of another sample. `model.existence` learns from all such pairs of
+            a batch, and from a file of further negatives if this is its path, as it is or inside the data's folder.
         negative_identity: what makes two samples share a video: the whole id, or for ids of the form
             `<source>_<start>_<end>` the source they were cut from.
         resample_labels: draw positive and negative clips again each epoch; off, they are drawn once, which the
@@ -303,7 +304,7 @@ class TrainingConfig:
     length_groups: int = 1
     evaluate_every: int = 1
     patience: int | None = None
-    negatives: bool = True
+    negatives: bool | str = True
     negative_identity: Literal["video", "source"] = "video"
     resample_labels: bool = True
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -318,6 +319,12 @@ class TrainingConfig:
             0 <= self.seed <= _LARGEST_SEED, "seed", f"must be from 0 to {_LARGEST_SEED}, is {self.seed}"
         )
         _require(len(self.selection_metrics) > 0, "selection_metrics", "must name at least one metric")
+        _require(self.negatives != "", "negatives", "must be true, false or the path of a file")
+
+    @property
+    def negatives_file(self) -> str | None:
+        """The file of further negatives, as the configuration names it."""
+        return self.negatives if isinstance(self.negatives, str) else None
 
 
 @dataclass(frozen=True)
@@ -369,9 +376,15 @@ class Config:
                 "must be [1] where loss.classification is 'saliency', which scores clips, not points",
             )
         _require(
-            self.training.negatives or not self.model.existence,
+            bool(self.training.negatives) or not self.model.existence,
             "model.existence",
             "is learnt from negative queries; set training.negatives=true, or model.existence=false",
+        )
+        _require(
+            self.model.existence or self.training.negatives_file is None,
+            "training.negatives",
+            "names a file, from which only the existence head learns; set model.existence=true, or "
+            "training.negatives=true",
         )
         _require(
             self.data.annotates_moments or not self.model.existence,
@@ -569,7 +582,12 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if origin in (Union, UnionType):
         if value is None:
             return None
-        return _convert(next(argument for argument in arguments if argument is not NoneType), value, path)
+        kinds = [argument for argument in arguments if argument is not NoneType]
+        kind = next((kind for kind in kinds if type(value) is kind), kinds[0])
+        if len(kinds) > 1 and type(value) is not kind:
+            expected = " or ".join(_KINDS[kind] for kind in kinds)
+            raise ConfigError(f"{path}: must be {expected}, is {value!r}")
+        return _convert(kind, value, path)
     if origin is Literal:
         if value not in arguments:
             choices = ", ".join(repr(argument) for argument in arguments)

@@ -6,7 +6,7 @@ from model.losses.criterion import Criterion, LossTerms, Targets
 from model.losses.existence import existence_loss
 from model.losses.focal import focal_loss, saliency_classification_loss
 from model.losses.nce import sampled_nce_loss
-from model.losses.negatives import negative_index
+from model.losses.negatives import foreign_pairs, negative_index
 from model.losses.regression import offset_loss
 from model.losses.saliency import rank_contrast, saliency_hinge, saliency_loss
 
@@ -19,6 +19,7 @@ __all__ = [
     "clip_aware_loss",
     "existence_loss",
     "focal_loss",
+    "foreign_pairs",
     "negative_index",
     "offset_loss",
     "rank_contrast",

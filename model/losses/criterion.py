@@ -73,12 +73,20 @@ class Criterion:
         # The Clip-Aware Score Loss is a part of Adaptive Score Refinement and goes with it.
         self._clip_aware = config.model.score_refinement
 
-    def __call__(self, output: FlashVTGOutput, targets: Targets) -> LossTerms:
-        """Compare outputs with targets; in float32, whatever precision the network ran in."""
-        with torch.autocast(output.saliency.device.type, enabled=False):
-            return self._terms(output, targets)
+    def __call__(
+        self, output: FlashVTGOutput, targets: Targets, *, foreign: Tensor | None = None
+    ) -> LossTerms:
+        """Compare outputs with targets; in float32, whatever precision the network ran in.
 
-    def _terms(self, output: FlashVTGOutput, targets: Targets) -> LossTerms:
+        Args:
+            output: of the network.
+            targets: of the batch.
+            foreign: (B, B) bool, the pairs of a video and a query that are negatives of the existence head.
+        """
+        with torch.autocast(output.saliency.device.type, enabled=False):
+            return self._terms(output, targets, foreign)
+
+    def _terms(self, output: FlashVTGOutput, targets: Targets, foreign: Tensor | None) -> LossTerms:
         config, mask = self._config, output.video_mask
         clip_logits = output.logits[:, : mask.shape[1]]  # the points of stride 1 are the clips
         zero = output.logits.new_zeros(())
@@ -110,11 +118,8 @@ class Criterion:
         )
         clip_aware = clip_aware_loss(clip_logits, targets.saliency, mask) if self._clip_aware else zero
         existence = None
-        negatives = output.negatives
-        if output.existence is not None and negatives is not None and negatives.existence is not None:
-            existence = existence_loss(output.existence.float(), negatives.existence.float())
-        elif output.existence is not None:  # several processes wait for the gradients of all parameters
-            existence = 0 * output.existence.sum()
+        if output.existence is not None:
+            existence = _existence(output.existence, output.pairs, foreign, output.absent)
         total = (
             config.regression_weight * regression
             + config.classification_weight * classification
@@ -125,3 +130,10 @@ class Criterion:
         if existence is not None:
             total = total + config.existence_weight * existence
         return LossTerms(total, classification, nce, saliency, clip_aware, regression, existence)
+
+
+def _existence(own: Tensor, pairs: Tensor | None, foreign: Tensor | None, absent: Tensor | None) -> Tensor:
+    others = own[:0] if pairs is None or foreign is None else pairs[foreign]
+    if len(others) == 0 and absent is None:  # several processes wait for the gradients of all parameters
+        return 0 * own.sum()
+    return existence_loss(own.float(), others.float(), None if absent is None else absent.float())

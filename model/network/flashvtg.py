@@ -5,7 +5,7 @@ B samples, L clips, T words, P points, D channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,13 +28,27 @@ class NegativeOutput:
         index: (R,) samples whose neighbour is about another video.
         saliency: (R, L).
         engagement: (R, L).
-        existence: (R,) logits; None without the head.
     """
 
     index: Tensor
     saliency: Tensor
     engagement: Tensor
-    existence: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class AbsentPairs:
+    """Videos and queries about what these do not show, N of each, as `FlashVTG.forward` reads them."""
+
+    video: Tensor
+    video_mask: Tensor
+    text: Tensor
+    text_mask: Tensor
+
+    def to(self, device: torch.device) -> AbsentPairs:
+        """The same on another device."""
+        return AbsentPairs(
+            *(getattr(self, entry.name).to(device, non_blocking=True) for entry in fields(self))
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class FlashVTGOutput:
         query: (B, D) the pooled query.
         negatives: the second pass, if it was asked for.
         existence: (B,) logits of the probability that a video shows what its query asks for; None without the head.
+        pairs: (B, B) such logits of each video (row) under each query (column), if the second pass was asked for.
+        absent: (N,) such logits of the absent pairs that were given.
     """
 
     saliency: Tensor
@@ -66,6 +82,8 @@ class FlashVTGOutput:
     query: Tensor
     negatives: NegativeOutput | None = None
     existence: Tensor | None = None
+    pairs: Tensor | None = None
+    absent: Tensor | None = None
 
 
 class FlashVTG(nn.Module):
@@ -101,6 +119,7 @@ class FlashVTG(nn.Module):
         text_mask: Tensor,
         *,
         negatives: Tensor | None = None,
+        absent: AbsentPairs | None = None,
     ) -> FlashVTGOutput:
         """Run the network.
 
@@ -113,6 +132,7 @@ class FlashVTG(nn.Module):
                 Video or text may also be a batch of one, which then meets every sample of the other and is
                 projected once.
             negatives: (R,) indices of samples to run again under the next sample's query.
+            absent: further pairs for the existence head, which a network without it leaves out.
 
         Returns:
             Everything the decoding and the losses read.
@@ -122,12 +142,31 @@ class FlashVTG(nn.Module):
 
         Source: figure 2.
         """
-        return self.ground(self.embed(video, video_mask), text, text_mask, negatives=negatives)
+        output = self.ground(self.embed(video, video_mask), text, text_mask, negatives=negatives)
+        if absent is None or self.existence is None:
+            return output
+        directions = self.existence.clip_directions(_rows(absent.video))
+        asked = self.existence.query_directions(absent.text, absent.text_mask.bool())
+        return replace(output, absent=self.existence(directions, asked, absent.video_mask.bool()))
 
     def embed(self, video: Tensor, video_mask: Tensor) -> VideoEmbedding:
         """The part of `forward` that knows the videos alone; arguments and errors as there."""
         _require_channels("video", video, self.config.video_dim + TEF_DIM)
-        return self.fusion.encode_video(video, video_mask.bool())
+        embedded = self.fusion.encode_video(video, video_mask.bool())
+        if self.existence is None:
+            return embedded
+        return replace(embedded, directions=self.existence.clip_directions(_rows(video)))
+
+    def match(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """(B, Q) logits of the existence head for every video under every query; arguments as for `forward`.
+
+        Raises:
+            ValueError: if the network has no such head.
+        """
+        if self.existence is None:
+            raise ValueError("model.existence is off: there is no head that matches videos with queries")
+        asked = self.existence.query_directions(text, text_mask.bool())
+        return self.existence.pairs(self.existence.clip_directions(_rows(video)), asked, video_mask.bool())
 
     def ground(
         self, video: VideoEmbedding, text: Tensor, text_mask: Tensor, *, negatives: Tensor | None = None
@@ -154,12 +193,13 @@ class FlashVTG(nn.Module):
         logits = self.refinement(pyramid)  # (B, P)
         offsets = self.boundaries(pyramid)  # (B, P, 2)
 
-        pooled = self.fusion.pool_query(query)  # (B, D)
-        found = foreign = None
+        existence = pairs = None
         if self.existence is not None:
-            asked = pooled if negatives is None else torch.cat([pooled, pooled[(negatives + 1) % batch]])
-            existence = self.existence(fused, asked, saliency, engagement, both_videos.mask)  # (B + R,)
-            found, foreign = existence[:batch], existence[batch:]
+            assert embedded.directions is not None
+            asked = self.existence.query_directions(text, text_mask.bool()).expand(batch, -1)  # (B, D)
+            existence = self.existence(embedded.directions, asked, video_mask)  # (B,)
+            if negatives is not None:
+                pairs = self.existence.pairs(embedded.directions, asked, video_mask)  # (B, B)
 
         return FlashVTGOutput(
             saliency=saliency[:batch],
@@ -170,12 +210,18 @@ class FlashVTG(nn.Module):
             point_mask=pyramid.mask,
             video_mask=video_mask,
             clips=clips,
-            query=pooled,
+            query=self.fusion.pool_query(query),
             negatives=None
             if negatives is None
-            else NegativeOutput(negatives, saliency[batch:], engagement[batch:], foreign),
-            existence=found,
+            else NegativeOutput(negatives, saliency[batch:], engagement[batch:]),
+            existence=existence,
+            pairs=pairs,
         )
+
+
+def _rows(video: Tensor) -> Tensor:
+    """Clips without the temporal endpoint feature."""
+    return video[..., :-TEF_DIM]
 
 
 def _require_channels(what: str, rows: Tensor, dim: int) -> None:

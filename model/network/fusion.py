@@ -40,7 +40,8 @@ class _Embedding:
         return self._map(lambda x: torch.cat([x, x[index]]))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        return type(self)(*(change(getattr(self, entry.name)) for entry in fields(self)))
+        values = (getattr(self, entry.name) for entry in fields(self))
+        return type(self)(*(None if value is None else change(value) for value in values))
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,13 @@ class VideoEmbedding(_Embedding):
         clips: (B, L, D).
         positions: (B, L, D) where each clip is in the video.
         mask: (B, L) true where there is a clip.
+        directions: (B, L, D) of the existence head; None without it.
     """
 
     clips: Tensor
     positions: Tensor
     mask: Tensor
+    directions: Tensor | None = None
 
 
 class FeatureFusion(nn.Module):

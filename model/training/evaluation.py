@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from model.config import Config
 from model.datasets.annotations import Annotation
 from model.datasets.grounding import Batch, GroundingDataset, Sample, collate
 from model.decoding import Prediction, predict, suppress_overlaps
-from model.losses import negative_index
+from model.losses import foreign_pairs
 from model.metrics.report import evaluate, evaluate_domains
 from model.network.flashvtg import FlashVTG
 
@@ -181,23 +180,10 @@ def _predictions(
 
 @torch.inference_mode()
 def _foreign_scores(network: FlashVTG, batch: Batch, identity: Literal["video", "source"]) -> list[float]:
-    """Probabilities of videos under the next query of the batch that is about another video."""
-    # Queries of one video are neighbours, as are samples of one length.
-    order = np.random.default_rng(0).permutation(len(batch.annotations))
-    negatives = negative_index([batch.annotations[place].vid for place in order], identity)
-    if negatives is None:
-        return []
-    rows = torch.from_numpy(order).to(batch.video.device)
-    output = network(
-        batch.video[rows],
-        batch.video_mask[rows],
-        batch.text[rows],
-        batch.text_mask[rows],
-        negatives=negatives.to(batch.video.device),
-    )
-    assert output.negatives is not None
-    assert output.negatives.existence is not None
-    scores: list[float] = output.negatives.existence.float().sigmoid().tolist()
+    """Probabilities of videos under all queries of the batch that are about other videos."""
+    pairs = network.match(batch.video, batch.video_mask, batch.text, batch.text_mask).cpu()  # (B, B)
+    foreign = foreign_pairs([annotation.vid for annotation in batch.annotations], identity)
+    scores: list[float] = pairs[foreign].sigmoid().tolist()
     return scores
 
 

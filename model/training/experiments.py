@@ -63,6 +63,7 @@ def run_experiment(
     run: Run,
     splits: tuple[Split, Split],
     *,
+    negatives: Split | None = None,
     domains: Sequence[str] = (),
     device: str = "auto",
     on_begin: Callable[[str], None] | None = None,
@@ -75,6 +76,7 @@ def run_experiment(
         inputs: where its data lies; kept beside the runs.
         run: its folder, created; a domain's run is the folder of that name in it.
         splits: the training split and the split that is scored.
+        negatives: from `training_negatives`.
         domains: one model each; empty trains one of all.
         device: where the network trains.
         on_begin: called with each domain before its first epoch; empty if there is one model.
@@ -104,6 +106,7 @@ def run_experiment(
             learnt.dataset(config, labelled=True),
             scored.dataset(config, labelled=False),
             part,
+            negatives=None if negatives is None else negatives.dataset(config, labelled=False),
             specs=(train_split.video_specs, train_split.text_spec),
             device=device,
             on_event=on_event,

@@ -9,6 +9,8 @@ from extractors.errors import UsageError, VtgError
 from model.config import Config
 from model.datasets.library.catalogue import dataset_folder, find_annotations
 
+_PATHS = ("data", "train", "evaluate", "videos", "negatives")
+
 
 class DataMissing(VtgError):
     """Annotations or features are not on this machine; the message says which, and how to get them."""
@@ -23,6 +25,7 @@ class Inputs:
         train: the user's annotations to train on.
         evaluate: the user's annotations to score on; None holds out every tenth video of `train`.
         videos: folder of videos whose features are extracted where they are missing.
+        negatives: further negatives to train on; None if there are none.
         skip_missing: leave out queries whose features are missing, instead of refusing to begin.
     """
 
@@ -31,21 +34,18 @@ class Inputs:
     evaluate: Path | None = None
     videos: Path | None = None
     skip_missing: bool = False
+    negatives: Path | None = None
 
     def to_json(self) -> dict[str, str | bool | None]:
         """Plain values, paths made absolute; `from_json` reads them."""
-        paths = {name: getattr(self, name) for name in ("data", "train", "evaluate", "videos")}
+        paths = {name: getattr(self, name) for name in _PATHS}
         absolute = {name: None if path is None else str(path.absolute()) for name, path in paths.items()}
         return {**absolute, "skip_missing": self.skip_missing}
 
     @classmethod
     def from_json(cls, values: dict[str, object]) -> Inputs:
         """Read what `to_json` wrote."""
-        paths = {
-            name: Path(str(values[name]))
-            for name in ("data", "train", "evaluate", "videos")
-            if values.get(name)
-        }
+        paths = {name: Path(str(values[name])) for name in _PATHS if values.get(name)}
         return cls(skip_missing=bool(values.get("skip_missing")), **paths)
 
     def require_there(self, named_in: str, *, scoring: bool = False, but: str = "") -> None:
@@ -53,14 +53,16 @@ class Inputs:
 
         Args:
             named_in: the file that names them, for the message.
-            scoring: whether the inputs are only scored on, so that `train` is needed only without `evaluate`.
+            scoring: whether the inputs are only scored on, so that `train` is needed only without `evaluate`, and
+                `negatives` are not.
             but: what else can be done about it.
 
         Raises:
             DataMissing: if one does not exist.
         """
         train = None if scoring and self.evaluate is not None else self.train
-        for path in (self.data, train, self.evaluate, self.videos):
+        negatives = None if scoring else self.negatives
+        for path in (self.data, train, self.evaluate, self.videos, negatives):
             if path is not None and not path.exists():
                 raise DataMissing(
                     f"{named_in}: {path} no longer exists; restore it, or correct its path there{but}"
@@ -73,6 +75,22 @@ def data_folder(config: Config, inputs: Inputs) -> Path:
         beside = inputs.train or inputs.evaluate
         return inputs.data or (beside.parent if beside is not None else Path())
     return dataset_folder(config.data.info, inputs.data)
+
+
+def negatives_file(config: Config, inputs: Inputs) -> Path | None:
+    """The file that `training.negatives` names; None if it names none.
+
+    Raises:
+        UsageError: if there is no such file.
+    """
+    name = config.training.negatives_file
+    if name is None or inputs.negatives is not None:
+        return inputs.negatives
+    folder = data_folder(config, inputs)
+    for path in (Path(name), folder / name):
+        if path.is_file():
+            return path
+    raise UsageError(f"training.negatives: there is no file {name}, nor one of this name in {folder}")
 
 
 def annotation_file(config: Config, folder: Path, name: str) -> Path:

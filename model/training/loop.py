@@ -7,6 +7,7 @@ was killed and resumed ends with the same weights as an uninterrupted one.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,9 +26,10 @@ from extractors.features import FeatureSpec
 from model.checkpoints.checkpoint import Checkpoint, feature_specs
 from model.config import Config
 from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, collate
-from model.losses import Criterion, LossTerms, negative_index
+from model.losses import Criterion, LossTerms, foreign_pairs, negative_index
 from model.metrics.existence import auroc, threshold_for
-from model.network.flashvtg import FlashVTG, FlashVTGOutput
+from model.network.flashvtg import AbsentPairs, FlashVTG, FlashVTGOutput
+from model.training.absent import AbsentBatches
 from model.training.curves import Curves
 from model.training.devices import accelerator, agreed
 from model.training.evaluation import Evaluation, evaluate_model, require_selection, selection_score
@@ -48,6 +50,7 @@ def train(
     eval_set: GroundingDataset,
     run: Run,
     *,
+    negatives: GroundingDataset | None = None,
     specs: tuple[Sequence[FeatureSpec], FeatureSpec] | None = None,
     device: str = "auto",
     on_event: Callable[[Event], None] | None = None,
@@ -59,19 +62,23 @@ def train(
         train_set: the labelled samples to train on.
         eval_set: what chooses the checkpoint.
         run: its folder, created; if it holds epochs, training resumes after them.
+        negatives: those of the file that `training.negatives` names, unlabelled; None if it names none.
         specs: what the rows of videos and queries are, as far as it is known; kept in the checkpoints.
         device: `auto`, `cpu`, `cuda`, … as for encoders.
         on_event: called on this thread as things happen, in the main process alone.
 
     Raises:
+        ValueError: if there are negatives, but the configuration names no file of them, or the other way round.
         UsageError: if a split is too small for a batch, or the device is not there.
         RunError: if the folder holds a run of another configuration, or cannot be resumed.
         VtgError: if a loss is not finite, or the evaluation split lacks the selection metrics.
     """
+    if (negatives is None) != (config.training.negatives_file is None):
+        raise ValueError("negatives go with a configuration that names a file of them")
     specs = specs or feature_specs(config)
     on_event = on_event or (lambda event: None)
     with accelerator(config, device) as process:
-        return _Trainer(config, train_set, eval_set, run, specs, process, on_event).run()
+        return _Trainer(config, train_set, eval_set, negatives, run, specs, process, on_event).run()
 
 
 def continue_run(run: Run, config: Config) -> None:
@@ -111,6 +118,7 @@ class _Trainer:
         config: Config,
         train_set: GroundingDataset,
         eval_set: GroundingDataset,
+        negatives: GroundingDataset | None,
         run: Run,
         specs: tuple[Sequence[FeatureSpec], FeatureSpec],
         process: Accelerator,
@@ -125,7 +133,14 @@ class _Trainer:
 
         training = config.training
         torch.manual_seed(training.seed)
+        self._absent = (
+            None if negatives is None else AbsentBatches(negatives, training.batch_size, training.seed)
+        )
         network = FlashVTG(config.model)
+        # The existence head has gradients of its own size, which must not shorten the others.
+        self._clipped = [
+            value for name, value in network.named_parameters() if not name.startswith("existence.")
+        ]
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
@@ -191,8 +206,9 @@ class _Trainer:
         sums: dict[str, Tensor] = {}
         steps = len(self._loader)
         step = 0
+        absent = self._absent_pairs(epoch)
         for step, batch in enumerate(self._batches(), start=1):
-            terms = self._step(batch)
+            terms = self._step(batch, next(absent))
             for name, value in _values(terms):
                 sums[name] = sums[name] + value if name in sums else value
             # Reading a number waits for a GPU, so not at every step.
@@ -211,12 +227,19 @@ class _Trainer:
         for batch in self._loader:
             yield batch if batch.video.device == device else batch.to(device, non_blocking=True)
 
-    def _step(self, batch: Batch) -> LossTerms:
+    def _absent_pairs(self, epoch: int) -> Iterator[AbsentPairs | None]:
+        if self._absent is None:
+            return itertools.repeat(None)
+        batches = self._absent.of_epoch(epoch, self._process.process_index)
+        return (pairs.to(self._process.device) for pairs in batches)
+
+    def _step(self, batch: Batch, absent: AbsentPairs | None) -> LossTerms:
         training = self._config.training
-        negatives = None
+        negatives = foreign = None
         if training.negatives:
             vids = [annotation.vid for annotation in batch.annotations]
             negatives = negative_index(vids, training.negative_identity)
+            foreign = foreign_pairs(vids, training.negative_identity)
         assert batch.targets is not None, "the training split is labelled"
         output = self._network(
             batch.video,
@@ -224,12 +247,13 @@ class _Trainer:
             batch.text,
             batch.text_mask,
             negatives=None if negatives is None else negatives.to(batch.video.device),
+            absent=absent,
         )
-        terms = self._criterion(_measurable(output), batch.targets)
+        terms = self._criterion(_measurable(output), batch.targets, foreign=foreign)
         self._optimizer.zero_grad()
         self._process.backward(terms.total)
         if training.gradient_clip:
-            self._process.clip_grad_norm_(self._network.parameters(), training.gradient_clip)
+            self._process.clip_grad_norm_(self._clipped, training.gradient_clip)
         self._optimizer.step()
         return terms
 

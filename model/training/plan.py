@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from extractors.videos.events import Event
 from model.config import Config, load_config
 from model.dataset_entry import dataset_info
 from model.training.experiments import config_for, own_config
-from model.training.inputs import Inputs
+from model.training.inputs import Inputs, negatives_file
 from model.training.loop import agreed_folder
 from model.training.run import Run, is_main_process, new_folder
-from model.training.splits import Split, training_splits
+from model.training.splits import Split, training_negatives, training_splits
 
 _OWN_SUFFIX = ".jsonl"
 _OWN_EXAMPLE = '{"vid": "kitchen", "query": "man opens fridge", "relevant_windows": [[12.0, 17.5]]}'
@@ -48,6 +48,19 @@ class Experiment:
         """What is learnt from, and what is scored; arguments and errors as of `training_splits`."""
         splits = training_splits(self.config, self.inputs, cache=cache, options=options, on_event=on_event)
         return (splits[0].of_domain(self.part), splits[1].of_domain(self.part)) if self.part else splits
+
+    def negatives(
+        self,
+        scored: Split,
+        *,
+        cache: FeatureCache,
+        options: EncoderOptions,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Split | None:
+        """Further negatives to learn from; arguments and errors as of `training_negatives`."""
+        return training_negatives(
+            self.config, self.inputs, scored, cache=cache, options=options, on_event=on_event
+        )
 
     def begin(self, folder: Path | None, device: str) -> Run:
         """Create the run.
@@ -117,7 +130,8 @@ def plan_experiment(
     if unknown:
         known = ", ".join(chosen.data.domains) or "none"
         raise UsageError(f"--domain {unknown[0]}: {chosen.name} has the domains: {known}")
-    inputs = Inputs(inputs.data, own, inputs.evaluate, inputs.videos, inputs.skip_missing)
+    inputs = replace(inputs, train=own)
+    inputs = replace(inputs, negatives=negatives_file(chosen, inputs))
     return Experiment(chosen, inputs, tuple(domains) or chosen.data.domains, note=note)
 
 

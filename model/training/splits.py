@@ -18,7 +18,14 @@ from model.datasets.fit import require_fit
 from model.datasets.grounding import GroundingDataset
 from model.datasets.library.catalogue import missing_data_message
 from model.datasets.sources import TextSource, VideoSource
-from model.training.inputs import DataMissing, Inputs, annotation_file, data_folder, file_of_split
+from model.training.inputs import (
+    DataMissing,
+    Inputs,
+    annotation_file,
+    data_folder,
+    file_of_split,
+    negatives_file,
+)
 from model.training.split_features import SplitFeatures
 
 _HELD_OUT = 10  # every tenth of the user's videos is held out by default
@@ -146,6 +153,37 @@ def negative_split(
     if not split.annotations:
         raise DataMissing(f"{file}: no query has all its features")
     return replace(split, origin=str(file))
+
+
+def training_negatives(
+    config: Config,
+    inputs: Inputs,
+    scored: Split,
+    *,
+    cache: FeatureCache | None = None,
+    options: EncoderOptions | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Split | None:
+    """The negatives of the file that `training.negatives` names; None if it names none.
+
+    Args:
+        scored: what the checkpoint is chosen on; negatives about its videos are left out.
+        config, inputs, cache, options, on_event: as for `training_splits`.
+
+    Raises:
+        UsageError: if there is no such file.
+        DataMissing: if nothing in it can be learnt from.
+        AnnotationError: if it cannot be used.
+    """
+    file = negatives_file(config, inputs)
+    if file is None:
+        return None
+    split = negative_split(config, inputs, file, cache=cache, options=options, on_event=on_event)
+    held_out = {annotation.vid for annotation in scored.annotations}
+    learnt = tuple(annotation for annotation in split.annotations if annotation.vid not in held_out)
+    if not learnt:
+        raise DataMissing(f"{file}: all its queries are about videos that are scored on")
+    return replace(split, annotations=learnt)
 
 
 def evaluation_annotations(config: Config, inputs: Inputs) -> tuple[list[Annotation], str]:

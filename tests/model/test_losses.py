@@ -20,6 +20,7 @@ from model.losses import (
     clip_aware_loss,
     existence_loss,
     focal_loss,
+    foreign_pairs,
     negative_index,
     offset_loss,
     rank_contrast,
@@ -295,20 +296,52 @@ def test_existence_loss() -> None:
     assert float(found) == pytest.approx(expected / 2)
 
 
+def test_existence_loss_of_a_file() -> None:
+    """Each kind of negatives counts the same, however many there are."""
+    own, foreign, absent = torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 0.5, 3.0]), torch.tensor([1.5])
+    halves = existence_loss(own, foreign), existence_loss(own, absent)
+    torch.testing.assert_close(existence_loss(own, foreign, absent), sum(halves) / 2)
+    torch.testing.assert_close(existence_loss(own, foreign[:0], absent), halves[1])
+    torch.testing.assert_close(existence_loss(own, foreign, absent[:0]), halves[0])
+
+
+def test_foreign_pairs() -> None:
+    vids = ["a_0_5", "a_5_9", "b_0_5", "a_0_5"]
+    other, same = True, False
+    assert foreign_pairs(vids, "video").tolist() == [
+        [same, other, other, same],
+        [other, same, other, other],
+        [other, other, same, other],
+        [same, other, other, same],
+    ]
+    assert foreign_pairs(vids, "source").tolist() == [
+        [same, same, other, same],
+        [same, same, other, same],
+        [other, other, same, other],
+        [same, same, other, same],
+    ]
+
+
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
 def test_existence_is_a_term_of_its_own(weight: float) -> None:
     config = override_config(load_config("custom-lite"), [f"loss.existence_weight={weight}"])
     plain = output_of([0, 2])
     assert plain.negatives is not None
-    own, foreign = values(3, seed=8), values(2, seed=9)
-    output = replace(plain, existence=own, negatives=replace(plain.negatives, existence=foreign))
-    without, terms = Criterion(config)(plain, targets()), Criterion(config)(output, targets())
+    pairs, absent = values(3, 3, seed=8), values(2, seed=9)
+    own, foreign = pairs.diagonal(), foreign_pairs(["a", "b", "a"], "video")
+    others = torch.stack([pairs[0, 1], pairs[1, 0], pairs[1, 2], pairs[2, 1]])
+    output = replace(plain, existence=own, pairs=pairs)
+    without = Criterion(config)(plain, targets())
+    terms = Criterion(config)(output, targets(), foreign=foreign)
     assert terms.existence is not None
-    torch.testing.assert_close(terms.existence, existence_loss(own, foreign))
+    torch.testing.assert_close(terms.existence, existence_loss(own, others))
     torch.testing.assert_close(terms.total, without.total + weight * terms.existence)
+    both = Criterion(config)(replace(output, absent=absent), targets(), foreign=foreign)
+    torch.testing.assert_close(both.existence, existence_loss(own, others, absent))
     # A batch of one video has no negatives.
-    alone = Criterion(config)(replace(output, negatives=None), targets())
-    torch.testing.assert_close(alone.existence, torch.tensor(0.0))
+    for lonely in (replace(output, pairs=None), output):
+        alone = Criterion(config)(lonely, targets(), foreign=torch.zeros(3, 3, dtype=torch.bool))
+        torch.testing.assert_close(alone.existence, torch.tensor(0.0))
 
 
 def test_clip_aware_loss_goes_with_score_refinement() -> None:

@@ -155,12 +155,13 @@ def train(
         Run(target.output).require_new()
     if target.dry_run:
         _print_config(experiment)
-    splits = _splits(experiment, encoders)
+    splits, negatives = _splits(experiment, encoders)
     if target.dry_run:
-        note(f"{experiment.config.name}: {_counts(splits)}; with --dry-run nothing is trained")
+        counts = _counts(splits, negatives)
+        note(f"{experiment.config.name}: {counts}; with --dry-run nothing is trained")
         return
     run = experiment.begin(target.output, encoders.device) if target.resume is None else Run(target.resume)
-    results = _run(experiment, run, splits, encoders.device)
+    results = _run(experiment, run, splits, negatives, encoders.device)
     if is_main_process():
         _print_results(experiment, run, results)
 
@@ -192,25 +193,32 @@ def _experiment(
     return experiment
 
 
-def _splits(experiment: Experiment, encoders: EncoderArguments) -> tuple[Split, Split]:
+def _splits(experiment: Experiment, encoders: EncoderArguments) -> tuple[tuple[Split, Split], Split | None]:
     from extractors.cache.store import FeatureCache
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import ExtractionProgress
 
     cache = FeatureCache(encoders.cache)
     with explain_missing_data(), ExtractionProgress() as on_event:
-        splits = experiment.splits(cache=cache, options=encoders.options(), on_event=on_event)
-    note_left_out(name for split in splits for name in split.left_out)
-    return splits
+        options = encoders.options()
+        splits = experiment.splits(cache=cache, options=options, on_event=on_event)
+        negatives = experiment.negatives(splits[1], cache=cache, options=options, on_event=on_event)
+    parts = splits if negatives is None else (*splits, negatives)
+    note_left_out(name for split in parts for name in split.left_out)
+    return splits, negatives
 
 
 def _run(
-    experiment: Experiment, run: Run, splits: tuple[Split, Split], device: str
+    experiment: Experiment,
+    run: Run,
+    splits: tuple[Split, Split],
+    negatives: Split | None,
+    device: str,
 ) -> Mapping[str, TrainingResult]:
     from model.training.experiments import run_experiment
     from vtg_cli.terminal.training_progress import TrainingProgress
 
-    note(f"{experiment.config.name}: {_counts(splits)}; the run is kept in {run.folder}")
+    note(f"{experiment.config.name}: {_counts(splits, negatives)}; the run is kept in {run.folder}")
     try:
         with TrainingProgress() as progress:
             return run_experiment(
@@ -218,6 +226,7 @@ def _run(
                 experiment.inputs,
                 run,
                 splits,
+                negatives=negatives,
                 domains=experiment.domains,
                 device=device,
                 on_begin=progress.begin,
@@ -254,11 +263,11 @@ def _print_results(experiment: Experiment, run: Run, results: Mapping[str, Train
     )
 
 
-def _counts(splits: tuple[Split, Split]) -> str:
-    return " and ".join(
-        f"{counted(len(split.annotations), 'query', 'queries')} to {verb}"
-        for split, verb in zip(splits, ("train on", "score on"), strict=True)
-    )
+def _counts(splits: tuple[Split, Split], negatives: Split | None) -> str:
+    train, score = (counted(len(split.annotations), "query", "queries") for split in splits)
+    if negatives is not None:
+        train += f" and {counted(len(negatives.annotations), 'negative')}"
+    return f"{train} to train on and {score} to score on"
 
 
 def _print_config(experiment: Experiment) -> None:

@@ -362,14 +362,19 @@ def rows_video(clips):
     return EncodedVideo(Path("v.mp4"), float(clips), {"lite": rows})
 
 
+def set_verdict(checkpoint, logit):
+    """Let every video get this logit under every query."""
+    checkpoint.weights["existence.log_scale"].fill_(-100.0)
+    checkpoint.weights["existence.bias"].fill_(logit)
+
+
 def judged(bias, *, clear_from=0.5, window_clips=None):
     """A model whose verdict is that of the bias alone, or depends on the video where it is None."""
     config = small_config(**({} if window_clips is None else {"window_clips": window_clips}))
     config = replace(config, model=replace(config.model, existence=True))
     checkpoint = replace(small_checkpoint(config), clear_from=clear_from)
     if bias is not None:
-        checkpoint.weights["existence.linear.weight"].zero_()
-        checkpoint.weights["existence.linear.bias"].fill_(bias)
+        set_verdict(checkpoint, bias)
     return TrainedModel(checkpoint, name="mine", device=torch.device("cpu"))
 
 
@@ -410,8 +415,7 @@ def test_results_know_a_clear_match(home, cache, bias, clear):
     config = small_config()
     config = replace(config, model=replace(config.model, existence=True))
     checkpoint = replace(small_checkpoint(config), clear_from=0.5)
-    checkpoint.weights["existence.linear.weight"].zero_()
-    checkpoint.weights["existence.linear.bias"].fill_(bias)
+    set_verdict(checkpoint, bias)
     save_checkpoint(checkpoint, home / "mine.safetensors")
     grounder = Grounder.load(str(home / "mine.safetensors"), cache=cache, offline=True)
     (result,) = grounder.ground(EXAMPLE, "a cat")
