@@ -162,3 +162,21 @@ def test_zero_shot_needs_annotations_and_features(home: Path, folder: Path, tmp_
     done = zero_shot(home, folder, "--data", tmp_path)
     assert done.returncode == 1
     assert "lite_features" in done.stderr
+
+
+def test_training_on_a_file_of_negatives(home: Path, folder: Path) -> None:
+    """Those about videos that are scored on are left out; a resumed run finds the file again."""
+    config = write_config(override_config(load_config("custom-lite"), SMALL), home / "file.toml")
+    lines = (folder / "mine.jsonl").read_text().splitlines(keepends=True)
+    (folder / "three.jsonl").write_text("".join(lines[:3]))
+    done = vtg(
+        "train", "--config", config, "--dataset", folder / "mine.jsonl", "--eval", folder / "three.jsonl",
+        "--set", "training.negatives=absent.jsonl", "--set", "training.epochs=1",
+        "--device", "cpu", "--output", home / "file", home=home,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "8 queries and 5 negatives to train on and 3 queries to score on" in " ".join(done.stderr.split())
+    assert json.loads((home / "file/inputs.json").read_text())["negatives"] == str(folder / "absent.jsonl")
+    done = vtg("train", "--resume", home / "file", "--set", "training.epochs=2", "--device", "cpu", home=home)
+    assert done.returncode == 0, done.stderr
+    assert len((home / "file/log.jsonl").read_text().splitlines()) == 2
