@@ -73,9 +73,7 @@ class Criterion:
         # The Clip-Aware Score Loss is a part of Adaptive Score Refinement and goes with it.
         self._clip_aware = config.model.score_refinement
 
-    def __call__(
-        self, output: FlashVTGOutput, targets: Targets, *, foreign: Tensor | None = None
-    ) -> LossTerms:
+    def __call__(self, output: FlashVTGOutput, targets: Targets, foreign: Tensor | None = None) -> LossTerms:
         """Compare outputs with targets; in float32, whatever precision the network ran in.
 
         Args:

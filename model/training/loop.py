@@ -249,7 +249,7 @@ class _Trainer:
             negatives=None if negatives is None else negatives.to(batch.video.device),
             absent=absent,
         )
-        terms = self._criterion(_measurable(output), batch.targets, foreign=foreign)
+        terms = self._criterion(_measurable(output), batch.targets, foreign)
         self._optimizer.zero_grad()
         self._process.backward(terms.total)
         if training.gradient_clip:
