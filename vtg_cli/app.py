@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from vtg_cli.commands import bench, cache, datasets, doctor, evaluate, extract, ground, serve, train, weights
+from vtg_cli.commands import (
+    bench,
+    cache,
+    datasets,
+    doctor,
+    evaluate,
+    extract,
+    ground,
+    mcp,
+    serve,
+    train,
+    weights,
+)
 from vtg_cli.commands.library import index, search
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Offline, Quiet, Verbose
@@ -48,6 +60,7 @@ app.command("extract")(extract.extract)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.add_typer(index.app, name="index")

@@ -25,6 +25,8 @@ MISSING = [
     ("extract", "missing.mp4"),
     ("extract", "good.mp4", "missing.mp4"),
     ("serve", "missing.mp4"),
+    ("mcp", "missing.mp4"),
+    ("mcp", "--library", "missing"),
     ("train", "--dataset", "missing.jsonl"),
     ("train", "--dataset", "good.jsonl", "--videos", "missing"),
     ("train", "--dataset", "good.jsonl", "--eval", "missing.jsonl"),

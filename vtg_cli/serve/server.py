@@ -14,10 +14,9 @@ from types import FrameType
 
 import uvicorn
 
-from extractors.errors import UsageError, reason_of
 from extractors.files.user_folders import vtg_home
 from vtg_cli.parsing.options import ModelArguments
-from vtg_cli.serve.access.addresses import is_loopback, page_address, reached_at
+from vtg_cli.serve.access.addresses import is_loopback, listen, page_address, reached_at
 from vtg_cli.serve.access.connections import Connection
 from vtg_cli.serve.access.entrance import choose_token
 from vtg_cli.serve.api.app import create_app
@@ -47,7 +46,7 @@ def run(settings: Settings, choice: ModelArguments) -> None:
     token = choose_token(settings.token, settings.token_file, settings.host)
     folder = default_library() if settings.library is None else settings.library
     folders = Folders(settings.paths or (), folder.resolve())
-    with _listen(settings.host, settings.port) as listening:
+    with listen(settings.host, settings.port) as listening:
         probers = {"uploads": Sandbox(), "folders": Sandbox()}
         library = Library(folder, **probers)
         services = Services(
@@ -119,22 +118,6 @@ class _Server(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._services.end_streams)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise UsageError(f"--host {host}: is not an address ({reason_of(error)})") from error
-    try:
-        return socket.create_server(address[:2], family=family, backlog=512)
-    except OSError as error:
-        raise UsageError(
-            f"--port {port}: cannot be used on {host} ({reason_of(error)}); is another vtg serve running? "
-            "Give --port another number, or 0 for any"
-        ) from error
 
 
 def _announce(settings: Settings, listening: socket.socket, services: Services) -> None:

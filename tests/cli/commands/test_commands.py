@@ -25,6 +25,7 @@ COMMANDS = [
     ("train",),
     ("eval",),
     ("serve",),
+    ("mcp",),
     ("datasets",),
     ("datasets", "list"),
     ("datasets", "check"),

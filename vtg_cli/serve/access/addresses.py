@@ -6,6 +6,8 @@ import ipaddress
 import socket
 from contextlib import suppress
 
+from extractors.errors import UsageError, reason_of
+
 _FAR_AWAY = {socket.AF_INET: "203.0.113.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses that are nobody's, and lie where the rest of the network does."""
 
@@ -18,6 +20,23 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a port; raises UsageError if there is no such address, or it is taken."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise UsageError(f"--host {host}: is not an address ({reason_of(error)})") from error
+    try:
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except OSError as error:
+        raise UsageError(
+            f"--port {port}: cannot be used on {host} ({reason_of(error)}); is another vtg serve or vtg mcp running? "
+            "Give --port another number, or 0 for any"
+        ) from error
 
 
 def reached_at(host: str, listening: socket.socket) -> list[str]:

@@ -28,6 +28,7 @@ VARIABLE = "VTG_TOKEN"
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 _COOKIE_AGE_S = 30 * 24 * 3600
 _LONGEST_FORM, _FORM_S = 4096, 10.0
+_ADVICE = "open the address that vtg serve printed, which has ?token= in it"
 
 
 def choose_token(token: str | None, token_file: Path | None, host: str) -> str | None:
@@ -80,10 +81,12 @@ class Entrance:
     Args:
         token: what has to be known.
         port: the port that is listened on.
+        advice: what visitors without it should do, for programs.
     """
 
-    def __init__(self, token: str, port: int) -> None:
+    def __init__(self, token: str, port: int, *, advice: str = _ADVICE) -> None:
         self._token = token
+        self._advice = advice
         self.cookie = f"vtg_{port}"
         self._pass = hmac.new(token.encode(), self.cookie.encode(), hashlib.sha256).hexdigest()
 
@@ -104,7 +107,7 @@ class Entrance:
         if given is not None:
             # People who copied the whole address paste all of it.
             if not _same(given[-1].strip().rpartition("token=")[2], self._token):
-                return _refusal(request, is_form or _wants_page(request), "This is not the token.")
+                return self._refusal(request, is_form or _wants_page(request), "This is not the token.")
             response = RedirectResponse("/", 303)
             response.set_cookie(
                 self.cookie, self._pass, max_age=_COOKIE_AGE_S, httponly=True, samesite="strict", path="/"
@@ -115,7 +118,13 @@ class Entrance:
             scheme.lower() == "bearer" and _same(bearer.strip(), self._token)
         ):
             return None
-        return _refusal(request, is_page and _wants_page(request), "")
+        return self._refusal(request, is_page and _wants_page(request), "")
+
+    def _refusal(self, request: Request, as_page: bool, problem: str) -> Response:
+        headers = {"www-authenticate": "Bearer"}
+        if as_page:
+            return _form_page(problem, headers)
+        return Refusal(401, f"the token is missing or wrong; {self._advice}", headers)
 
 
 def _same(text: str, secret: str) -> bool:
@@ -143,14 +152,7 @@ async def _form(request: Request) -> str:
     return body.decode("latin-1") if len(body) <= _LONGEST_FORM else ""
 
 
-def _refusal(request: Request, as_page: bool, problem: str) -> Response:
-    headers = {"www-authenticate": "Bearer"}
-    if not as_page:
-        return Refusal(
-            401,
-            "the token is missing or wrong; open the address that vtg serve printed, which has ?token= in it",
-            headers,
-        )
+def _form_page(problem: str, headers: dict[str, str]) -> Response:
     page = (files("vtg_cli.serve") / "token.html").read_text(encoding="utf-8")
     style = page.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

@@ -16,7 +16,7 @@ class Folders:
 
     Args:
         paths: files, and folders that are searched with their subfolders.
-        library: where uploads are kept; what lies there is not offered twice.
+        library: where uploads are kept, if there are any; what lies there is not offered twice.
 
     Attributes:
         folders: those among the paths.
@@ -25,7 +25,7 @@ class Folders:
         UsageError: if a path does not exist.
     """
 
-    def __init__(self, paths: Sequence[Path], library: Path) -> None:
+    def __init__(self, paths: Sequence[Path], library: Path | None = None) -> None:
         for path in paths:
             if not path.exists():
                 raise UsageError(f"{path} does not exist")

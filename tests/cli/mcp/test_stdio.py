@@ -1,0 +1,252 @@
+"""`vtg mcp` on standard input and output, driven by the client of the SDK."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.mcp.running import Agent, command, connected
+from tests.cli.running import EXAMPLES, vtg
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    """A folder with a video and a link that leads out of it."""
+    folder = tmp_path_factory.mktemp("user").resolve()
+    for name in ("videos/first.mp4", "private.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(EXAMPLES / "example.mp4", folder / name)
+    (folder / "videos" / "link.mp4").symlink_to(folder / "private.mp4")
+    (folder / "videos" / "notes.txt").write_text("not a video")
+    return folder / "videos"
+
+
+@pytest.fixture(scope="module")
+def agent(home, videos) -> Iterator[Agent]:
+    output = videos.parent / "exports"
+    with connected(command(videos, "--library", "mine", "--output", output, home=home)) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def answer(home, videos, agent) -> dict:
+    """What `vtg ground` answers; the first test has the features extracted by the server."""
+    done = vtg("ground", videos / "first.mp4", "a cat", "--json", home=home)
+    return json.loads(done.stdout)["results"][0]
+
+
+def test_a_job_and_then_moments(agent, videos):
+    path = str(videos / "first.mp4")
+    waiting = agent.call("find_moments", query="a cat", video=path, wait_s=0)
+    assert (waiting["moments"], waiting["found"]) == ([], None)
+    assert waiting["job"]["state"] in ("queued", "running")
+    again = agent.call("find_moments", query="a coffee", video=path, wait_s=0)
+    assert again["job"]["id"] == waiting["job"]["id"]  # one video is read once
+    job = agent.call("job_status", id=waiting["job"]["id"], wait_s=240)
+    assert (job["state"], job["progress"]) == ("done", 1.0)
+    shares = [share for share, _ in agent.progress]
+    assert shares == sorted(set(shares))
+    assert any("of 50 s" in message for _, message in agent.progress)
+    found = agent.call("find_moments", query="a cat", video=path)
+    assert found["job"] is None
+    assert found["moments"][0]["video"] == path
+
+
+def test_moments_are_those_of_ground(agent, answer):
+    found = agent.call("find_moments", query="a cat", video="first.mp4")
+    moments = [{name: value for name, value in one.items() if name != "video"} for one in found["moments"]]
+    assert moments == answer["moments"]
+    assert found["clear_match"] is True
+
+
+def test_curve_is_thinned(agent, answer):
+    scores = answer["saliency"]["scores"]
+    whole = agent.call("get_curve", query="a cat", video="first.mp4")
+    assert (whole["values"], whole["duration_s"]) == (scores, answer["duration_s"])
+    thin = agent.call("get_curve", query="a cat", video="first.mp4", points=7)
+    assert len(thin["times_s"]) == len(thin["values"]) <= 7
+    assert max(thin["values"]) == max(scores)
+    at_s = thin["times_s"][thin["values"].index(max(thin["values"]))]
+    assert 6 < at_s < 14
+
+
+def test_library(agent, home, videos):
+    # Its videos are listed before and after, as the folder offers them.
+    before = agent.call("list_videos")
+    assert before["videos"] == [{"path": str(videos / "first.mp4"), "duration_s": None, "library": None}]
+    assert "vtg index add" in agent.refused("find_moments", query="a cat")
+    job = agent.call("add_to_library", path=str(videos), wait_s=240)
+    assert (job["state"], job["message"]) == ("done", "1 video can be searched in mine")
+    listed = agent.call("list_videos", library="mine")
+    assert listed["videos"] == [{"path": str(videos / "first.mp4"), "duration_s": 50.0, "library": "mine"}]
+    found = agent.call("find_moments", query="a cat", library="mine", top=2)
+    done = vtg("search", "a cat", "--library", "mine", "-k", "2", "--json", home=home)
+    hits = json.loads(done.stdout)["results"][0]["hits"]
+    assert found["moments"] == [{name: hit[name] for name in found["moments"][0]} for hit in hits]
+    nothing = agent.call("find_moments", query="a goal")
+    assert nothing["clear_match"] is False
+    assert "Nothing in 1 video matches clearly" in nothing["notes"][0]
+
+
+def test_pages(agent):
+    page = agent.call("list_videos", limit=1)
+    assert (len(page["videos"]), page["total"], page["next_start"]) == (1, 1, None)
+    assert agent.call("list_videos", start=1)["videos"] == []
+
+
+def test_export(agent, videos):
+    found = [
+        agent.call("find_moments", query=query, video="first.mp4")["found"] for query in ("a cat", "a coffee")
+    ]
+    written = Path(agent.call("export", found=found, format="csv", file="both")["path"])
+    assert written == videos.parent / "exports" / "both.csv"
+    rows = list(csv.DictReader(written.open(newline="")))
+    assert {row["query"] for row in rows} == {"a cat", "a coffee"}
+    edl = Path(agent.call("export", found=found[:1], format="edl", file="cats.edl")["path"])
+    assert "FROM CLIP NAME: first.mp4" in edl.read_text()
+
+
+def test_nothing_is_overwritten(agent, videos):
+    found = [agent.call("find_moments", query="a cat", video="first.mp4")["found"]]
+    target = videos.parent / "exports" / "mine.csv"
+    target.write_text("precious")
+    for _ in range(2):
+        assert "never overwritten" in agent.refused("export", found=found, format="csv", file="mine.csv")
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "file", ["../out.csv", "/tmp/out.csv", "a/b.csv", "..", "", ".hidden.csv", "a\0.csv", "C:x"]
+)
+def test_exports_stay_in_their_folder(agent, videos, file):
+    found = [agent.call("find_moments", query="a cat", video="first.mp4")["found"]]
+    folder = videos.parent
+    before = sorted(folder.rglob("*"))
+    assert "is not a name for a file" in agent.refused("export", found=found, format="csv", file=file)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "path", ["../private.mp4", "{}/private.mp4", "link.mp4", "notes.txt", "/etc/passwd", "", "\0", "/"]
+)
+def test_other_files_are_refused(agent, videos, path):
+    path = path.format(videos.parent)
+    if path:
+        assert "is not a video that this server offers" in agent.refused(
+            "find_moments", query="a", video=path
+        )
+    assert "is not a video that this server offers" in agent.refused("get_curve", query="a cat", video=path)
+
+
+def test_folders_outside_are_refused(agent, videos):
+    assert "holds no video that" in agent.refused("add_to_library", path="/etc")
+    added = agent.call("add_to_library", path=str(videos.parent), wait_s=240)
+    # Only what is offered, although the folder around it holds more.
+    assert added["message"] == "1 video can be searched in mine"
+    assert agent.call("list_videos", library="mine")["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("find_moments", {"query": " ", "video": "first.mp4"}, "a query is empty"),
+        ("find_moments", {"query": "a", "library": "other"}, "there is mine"),
+        ("find_moments", {"query": "a", "library": "/etc"}, "there is mine"),
+        ("find_moments", {"query": "a", "library": "mine", "video": "first.mp4"}, "not both"),
+        ("export", {"found": ["x"], "format": "csv", "file": "x"}, "Call find_moments again"),
+        ("job_status", {"id": "x"}, "there is no job 'x'"),
+        ("list_videos", {"library": "other"}, "there is mine"),
+    ],
+)
+def test_errors(agent, tool, arguments, message):
+    assert message in agent.refused(tool, **arguments)
+
+
+def test_formats(agent):
+    found = [agent.call("find_moments", query="a cat", video="first.mp4")["found"]]
+    assert "unknown format; known are" in agent.refused("export", found=found, format="mp3", file="x")
+    goal = [agent.call("find_moments", query="a goal", video="first.mp4")["found"]]
+    assert "no moment clearly matches" in agent.refused("export", found=goal, format="srt", file="goal")
+    written = agent.call("export", found=goal, format="srt", file="goal", all_moments=True)["path"]
+    assert "-->" in Path(written).read_text()
+
+
+def test_tools_explain_themselves(agent):
+    tools = agent.tools()
+    assert list(tools) == [
+        "list_videos",
+        "find_moments",
+        "get_curve",
+        "export",
+        "add_to_library",
+        "job_status",
+    ]
+    assert all(tool.description and tool.output_schema for tool in tools.values())
+    assert "otio" in tools["export"].description
+
+
+def test_without_a_folder_nothing_is_written(home, videos):
+    with connected(command(videos, home=home)) as agent:
+        found = [agent.call("find_moments", query="a cat", video="first.mp4")["found"]]
+        assert "vtg mcp --output FOLDER" in agent.refused("export", found=found, format="csv", file="x")
+        assert "--library NAME" in agent.refused("find_moments", query="a cat")
+
+
+def test_a_video_that_cannot_be_read(home, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"not what its name says")
+    with connected(command(tmp_path, home=home)) as agent:
+        message = agent.refused("find_moments", query="a cat", video="bad.mp4", wait_s=240)
+        assert "bad.mp4" in message
+
+
+def test_only_the_protocol_on_standard_output(home, videos):
+    shutil.copy(videos / "first.mp4", fresh := videos / "fresh.mp4")
+    with fresh.open("ab") as file:
+        file.write(b"\0" * 64)
+    hello = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    }
+    arguments = {"query": "a cat", "video": "fresh.mp4", "wait_s": 240}
+    server = command(videos, "--verbose", home=home)
+    process = subprocess.Popen(
+        [server.command, *server.args],
+        env=server.env,
+        cwd=home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for message in (
+            {"id": 1, "method": "initialize", "params": hello},
+            {"method": "notifications/initialized"},
+            {"id": 2, "method": "tools/call", "params": {"name": "find_moments", "arguments": arguments}},
+        ):
+            process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        process.stdin.flush()
+        replies = [json.loads(process.stdout.readline()) for _ in range(2)]
+        assert [(reply["jsonrpc"], reply["id"]) for reply in replies] == [("2.0", 1), ("2.0", 2)]
+        assert replies[1]["result"]["structuredContent"]["moments"][0]["start_s"] == 6.0
+        rest, _ = process.communicate(timeout=30)  # closes standard input, as clients do at the end
+        assert (rest, process.returncode) == ("", 0)
+    finally:
+        process.kill()
+        fresh.unlink()

@@ -1,0 +1,1 @@
+"""`vtg mcp`: a server for agents, in the Model Context Protocol."""

@@ -1,0 +1,117 @@
+"""Answers of the server: moments, from the cache and from libraries."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extractors.errors import UsageError
+from vtg_cli.mcp.places import Places
+from vtg_cli.parsing.options import ModelArguments
+from vtg_cli.terminal.console import counted
+
+if TYPE_CHECKING:
+    from model import Grounder
+    from model.grounding.results import GroundingResult
+    from model.search.results import Hit
+
+MOST_KEPT = 200
+"""Answers that can still be exported."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer.
+
+    Attributes:
+        id: by which it can be exported.
+        hits: best first.
+        clear_match: whether a video shows what the query asks for; None if the model's scores cannot tell.
+        notes: what people should know about it, one sentence per note.
+    """
+
+    id: str
+    hits: tuple[Hit, ...]
+    clear_match: bool | None
+    notes: tuple[str, ...]
+
+
+class Searcher:
+    """Finds moments in videos whose features are there. For one thread.
+
+    Args:
+        places: the videos there are.
+        choice: what answers.
+    """
+
+    def __init__(self, places: Places, choice: ModelArguments) -> None:
+        self._places = places
+        self._choice = choice
+        self._kept: dict[str, tuple[GroundingResult, ...]] = {}
+
+    def is_read(self, video: Path) -> bool:
+        """Whether the features of a video are in the cache; raises VideoError if it cannot be read."""
+        grounder = self._grounder
+        address = grounder.cache.identify(video).address
+        return all(grounder.cache.holds(address, encoder.spec) for encoder in grounder.video_encoders)
+
+    def ground(self, video: Path, query: str, top: int) -> GroundingResult:
+        """The answer for one video, as `vtg ground` gives it; raises as `Grounder.ground`."""
+        return self._grounder.ground(video, query, top_k=top)[0]
+
+    def find_in_video(self, video: Path, query: str, top: int) -> Found:
+        """The moments of one video; raises as `Grounder.ground`."""
+        from model.search.results import hit_of
+        from vtg_cli.terminal.verdict import verdict
+
+        answer = self.ground(video, query, top)
+        notes = [verdict(answer), *answer.hints, *answer.facts.warnings(), *self._grounder.notes]
+        hits = tuple(hit_of(answer, moment, 1.0) for moment in answer.moments)
+        return self._keep(hits, answer.clear_match, notes, [answer])
+
+    def find_in_library(self, name: str, query: str, top: int) -> Found:
+        """The moments of a library, as `vtg search` finds them; raises as `Library.search`."""
+        from vtg_cli.terminal.verdict import search_verdict
+
+        library = self._places.library(name)
+        result = library.search(query, top_k=top)[0]
+        notes = [search_verdict(result), *result.hints, *library.grounder.notes]
+        if result.stale:
+            notes.append(
+                f"{counted(len(result.stale), 'likely video')} left out, whose files have changed or gone; the user "
+                "can bring the library up to date with vtg index update"
+            )
+        return self._keep(result.hits, result.clear_match, notes, result.answers)
+
+    def answers_of(self, ids: Sequence[str]) -> list[GroundingResult]:
+        """What was found before; raises UsageError if an id is unknown, or no longer kept."""
+        found: list[GroundingResult] = []
+        for one in ids:
+            if one not in self._kept:
+                raise UsageError(
+                    f"{one!r}: is not an id that find_moments returned, or too old: the last {MOST_KEPT} are kept "
+                    "until the server stops. Call find_moments again"
+                )
+            found += self._kept[one]
+        return found
+
+    def _keep(
+        self,
+        hits: tuple[Hit, ...],
+        clear_match: bool | None,
+        notes: Sequence[str | None],
+        answers: Sequence[GroundingResult],
+    ) -> Found:
+        found = Found(secrets.token_hex(8), hits, clear_match, tuple(filter(None, notes)))
+        self._kept[found.id] = tuple(answers)
+        for old in list(self._kept)[:-MOST_KEPT]:
+            del self._kept[old]
+        return found
+
+    @cached_property
+    def _grounder(self) -> Grounder:
+        return self._choice.load(on_event=lambda event: None, on_download=lambda done, total: None)
