@@ -102,6 +102,11 @@ class Library:
         """Close the files; they are opened again when they are needed."""
         self._index.close()
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything was added to it yet."""
+        return self._index.exists
+
     @cached_property
     def grounder(self) -> Grounder:
         """What answers; raises as `Grounder.load`."""

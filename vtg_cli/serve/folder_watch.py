@@ -61,7 +61,7 @@ class FolderWatch:
         if self._services.stopping:
             return
         try:
-            self._services.library.add_served(path)
+            self._services.library.add_served(path, self._folders.name_of(path))
         except (VideoError, OSError) as error:
             self._services.library.drop_served(path)
             if not self._services.stopping:

@@ -9,12 +9,14 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from extractors.files.user_folders import vtg_home
+from vtg_cli.parsing.library import LibraryArguments
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.access.addresses import is_loopback, listen, page_address, reached_at
 from vtg_cli.serve.access.connections import Connection
@@ -26,6 +28,8 @@ from vtg_cli.serve.grounding import GroundingWork, check_choice
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library.folders import Folders
 from vtg_cli.serve.library.library import Library
+from vtg_cli.serve.library_intake import LibraryIntake
+from vtg_cli.serve.library_search import LibrarySearch
 from vtg_cli.serve.sandbox import Sandbox
 from vtg_cli.serve.settings import Settings
 from vtg_cli.terminal.console import counted, note, out, verbosity
@@ -45,13 +49,17 @@ def run(settings: Settings, choice: ModelArguments) -> None:
     check_choice(choice)
     token = choose_token(settings.token, settings.token_file, settings.host)
     folder = default_library() if settings.library is None else settings.library
-    folders = Folders(settings.paths or (), folder.resolve())
+    index = LibraryArguments(settings.index)
+    folders = Folders(settings.paths or _folders_of(settings, index), folder.resolve())
     with listen(settings.host, settings.port) as listening:
         probers = {"uploads": Sandbox(), "folders": Sandbox()}
         library = Library(folder, **probers)
         services = Services(
             library=library,
             jobs=Jobs(GroundingWork(choice)),
+            # Each has a model of its own, so that neither waits for the other.
+            search=LibrarySearch(library, partial(index.open, choice)),
+            intake=LibraryIntake(library, partial(index.open, choice), following=settings.index is not None),
             sandbox=Sandbox(),
             probers=tuple(probers.values()),
             most_upload_bytes=settings.max_upload_mb * 1_000_000,
@@ -73,9 +81,10 @@ def run(settings: Settings, choice: ModelArguments) -> None:
             pass  # it is how one stops it
         finally:
             services.stop_reading()
-            ended = services.jobs.close(_LAST_BATCH_S)
+            ends = (services.jobs.close, services.intake.close, services.search.close)
+            still_busy = [end for end in ends if not end(_LAST_BATCH_S)]
             library.close()
-    if not ended:
+    if still_busy:
         # A batch that is being encoded cannot be stopped, and an interpreter that ends under it may crash.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -89,6 +98,14 @@ def default_library() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("vtg", appauthor=False) / "library"
+
+
+def _folders_of(settings: Settings, index: LibraryArguments) -> list[Path]:
+    """What to offer where no path is given: what was added to the library that was named."""
+    if settings.index is None:
+        return []
+    with index.open() as library:
+        return [root for root in library.info().roots if root.exists()] if library.exists else []
 
 
 class _Server(uvicorn.Server):

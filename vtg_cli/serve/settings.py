@@ -47,6 +47,16 @@ class Settings:
             show_default="vtg/library in the user's data folder",
         ),
     ] = None
+    index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER",
+            parser=values.path_text("--index"),
+            help="The library of vtg search that answers searches in all videos. If it is named, videos that it lacks "
+            "are added to it in the background, and without PATHs its own videos are offered.",
+            show_default="the library named default",
+        ),
+    ] = None
     max_upload_mb: Annotated[
         int,
         typer.Option(

@@ -23,12 +23,14 @@ from vtg_cli.serve.access.refusal import Refusal
 from vtg_cli.serve.access.security import Gate
 from vtg_cli.serve.api import schemas
 from vtg_cli.serve.api.routes_jobs import job_routes
+from vtg_cli.serve.api.routes_library import library_routes
 from vtg_cli.serve.api.routes_videos import UPLOADS, video_routes
 from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.api.wording import sentence
 from vtg_cli.serve.jobs import NoSuchJob, QueueFull
 from vtg_cli.serve.library.library import NotThere, NotUploaded
 from vtg_cli.serve.library.uploads import DiskFull, TooLarge, TooSlow
+from vtg_cli.serve.library_search import CannotSearch
 from vtg_cli.serve.sandbox import WorkFailed
 from vtg_cli.terminal.console import one_line
 
@@ -61,6 +63,7 @@ _STATUS: Mapping[type[Exception], int] = {
     NoSuchJob: 404,
     TooSlow: 408,
     NotUploaded: 409,
+    CannotSearch: 409,
     TooLarge: 413,
     WorkFailed: 422,
     QueueFull: 429,
@@ -105,6 +108,7 @@ def create_app(services: Services) -> FastAPI:
     _add_page(app)
     app.include_router(video_routes(services))
     app.include_router(job_routes(services))
+    app.include_router(library_routes(services))
     entrance = None if services.token is None else Entrance(services.token, services.port)
     app.add_middleware(Gate, host=services.host, entrance=entrance, upload_path=UPLOADS)
 

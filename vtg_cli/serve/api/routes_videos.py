@@ -164,4 +164,5 @@ def _body(video: Video) -> schemas.VideoBody:
         height=video.height,
         size_bytes=video.size_bytes,
         uploaded=video.uploaded,
+        folder=video.folder,
     )

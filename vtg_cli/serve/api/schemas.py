@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vtg_cli.serve.library_search import MOST_HITS
+
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 JobStage = Literal["waiting", "extracting", "grounding", "done"]
 
@@ -52,6 +54,7 @@ class VideoBody(BaseModel):
     height: int
     size_bytes: int
     uploaded: bool
+    folder: str = Field(description="Where it lies, from the folder on that is served; empty for uploads.")
 
 
 class VideosBody(BaseModel):
@@ -135,3 +138,85 @@ class JobsBody(BaseModel):
     """Every job that is kept, newest first."""
 
     jobs: list[JobSummary]
+
+
+class SearchRequest(BaseModel):
+    """What to look for in all videos, and in which of them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    query: Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY, pattern=r"\S")]
+    top_k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 50
+    per_video: Annotated[int, Field(ge=1, le=100)] = 3
+    threshold: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.0
+    only_clear: Annotated[bool, Field(description="Leave out hits that do not clearly match.")] = False
+    name: Annotated[
+        str,
+        Field(
+            max_length=200,
+            description="Words that the videos' names contain, or a pattern such as `talk*.mp4`.",
+        ),
+    ] = ""
+    folder: Annotated[
+        str,
+        Field(max_length=1000, description="Only videos in this folder, as `folder` of a video names it."),
+    ] = ""
+    longer_than_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+
+
+class HitBody(BaseModel):
+    """A moment of one of the videos; hits are ranked by score times evidence."""
+
+    video_id: str
+    name: str
+    folder: str
+    start_s: float
+    end_s: float
+    score: float
+    clear_match: bool | None = Field(description="Null where scores only rank moments.")
+    evidence: float = Field(description="How likely the video is, from its vectors; 1 for the likeliest.")
+    duration_s: float = Field(description="Length of the video.")
+
+
+class SearchBody(BaseModel):
+    """The hits of a search, best first."""
+
+    query: str
+    clear_match: bool | None = Field(
+        description="Whether any video shows what is asked for; null if unknown."
+    )
+    videos: int = Field(description="How many were searched: those that are offered and in the library.")
+    looked_into: int = Field(description="How many of them were grounded; the others are less likely.")
+    has_more: bool = Field(description="Whether a larger `top_k` may bring more.")
+    hits: list[HitBody]
+    notes: list[str] = Field(description="About this answer.")
+    model_notes: list[str] = Field(description="About every answer of the model.")
+
+
+class AddingBody(BaseModel):
+    """An addition to the library that is under way."""
+
+    done: int
+    total: int
+    video: str = Field(description="The name of the one that is being read; empty between two.")
+    progress: Annotated[float, Field(ge=0.0, le=1.0)]
+    eta_s: float | None
+
+
+class FailedBody(BaseModel):
+    """A video that could not be added."""
+
+    video_id: str
+    name: str
+    error: str
+
+
+class LibraryBody(BaseModel):
+    """Which of the videos can be searched together."""
+
+    videos: int = Field(description="How many are offered.")
+    searchable: int = Field(description="How many of them are in the library.")
+    following: bool = Field(description="Whether videos are added to the library, those that arrive too.")
+    adding: AddingBody | None
+    failed: list[FailedBody]
+    error: str | None = Field(description="Why nothing can be added; null if it can.")

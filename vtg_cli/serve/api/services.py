@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library.library import Library
 from vtg_cli.serve.library.thumbnails import Thumbnails
+from vtg_cli.serve.library_intake import LibraryIntake
+from vtg_cli.serve.library_search import LibrarySearch
 from vtg_cli.serve.sandbox import Sandbox
 
 
@@ -18,7 +20,9 @@ class Services:
 
     Attributes:
         library: the videos.
-        jobs: the searches.
+        jobs: the searches in one video.
+        search: searches in all videos.
+        intake: adds videos to the library that is searched.
         sandbox: where files that were let in are read.
         probers: where files are looked at before they are let in.
         thumbnails: pictures of them.
@@ -33,6 +37,8 @@ class Services:
 
     library: Library
     jobs: Jobs
+    search: LibrarySearch
+    intake: LibraryIntake
     sandbox: Sandbox
     probers: tuple[Sandbox, ...]
     most_upload_bytes: int

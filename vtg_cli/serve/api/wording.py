@@ -20,6 +20,7 @@ _SENTENCES: Mapping[str, str] = {
     "int_parsing": "has to be a whole number",
     "int_parsing_size": "has to be a smaller number",
     "int_from_float": "has to be a whole number",
+    "bool_type": "has to be true or false",
     "float_type": "has to be a number",
     "float_parsing": "has to be a number",
     "finite_number": "has to be a finite number",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from extractors.errors import UsageError
 from extractors.extraction.collect import collect_videos
+from vtg_cli.terminal.console import one_line
 from vtg_cli.watch import FileState
 
 
@@ -30,6 +31,7 @@ class Folders:
             if not path.exists():
                 raise UsageError(f"{path} does not exist")
         self.folders = tuple(path for path in paths if path.is_dir())
+        self._real_folders = tuple(folder.resolve() for folder in self.folders)
         # A file that is named may be a link, but not become one.
         self._files = tuple(path.resolve() for path in paths if not path.is_dir())
         self._library = library
@@ -37,6 +39,18 @@ class Folders:
 
     def __bool__(self) -> bool:
         return bool(self.folders or self._files)
+
+    def name_of(self, path: Path) -> str:
+        """The folder of a video, as of `Video.folder`.
+
+        Args:
+            path: the video, without links in it.
+        """
+        for folder in self._real_folders:
+            if path.is_relative_to(folder):
+                inside = path.parent.relative_to(folder).as_posix()
+                return one_line(folder.name if inside == "." else f"{folder.name}/{inside}")
+        return ""
 
     def look(self) -> tuple[dict[Path, FileState], list[str]]:
         """What is there now.

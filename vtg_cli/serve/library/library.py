@@ -53,6 +53,8 @@ class Video:
         fps: average frame rate.
         width, height: pixels of a frame as displayed.
         uploaded: whether it came through the server, and may be deleted through it.
+        folder: where it lies, from the folder on that the user named, with slashes; empty for uploads and files that
+            were named one by one.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Video:
     width: int
     height: int
     uploaded: bool
+    folder: str = ""
 
     def open_file(self) -> BinaryIO:
         """Open the file, which is still the one that was found.
@@ -173,11 +176,12 @@ class Library:
             return read_content(file) == content
         return False
 
-    def add_served(self, path: Path) -> Video:
+    def add_served(self, path: Path, folder: str = "") -> Video:
         """Offer a file of the user's.
 
         Args:
             path: the file, without links in it.
+            folder: as of `Video`.
 
         Raises:
             VideoError: if it is not a video that can be read.
@@ -186,7 +190,8 @@ class Library:
         # What changes is another video: its pictures, and the searches in it, are not those of the one before.
         state = f"\0{video.size_bytes}-{path.stat().st_mtime_ns}"
         name = os.fsencode(path) + state.encode()
-        video = replace(video, id=hashlib.blake2b(name, digest_size=ID_BYTES).hexdigest())
+        video_id = hashlib.blake2b(name, digest_size=ID_BYTES).hexdigest()
+        video = replace(video, id=video_id, folder=folder)
         with self._lock:
             if self._videos.get(video.id) != video:
                 self._drop_served(path)
