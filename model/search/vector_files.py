@@ -138,10 +138,16 @@ class OpenFile:
             raise _damaged(self._path, "does not match its checksum")
         return self.values("u1")
 
+    def expect_scattered_reads(self) -> None:
+        """Read no more from the disk than is asked for, until `release`."""
+        if hasattr(mmap, "MADV_RANDOM"):
+            self._mapping.madvise(mmap.MADV_RANDOM)
+
     def release(self) -> None:
         """Let the system take back the memory in which it was read."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
+            self._mapping.madvise(mmap.MADV_NORMAL)
 
 
 class Segment:
@@ -174,6 +180,15 @@ class Segment:
     def is_whole(self) -> bool:
         """Whether no row is removed."""
         return bool(self.alive.all())
+
+    def picked(self, at: NDArray[np.intp]) -> NDArray[np.float16]:
+        """Rows at few places; they are copied."""
+        if self._file is None:
+            return self.rows[at]
+        self._file.expect_scattered_reads()
+        rows = self.rows[at]
+        self._file.release()  # each row has brought its surroundings into memory
+        return rows
 
     def release(self) -> None:
         """Let the system take back the memory in which rows of the file were read."""

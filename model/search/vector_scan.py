@@ -56,8 +56,7 @@ def rescored(segments: Sequence[Segment], candidates: Ids, query: Scores, top_k:
     for segment in segments:
         at = segment.places(likely)
         ids.append(segment.ids[at])
-        rows.append(segment.rows[at])
-        segment.release()  # each row brings its surroundings into memory
+        rows.append(segment.picked(at))
     there = np.concatenate(ids)
     if not len(there):
         return nothing(query, top_k)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _NEW_SEGMENTS = 64
 _SCANNED_ROWS = EXACT_ROWS // 2  # as fast as a search by codes
-_CANDIDATES = 8192
+_CANDIDATES, _MOST_CANDIDATES = 4096, 8192
+_ROWS_PER_CANDIDATE = 1024
 _CANDIDATES_PER_HIT = 4
 
 
@@ -219,7 +220,8 @@ class VectorIndex:
 
     def _by_codes(self, coded: list[Segment], queries: Scores, top_k: int, wanted: Ids | None) -> Found:
         """The best rows of segments that have codes."""
-        count = max(_CANDIDATES, _CANDIDATES_PER_HIT * top_k)
+        share = min(sum(map(len, coded)) // _ROWS_PER_CANDIDATE, _MOST_CANDIDATES)
+        count = max(_CANDIDATES, share, _CANDIDATES_PER_HIT * top_k)
         candidates = self._codes().search(queries, count, wanted)
         parts = []
         for place, likely in enumerate(candidates):
