@@ -71,7 +71,7 @@ function goToRank(rank) {
 curve.show(duration, answers);
 moments.show(answers);
 player.load(source(), duration);
-listenToKeys(one("video"), () => ({
+listenToKeys(() => ({
   ...playerKeys(player, moments),
   k: () => player.toggle(),
   ...Object.fromEntries([..."123456789"].map((rank) => [rank, () => goToRank(rank)])),

@@ -67,6 +67,17 @@ export const startJob = (body) =>
     body: JSON.stringify(body),
   });
 
+export const searchLibrary = (body) =>
+  request("/api/search", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+
+export const getLibrary = () => request("/api/library");
+export const addToLibrary = () => request("/api/library/add", { method: "POST" });
+export const cancelAdding = () => request("/api/library/cancel", { method: "POST" });
+
 export const fileAddress = (id) => `/api/videos/${part(id)}/file`;
 export const thumbnailAddress = (id, atS) => `/api/videos/${part(id)}/thumbnail?at_s=${atS.toFixed(2)}`;
 export const stillAddress = (id, atS) => `${thumbnailAddress(id, atS)}&size=large`;

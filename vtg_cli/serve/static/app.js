@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Curve } from "./curve.js";
+import { Everywhere } from "./everywhere.js";
 import { breakable, isolated, make, one, rove } from "./dom.js";
 import { Find } from "./find.js";
 import { bytes, clock, counted, since, timecode } from "./format.js";
@@ -20,6 +21,7 @@ const HINT = "They are listed here, best first. Choose one, and it plays.";
 
 let videos = [];
 let video = null;
+let isEverywhere = false; // whether all videos are searched
 let job = null;
 let stopWatching = () => {};
 let turn = Promise.resolve(); // of looks at the library
@@ -92,6 +94,7 @@ const find = new Find({ onFind: guarded(search), onCancel: guarded(cancel) });
 const library = new Library({
   onChoose: guarded(async (id) => {
     library.collapse(true);
+    showEverywhere(false);
     await choose(id);
   }),
   onUploaded: async (added, { isNew, isFirst }) => {
@@ -100,9 +103,19 @@ const library = new Library({
     // The others of several must not take the page from what has begun with the first.
     if (!isFirst) return;
     library.collapse(true);
+    showEverywhere(false);
     if (video?.id !== added.id) await choose(added.id);
   },
   onError: keepError,
+});
+const everywhere = new Everywhere({
+  guarded,
+  say,
+  onVideo: guarded(async (id, time) => {
+    showEverywhere(false);
+    await choose(id);
+    player.seek(time);
+  }),
 });
 const updateEarlierTabStop = rove(one("earlier-list"), "button");
 
@@ -116,9 +129,41 @@ async function renew() {
   const waiting = answer.scanning && !videos.length;
   if (!waiting) library.show(videos);
   one("empty").hidden = waiting || videos.length > 0;
-  one("work").hidden = videos.length === 0;
+  one("everywhere-show").hidden = videos.length < 2 && !isEverywhere;
+  everywhere.show(videos);
+  showEverywhere(isEverywhere && videos.length > 0);
   if (video && !videos.some((other) => other.id === video.id)) await replace();
   if (!video) await showFirst(answer.scanning);
+}
+
+// Shows the search in all videos, or the video that was chosen.
+function showEverywhere(shown) {
+  one("work").hidden = shown || videos.length === 0;
+  one("everywhere").hidden = !shown;
+  if (shown === isEverywhere) return;
+  isEverywhere = shown;
+  if (shown) one("everywhere-show").setAttribute("aria-current", "page");
+  else one("everywhere-show").removeAttribute("aria-current");
+  if (shown) {
+    one("video").pause();
+    everywhere.open();
+  } else {
+    everywhere.close();
+  }
+  remember();
+  entitle();
+}
+
+function entitle() {
+  document.title = isEverywhere ? "All videos – vtg" : video ? `${video.name} – vtg` : "vtg";
+}
+
+function searchEverywhere() {
+  if (one("everywhere-show").hidden) return;
+  forgive();
+  library.collapse(true);
+  showEverywhere(true);
+  everywhere.focus();
 }
 
 // Shows a video if none is shown: the one in the address, or the first.
@@ -144,7 +189,7 @@ function putAway() {
   video = null;
   player.clear();
   remember();
-  document.title = "vtg";
+  entitle();
 }
 
 // Looks again and again, while somebody can see it.
@@ -167,6 +212,7 @@ function remember() {
   const parts = new URLSearchParams();
   if (video) parts.set("video", video.id);
   if (job) parts.set("search", job.id);
+  if (isEverywhere) parts.set("view", "all");
   history.replaceState(null, "", `#${parts}`);
 }
 
@@ -193,7 +239,7 @@ async function show(chosen, wantedJob) {
   drop();
   video = chosen;
   library.mark(video.id);
-  document.title = `${video.name} – vtg`;
+  entitle();
   one("name").replaceChildren(breakable(video.name));
   one("facts").textContent = [
     timecode(video.duration_s), `${video.width} × ${video.height}`, `${Number(video.fps.toFixed(2))} frames a second`,
@@ -360,9 +406,12 @@ one("sure").addEventListener("close", guarded(async () => {
 const keys = one("keys");
 one("show-keys").addEventListener("click", () => keys.showModal());
 
-listenToKeys(one("video"), () => ({
+one("everywhere-show").addEventListener("click", searchEverywhere);
+
+listenToKeys(() => ({
   "?": () => keys.showModal(),
-  ...(video ? { "/": () => find.focus(), ...playerKeys(player, moments) } : {}),
+  a: searchEverywhere,
+  ...(isEverywhere ? everywhere.keys() : video ? { "/": () => find.focus(), ...playerKeys(player, moments) } : {}),
 }));
 
 document.addEventListener("visibilitychange", () => keepLooking());
@@ -370,5 +419,7 @@ document.addEventListener("visibilitychange", () => keepLooking());
 guarded(async () => {
   const formats = await api.getFormats();
   results.setFormats(formats);
+  const wasEverywhere = new URLSearchParams(location.hash.slice(1)).get("view") === "all";
   await refresh();
+  if (wasEverywhere && videos.length) showEverywhere(true);
 })().then(keepLooking);

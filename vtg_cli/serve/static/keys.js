@@ -1,13 +1,13 @@
 // Keys that work anywhere on a page, where nothing else takes them.
 
 // `actions()` are functions by the name of their key.
-export function listenToKeys(video, actions) {
+export function listenToKeys(actions) {
   document.addEventListener("keydown", (event) => {
     const target = event.target;
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     // Text fields are left alone; the player and buttons handle their keys.
     if (target.closest("input, textarea, select")) return;
-    if (target === video && event.key.startsWith("Arrow")) return;
+    if (target.matches("video") && event.key.startsWith("Arrow")) return;
     if (event.key === " " && target.closest("button, a, summary, video")) return;
     const known = actions();
     if (!Object.hasOwn(known, event.key)) return;
