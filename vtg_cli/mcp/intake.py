@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractors.videos.events import Event, VideoFinished, VideoOpening, VideoProgress, VideoWaiting
+from extractors.videos.events import Event
 from vtg_cli.mcp.jobs import Report, Work
+from vtg_cli.mcp.progress import downloading, extracting
 from vtg_cli.parsing.library import LibraryArguments
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.terminal.console import counted
@@ -53,8 +54,8 @@ class Intake:
         def work(report: Report) -> str:
             self._report = report
             report(0.0, "loading")
-            with LibraryArguments(library).open(self._choice, on_download=self._on_download) as opened:
-                changes = opened.add(videos, on_event=_counting(len(videos), report))
+            with LibraryArguments(library).open(self._choice, on_download=downloading(report)) as opened:
+                changes = opened.add(videos, on_event=extracting(len(videos), report))
             if not changes.failed:
                 return f"{counted(len(videos), 'video')} can be searched in {name}"
             reasons = "; ".join(f"{result.path}: {result.reason}" for result in changes.failed[:5])
@@ -69,29 +70,8 @@ class Intake:
 
     def _on_event(self, event: Event) -> None:
         assert self._report is not None, "only a job makes things happen"
-        _counting(1, self._report)(event)
+        extracting(1, self._report)(event)
 
     def _on_download(self, done: int, total: int | None) -> None:
         assert self._report is not None, "only a job makes things happen"
-        self._report(
-            0.0, f"downloading weights: {done:,} of {'unknown' if total is None else f'{total:,}'} bytes"
-        )
-
-
-def _counting(count: int, report: Report) -> Callable[[Event], None]:
-    """A listener that reports how far some videos are."""
-    finished = 0
-
-    def listen(event: Event) -> None:
-        nonlocal finished
-        if isinstance(event, VideoFinished):
-            finished += 1
-            report(finished / count, f"{finished} of {counted(count, 'video')}")
-        elif isinstance(event, VideoProgress):
-            share = event.done_s / max(event.duration_s, 1e-3)
-            done = f"{event.done_s:.0f} of {event.duration_s:.0f} s"
-            report((finished + min(share, 1.0)) / count, f"extracting features of {event.path.name}: {done}")
-        elif isinstance(event, (VideoOpening, VideoWaiting)):
-            report(finished / count, f"opening {event.path.name}")
-
-    return listen
+        downloading(self._report)(done, total)

@@ -84,15 +84,10 @@ class Jobs:
             self._changed.notify_all()
             return job
 
-    def get(self, job_id: str) -> Job:
-        """Look a job up; raises VtgError if there is none of that id."""
+    def get(self, job_id: str) -> Job | None:
+        """The job of an id; None if there is none, or it is no longer kept."""
         with self._changed:
-            job = self._jobs.get(job_id)
-        if job is None:
-            raise VtgError(
-                f"there is no job {job_id!r}; the last {MOST_KEPT} are kept until the server stops"
-            )
-        return job
+            return self._jobs.get(job_id)
 
     def close(self, timeout_s: float) -> bool:
         """Stop the work.

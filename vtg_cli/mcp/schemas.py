@@ -76,7 +76,7 @@ class Moments(BaseModel):
     notes: list[str] = []
     job: Job | None = Field(
         default=None,
-        description="If not null, the video has to be read first: there are no moments yet. Wait with job_status, and "
+        description="If not null, this has to finish first, and there are no moments yet: wait with job_status, and "
         "repeat the request.",
     )
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError
+from extractors.extraction.pipeline import ignore
+from vtg_cli.mcp.jobs import Report, Work
 from vtg_cli.mcp.places import Places
+from vtg_cli.mcp.progress import downloading
+from vtg_cli.parsing.library import LibraryArguments
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.terminal.console import counted
 
@@ -41,7 +44,7 @@ class Found:
 
 
 class Searcher:
-    """Finds moments in videos whose features are there. For one thread.
+    """Finds moments in videos whose features are there, once `loading` is done. For one thread.
 
     Args:
         places: the videos there are.
@@ -52,6 +55,37 @@ class Searcher:
         self._places = places
         self._choice = choice
         self._kept: dict[str, tuple[GroundingResult, ...]] = {}
+        self._grounder: Grounder
+        self._loaded: set[str | None] = set()
+
+    def loading(self, library: str | None) -> Work | None:
+        """Work that loads what answers, on any thread; weights that are missing are downloaded, which may take long.
+
+        Args:
+            library: where is to be searched; None for single videos.
+
+        Returns:
+            the work, which raises as `Grounder.load`; None if it has been done.
+
+        Raises:
+            UsageError: if agents may not use the library.
+        """
+        place = None if library is None else self._places.place_of(library)
+        if library in self._loaded:
+            return None
+
+        def work(report: Report) -> str:
+            report(0.0, "loading")
+            if library is None:
+                self._grounder = self._choice.load(on_event=ignore, on_download=downloading(report))
+            else:
+                # A library belongs to one thread; that of the answers finds the weights downloaded.
+                with LibraryArguments(place).open(self._choice, on_download=downloading(report)) as opened:
+                    report(0.0, f"loaded {opened.grounder.model.name}")
+            self._loaded.add(library)
+            return "loaded; repeat the request"
+
+        return work
 
     def is_read(self, video: Path) -> bool:
         """Whether the features of a video are in the cache; raises VideoError if it cannot be read."""
@@ -111,7 +145,3 @@ class Searcher:
         for old in list(self._kept)[:-MOST_KEPT]:
             del self._kept[old]
         return found
-
-    @cached_property
-    def _grounder(self) -> Grounder:
-        return self._choice.load(on_event=lambda event: None, on_download=lambda done, total: None)

@@ -14,7 +14,7 @@ import uvicorn
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
-from extractors.errors import VtgError
+from extractors.errors import UsageError, VtgError
 from vtg_cli.mcp.places import Places
 from vtg_cli.mcp.settings import Settings
 from vtg_cli.mcp.tools import Tools
@@ -40,6 +40,7 @@ def run(settings: Settings, choice: ModelArguments) -> None:
             the port is taken.
         VtgError: if a standard stream is closed.
     """
+    _require_http(settings)
     check_choice(choice)
     paths = settings.paths or []
     unnamed: list[str | None] = [] if paths else [None]
@@ -61,6 +62,14 @@ def run(settings: Settings, choice: ModelArguments) -> None:
         _leave()  # what is being encoded cannot be stopped, and an interpreter that ends under it may crash
 
 
+def _require_http(settings: Settings) -> None:
+    """Refuse options that nothing comes of without --http."""
+    usual = Settings()
+    for name in () if settings.http else ("host", "port", "token", "token_file"):
+        if getattr(settings, name) != getattr(usual, name):
+            raise UsageError(f"--{name.replace('_', '-')}: needs --http")
+
+
 def _serve_stdio(server: MCPServer) -> None:
     if sys.stdin is None or sys.stdout is None:
         raise VtgError("vtg mcp: standard input or output is closed, but it talks to its client there")
@@ -71,7 +80,11 @@ def _serve_stdio(server: MCPServer) -> None:
     # The thread that reads standard input cannot be interrupted.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    anyio.run(server.run_stdio_async)
+    try:
+        anyio.run(server.run_stdio_async)
+    except BaseException as error:
+        if not _is_broken_pipe(error):
+            raise  # otherwise the client has gone, which ends the server as well
 
 
 def _serve_http(server: MCPServer, settings: Settings) -> None:
@@ -106,6 +119,12 @@ def _serve_http(server: MCPServer, settings: Settings) -> None:
         )
         with suppress(KeyboardInterrupt):  # it is how one stops it
             uvicorn.Server(config).run([listening])
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    """Whether an error is a closed pipe, or a group of such errors."""
+    parts = getattr(error, "exceptions", None)
+    return all(map(_is_broken_pipe, parts)) if parts else isinstance(error, BrokenPipeError)
 
 
 def _leave(number: int = 0, frame: FrameType | None = None) -> None:

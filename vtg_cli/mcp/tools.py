@@ -46,6 +46,7 @@ false, nothing matches clearly, and the moments are only the likeliest places: d
 that was never read takes about as long as it plays; you get a job then."""
 
 _POLL_S = 0.2
+_LOADING_S = 20.0  # at least; only downloads take longer
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
 
@@ -67,6 +68,7 @@ class Tools:
         self._intake = Intake(choice)
         self._output = output
         self._jobs = Jobs()
+        self._loads = Jobs()  # answers wait for them, and they need not wait for videos that are read
         # One thread, because the libraries and the networks are for one; jobs have their own.
         self._thread = ThreadPoolExecutor(1, "vtg-mcp-answers")
 
@@ -89,7 +91,7 @@ class Tools:
 
     def close(self, timeout_s: float) -> bool:
         """Stop all work; returns whether it has ended."""
-        ended = self._jobs.close(timeout_s)
+        ended = all([self._jobs.close(timeout_s), self._loads.close(timeout_s)])
         self._thread.shutdown(wait=False, cancel_futures=True)
         return ended
 
@@ -132,6 +134,8 @@ class Tools:
             raise ToolError("give a video or a library, not both")
         if not video:
             name = library or self._only_library()
+            if (job := await self._load(name, context, wait_s)) is not None:
+                return Moments(job=job)
             return to_moments(await self._answer(self._searcher.find_in_library, name, query, top))
         path = await self._answer(self._places.video, video)
         if (job := await self._read(path, context, wait_s)) is not None:
@@ -195,7 +199,7 @@ class Tools:
         name = library or self._only_library()
         place = await self._answer(self._places.place_of, name)
         videos = await self._answer(self._places.videos_in, path)
-        job = self._submit(f"{name}: {path}", self._intake.add(place, name, videos))
+        job = self._submit(self._jobs, f"{name}: {path}", self._intake.add(place, name, videos))
         return to_job(await self._finished(job, context, wait_s))
 
     async def job_status(
@@ -205,20 +209,29 @@ class Tools:
         wait_s: WaitS = 0.0,
     ) -> Job:
         """Get the state of a job; with wait_s, wait for its end."""
-        try:
-            job = self._jobs.get(id)
-        except VtgError as error:
-            raise ToolError(str(error)) from error
+        job = self._jobs.get(id) or self._loads.get(id)
+        if job is None:
+            raise ToolError(
+                f"there is no job {id!r}; the last {background.MOST_KEPT} are kept until the server stops"
+            )
         return to_job(await self._finished(job, context, wait_s))
+
+    async def _load(self, library: str | None, context: Context[Any, Any], wait_s: float) -> Job | None:
+        """Have what answers loaded; the job if that takes long, as a download does."""
+        work = await self._answer(self._searcher.loading, library)
+        if work is None:
+            return None
+        job = self._submit(self._loads, library or "single videos", work)
+        return _unfinished(await self._finished(job, context, max(wait_s, _LOADING_S)))
 
     async def _read(self, video: Path, context: Context[Any, Any], wait_s: float) -> Job | None:
         """Have the features of a video extracted if they are not there; the job if that takes longer."""
+        if (loading := await self._load(None, context, wait_s)) is not None:
+            return loading
         if await self._answer(self._searcher.is_read, video):
             return None
-        job = await self._finished(self._submit(str(video), self._intake.read(video)), context, wait_s)
-        if job.state == "failed":
-            raise ToolError(job.message)
-        return None if job.is_finished else to_job(job)
+        job = self._submit(self._jobs, str(video), self._intake.read(video))
+        return _unfinished(await self._finished(job, context, wait_s))
 
     async def _finished(
         self, job: background.Job, context: Context[Any, Any], wait_s: float
@@ -231,7 +244,7 @@ class Tools:
                 sent = job.progress
                 await context.report_progress(sent, 1.0, job.message)
             await asyncio.sleep(min(_POLL_S, left_s))
-            job = self._jobs.get(job.id)
+            job = self._jobs.get(job.id) or self._loads.get(job.id) or job
         return job
 
     async def _answer(self, function: Callable[..., _T], *arguments: Any) -> _T:
@@ -241,9 +254,9 @@ class Tools:
         except VtgError as error:
             raise ToolError(str(error)) from error
 
-    def _submit(self, subject: str, work: background.Work) -> background.Job:
+    def _submit(self, jobs: Jobs, subject: str, work: background.Work) -> background.Job:
         try:
-            return self._jobs.submit(subject, work)
+            return jobs.submit(subject, work)
         except VtgError as error:
             raise ToolError(str(error)) from error
 
@@ -256,3 +269,10 @@ class Tools:
                 "name a video; this server offers no library. The user can add one with --library NAME"
             )
         raise ToolError(f"name a video or a library; the libraries are {', '.join(names)}")
+
+
+def _unfinished(job: background.Job) -> Job | None:
+    """A job that an answer has to wait for; None if it is done. Raises ToolError if it failed."""
+    if job.state == "failed":
+        raise ToolError(job.message)
+    return None if job.is_finished else to_job(job)

@@ -55,6 +55,12 @@ def test_address(folder):
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.parametrize("option", ["--host", "--port", "--token", "--token-file"])
+def test_options_of_http_need_it(folder, option):
+    done = vtg("mcp", "videos", option, "9000", home=folder)
+    assert (done.returncode, done.stderr) == (2, f"vtg: {option}: needs --http\n")
+
+
 @pytest.mark.slow
 def test_the_printed_command_works(folder):
     entry = config("videos", "--output", "out", home=folder)

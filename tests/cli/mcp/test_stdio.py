@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import secrets
 import shutil
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.mcp.running import Agent, command, connected
 from tests.cli.running import EXAMPLES, vtg
+from tests.local_server import answering_gets
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +40,15 @@ def videos(tmp_path_factory) -> Path:
     (folder / "videos" / "link.mp4").symlink_to(folder / "private.mp4")
     (folder / "videos" / "notes.txt").write_text("not a video")
     return folder / "videos"
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Path:
+    """A folder with a video that is in no cache."""
+    shutil.copy(EXAMPLES / "example.mp4", video := tmp_path / "fresh.mp4")
+    with video.open("ab") as file:
+        file.write(secrets.token_bytes(64))
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -212,41 +229,108 @@ def test_a_video_that_cannot_be_read(home, tmp_path):
         assert "bad.mp4" in message
 
 
-def test_only_the_protocol_on_standard_output(home, videos):
-    shutil.copy(videos / "first.mp4", fresh := videos / "fresh.mp4")
-    with fresh.open("ab") as file:
-        file.write(b"\0" * 64)
-    hello = {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    }
-    arguments = {"query": "a cat", "video": "fresh.mp4", "wait_s": 240}
-    server = command(videos, "--verbose", home=home)
-    process = subprocess.Popen(
-        [server.command, *server.args],
-        env=server.env,
-        cwd=home,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for message in (
-            {"id": 1, "method": "initialize", "params": hello},
-            {"method": "notifications/initialized"},
-            {"id": 2, "method": "tools/call", "params": {"name": "find_moments", "arguments": arguments}},
-        ):
-            process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-        process.stdin.flush()
-        replies = [json.loads(process.stdout.readline()) for _ in range(2)]
-        assert [(reply["jsonrpc"], reply["id"]) for reply in replies] == [("2.0", 1), ("2.0", 2)]
-        assert replies[1]["result"]["structuredContent"]["moments"][0]["start_s"] == 6.0
-        rest, _ = process.communicate(timeout=30)  # closes standard input, as clients do at the end
-        assert (rest, process.returncode) == ("", 0)
-    finally:
-        process.kill()
-        fresh.unlink()
+class RawServer:
+    """A server and a client that knows only lines of JSON; it has been greeted."""
+
+    def __init__(self, *arguments: str | Path, home: Path) -> None:
+        server = command(*arguments, home=home)
+        self.process = subprocess.Popen(
+            [server.command, *server.args],
+            env=server.env,
+            cwd=home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell starts what it runs in the background without the interrupt that ends this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )
+        hello = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        }
+        self.send(id=1, method="initialize", params=hello)
+        assert self.read()["id"] == 1
+        self.send(method="notifications/initialized")
+
+    def __enter__(self) -> RawServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def send(self, **message: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        self.process.stdin.flush()
+
+    def call(self, tool: str, **arguments: Any) -> None:
+        self.send(id=2, method="tools/call", params={"name": tool, "arguments": arguments})
+
+    def read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+
+def test_only_the_protocol_on_standard_output(home, fresh):
+    with RawServer(fresh, "--verbose", home=home) as server:
+        server.call("find_moments", query="a cat", video="fresh.mp4", wait_s=240)
+        reply = server.read()
+        assert (reply["jsonrpc"], reply["id"]) == ("2.0", 2)
+        assert reply["result"]["structuredContent"]["moments"][0]["start_s"] == 6.0
+        # Closes standard input, as clients do at the end.
+        assert server.process.communicate(timeout=30)[0] == ""
+        assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize("how", ["end of input", signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_the_middle_of_a_job(home, fresh, how):
+    with RawServer(fresh, home=home) as server:
+        server.call("find_moments", query="a cat", video="fresh.mp4", wait_s=0)
+        assert server.read()["result"]["structuredContent"]["job"]["state"] in ("queued", "running")
+        if isinstance(how, signal.Signals):
+            server.process.send_signal(how)
+        assert server.process.communicate(timeout=30) == ("", "")
+        assert server.process.returncode == 0
+
+
+def test_a_client_that_has_gone(home, fresh):
+    with RawServer(fresh, home=home) as server:
+        assert server.process.stdout is not None
+        assert server.process.stdin is not None
+        server.process.stdout.close()
+        server.call("list_videos")
+        time.sleep(2)  # the answer meets a closed pipe
+        server.process.stdin.close()
+        assert server.process.wait(30) == 0
+        assert server.process.stderr is not None
+        assert server.process.stderr.read() == ""
+
+
+def test_a_download_is_a_job(home, videos):
+    """The first answer needs weights that are not there, from a host that sends them slowly."""
+    ended = threading.Event()
+
+    def trickle(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "605000000")
+        request.end_headers()
+        with suppress(OSError):
+            while not ended.wait(0.1):
+                request.wfile.write(bytes(1000))
+
+    with answering_gets(trickle) as address:
+        server = command(videos, "--features", "clip", "--library", "mine", home=home)
+        assert server.env is not None
+        del server.env["VTG_OFFLINE"]
+        server.env["HF_ENDPOINT"] = address
+        with connected(server) as agent:
+            waiting = agent.call("find_moments", query="a cat", video="first.mp4", wait_s=0)
+            assert waiting["job"]["message"].startswith("downloading weights")
+            assert agent.progress
+            assert agent.call("job_status", id=waiting["job"]["id"])["state"] == "running"
+            # What needs no weights is answered meanwhile.
+            assert agent.call("list_videos")["total"] == 1
+        ended.set()
