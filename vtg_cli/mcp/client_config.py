@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from extractors.errors import UsageError
+from model.search.filters import absolute
 from vtg_cli.mcp.settings import Settings
 
 _VARIABLES = ("VTG_HOME", "VTG_CACHE", "VTG_DATA", "VTG_OFFLINE", "XDG_CACHE_HOME", "XDG_DATA_HOME")
@@ -57,7 +58,7 @@ def _executable() -> list[str]:
     """The command that runs this program."""
     script = Path(sys.argv[0])
     if script.stem == "vtg" and script.suffix in ("", ".exe") and script.exists():
-        return [str(script.absolute())]
+        return [str(absolute(script))]
     return [sys.executable, "-m", "vtg_cli.main"]
 
 
@@ -71,18 +72,24 @@ def _given(context: typer.Context) -> list[str]:
         value = context.params[param.name or ""]
         for one in value if isinstance(value, (list, tuple)) else [value]:
             if param.param_type_name == "argument":
-                arguments.append(_absolute(one))
+                arguments.append(_from_root(param.name, one))
             elif isinstance(one, bool):
                 arguments += [param.opts[0]] if one else []
             else:
-                arguments += [param.opts[0], _absolute(one)]
+                arguments += [param.opts[0], _from_root(param.name, one)]
     return arguments
 
 
-def _absolute(value: object) -> str:
-    """A value of an option as text; a path in it, also of `NAME=FILE`, from the root."""
+def _from_root(option: str | None, value: object) -> str:
+    """A value of an option as text, with the path in it made absolute if there is one."""
     if isinstance(value, Path):
-        return os.path.abspath(value)  # noqa: PTH100 - resolve() would follow links
+        return str(absolute(value))
     text = str(value)
-    name, equals, path = text.rpartition("=")
-    return f"{name}{equals}{os.path.abspath(path)}" if os.sep in path else text  # noqa: PTH100
+    if option == "weights":
+        name, _, path = text.partition("=")
+        return f"{name}={absolute(path)}"
+    is_path = {
+        "model": Path(text).exists(),
+        "libraries": os.sep in text or text in (".", ".."),
+    }
+    return str(absolute(Path(text).expanduser())) if is_path.get(option or "") else text

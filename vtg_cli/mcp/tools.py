@@ -41,9 +41,9 @@ from vtg_cli.parsing.options import ModelArguments
 
 _INSTRUCTIONS = """\
 vtg finds the moments of videos on this machine that match a sentence. find_moments searches one video, or all videos \
-of a library; list_videos says which there are. Times are seconds from the start of the video. If clear_match is \
-false, nothing matches clearly, and the moments are only the likeliest places: do not present them as facts. A video \
-that was never read takes about as long as it plays; you get a job then."""
+of a library; list_videos lists them. Times are seconds from the start of the video. If clear_match is \
+false, nothing matches clearly, and the moments are only the likeliest places: do not present them as facts. Reading a \
+video for the first time can take minutes: you get a job then."""
 
 _POLL_S = 0.2
 _LOADING_S = 20.0  # at least; only downloads take longer

@@ -14,6 +14,12 @@ from mcp.client.stdio import StdioServerParameters
 
 from tests.cli.mcp.running import connected, environment
 from tests.cli.running import EXAMPLES, clean_environment, vtg
+from tests.test_architecture_page import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def config(*arguments: str | Path, home: Path, **variables: str) -> dict:
@@ -43,6 +49,16 @@ def test_paths_are_absolute(folder):
     assert {"--offline", str(folder / "out"), "lite"} <= set(arguments)
     assert "--config" not in arguments
     assert entry["env"]["VTG_HOME"] == str(folder / "vtg")
+
+
+def test_only_paths_are_made_absolute(folder):
+    (folder / "run").mkdir()
+    options = ("--features", "open_clip:ViT-L-14/openai", "--weights", "clip=w.pt", "--library", "a b")
+    arguments = config("videos", *options, "--model", "run", home=folder)["args"]
+    assert {"open_clip:ViT-L-14/openai", f"clip={folder / 'w.pt'}", "a b", str(folder / "run")} <= set(
+        arguments
+    )
+    assert "zero-shot" in config("videos", "--model", "zero-shot", home=folder)["args"]
 
 
 def test_address(folder):
@@ -92,5 +108,7 @@ def test_a_missing_package_is_named(folder, missing):
     )
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("vtg: vtg mcp needs the package 'mcp'")
-    assert line.endswith("-m pip install 'vtg[mcp]'")
+    assert line.startswith("vtg: vtg mcp needs a package")
+    # The same as in the extra, which names it for installations.
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["mcp"]
+    assert line.endswith(f"-m pip install '{extra[0]}'")
