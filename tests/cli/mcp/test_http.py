@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import httpx2
 import pytest
+from mcp.client.streamable_http import streamable_http_client
 
 from tests.cli.mcp.running import connected
 from tests.cli.running import EXAMPLES, Running
@@ -71,5 +73,15 @@ def test_a_token_is_needed(folder):
             refused = httpx.post(address, json=body, headers=headers, trust_env=False)
             assert refused.status_code == 401
             assert "Authorization: Bearer TOKEN" in refused.json()["error"]
-        allowed = {"authorization": "Bearer s3cret"}
-        assert httpx.post(address, json=body, headers=allowed, trust_env=False).status_code not in (401, 403)
+        client = httpx2.AsyncClient(headers={"authorization": "Bearer s3cret"}, trust_env=False)
+        with connected(streamable_http_client(address, http_client=client)) as agent:
+            assert agent.call("list_videos")["total"] == 1
+
+
+def test_other_addresses_need_a_token(folder):
+    with serving(folder, "--host", "0.0.0.0") as (server, address):
+        server.wait_for("out", "Authorization: Bearer ")
+        server.wait_for("err", "the connection is not encrypted")
+        port = address.rpartition(":")[2]
+        refused = httpx.post(f"http://127.0.0.1:{port}", json={}, trust_env=False)
+        assert refused.status_code == 401
