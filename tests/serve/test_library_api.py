@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,14 @@ def test_best_moments_of_all_videos(client):
     video = client.get(f"/api/videos/{best['video_id']}").json()
     assert (video["name"], video["folder"]) == (best["name"], "videos/pets")
     assert str(EXAMPLE.parent) not in str(found)
+
+
+def test_more_hits_continue_the_list(client):
+    lists = [search(client, per_video=9, top_k=top_k) for top_k in (3, 101, 500, 10_000)]
+    for shorter, longer in pairwise(lists):
+        assert longer["hits"][: len(shorter["hits"])] == shorter["hits"]
+    assert [found["has_more"] for found in lists] == [True, False, False, False]
+    assert len(lists[0]["hits"]) == 3 < len(lists[1]["hits"])
 
 
 def test_filters(client):

@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from extractors.errors import VtgError
 from model.search.filters import Filters
@@ -21,6 +21,8 @@ MOST_HITS = 10_000
 """Of one search."""
 
 _MOST_WAITING = 32
+_FEW_HITS = 100
+_VIDEOS_A_HIT = 3  # for so many, a search looks into more or less every video anyway
 
 
 class CannotSearch(VtgError):
@@ -83,6 +85,10 @@ class Found:
     model_notes: tuple[str, ...] = ()
     missing: tuple[Video, ...] = ()
 
+    def first(self, top_k: int) -> Found:
+        """The same with so many hits at most."""
+        return replace(self, hits=self.hits[:top_k], has_more=self.has_more or len(self.hits) > top_k)
+
 
 class LibrarySearch:
     """Searches, one at a time on a separate thread; to be used from one event loop.
@@ -97,6 +103,7 @@ class LibrarySearch:
         self._library = open_library()
         self._thread = ThreadPoolExecutor(1, "vtg-search")
         self._waiting: set[Future[Found]] = set()
+        self._whole: tuple[Wanted, Found] | None = None  # of the last search that was made for all hits
 
     async def find(self, wanted: Wanted) -> Found:
         """Search the offered videos that the index holds.
@@ -133,6 +140,19 @@ class LibrarySearch:
         return not running
 
     def _find(self, wanted: Wanted) -> Found:
+        """Look for hits; a request for more of the search before takes them from the same ranking."""
+        if self._whole is not None:
+            before, whole = self._whole
+            if wanted.top_k > before.top_k and replace(wanted, top_k=before.top_k) == before:
+                return whole.first(wanted.top_k)
+        self._whole = None
+        if wanted.top_k <= _FEW_HITS or _VIDEOS_A_HIT * wanted.top_k < len(self._offered.videos()):
+            return self._search(wanted)
+        whole = self._search(replace(wanted, top_k=MOST_HITS))
+        self._whole = wanted, whole
+        return whole.first(wanted.top_k)
+
+    def _search(self, wanted: Wanted) -> Found:
         offered = {video.path: video for video in self._offered.videos() if wanted.allows(video)}
         filters = Filters(among=tuple(offered))
         try:

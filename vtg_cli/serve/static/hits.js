@@ -5,7 +5,7 @@ import { breakable, make, one, rove } from "./dom.js";
 import { timecode } from "./format.js";
 
 const STEP = 24; // hits that are added to the page at once
-const AHEAD = "1200px"; // of the end of the list, from where on it grows
+const AHEAD = "600px"; // of the end of the list, from where on it grows; more would search for more hits before anybody scrolls
 
 export class Hits {
   #hits = [];
