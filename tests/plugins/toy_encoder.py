@@ -52,16 +52,15 @@ class ColourWords:
         return TextFeatures(tokens, pooled / np.linalg.norm(pooled))
 
 
-register(
-    Feature(
-        name="colour",
-        row="the mean colour",
-        dim=_DIM,
-        network="none",
-        video_encoder=ColourEncoder,
-        text_encoder=ColourWords,
-        fps=1.0,
-        good_for="colours",
-        aligned_with_text=True,
-    )
+FEATURE = Feature(
+    name="colour",
+    row="the mean colour",
+    dim=_DIM,
+    network="none",
+    video_encoder=ColourEncoder,
+    text_encoder=ColourWords,
+    fps=1.0,
+    good_for="colours",
+    aligned_with_text=True,
 )
+register(FEATURE)

@@ -9,15 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-import tests.plugins.toy_encoder
+from extractors.encoders import registry
 from extractors.extraction.options import ExtractionOptions
 from model.grounding.grounder import Grounder
 from model.search.library import Library
 
 FPS = 5
 RGB = {"red": (230, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 230), "black": (0, 0, 0)}
-
-assert tests.plugins.toy_encoder  # importing it registers the features
 
 
 def colour_video(path: Path, scenes: Sequence[tuple[str, int]], *, variant: int = 0) -> Path:
@@ -53,5 +51,8 @@ def colour_videos(folder: Path, scenes: Mapping[str, Sequence[tuple[str, int]]])
 
 def colour_library(folder: Path, cache: Path, *, fps: float | None = None) -> Library:
     """A library in a folder; videos are decoded in this process."""
+    from tests.plugins.toy_encoder import FEATURE
+
+    registry.register(FEATURE)
     load = partial(Grounder.load, cache=cache, offline=True, extraction=ExtractionOptions(stall_s=None))
     return Library.open(folder, features="colour", fps=fps, load=load)
