@@ -136,11 +136,11 @@ class ClipReader:
         if asked == "pyav":
             return None, "as asked"
         if asked == "auto":
-            wanted = len(np.unique(np.concatenate([clips.ravel() for clips in self._clips or [_NONE]])))
             if reason := decord_reader.unsuitable(timeline, quarter_turns):
                 return None, reason
             if self._is_damaged:
                 return None, "its container is damaged"
+            wanted = len(np.unique(np.concatenate([clips.ravel() for clips in self._clips or [_NONE]])))
             if decord_reader.is_slower(timeline, wanted):
                 return None, f"{wanted:,} of its {len(timeline.timestamps_s):,} frames are wanted"
         try:
