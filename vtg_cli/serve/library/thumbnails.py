@@ -47,6 +47,7 @@ class Thumbnails:
             size: how large, by `LARGEST`; a large one has no more pixels than the video.
 
         Raises:
+            NotThere: if its file has gone, even while the picture was waited for.
             WorkFailed: if the video cannot be decoded.
         """
         at_s = round(min(at_s, video.duration_s), 2)
@@ -61,6 +62,8 @@ class Thumbnails:
             self._task = asyncio.create_task(self._draw())
         answer = await asyncio.shield(waiting)  # others may wait for it too
         if isinstance(answer, WorkFailed):
+            # A file that was removed meanwhile fails to decode, too, but is not a broken video.
+            await asyncio.to_thread(video.check_file)
             raise answer
         return answer
 
