@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,9 @@ from extractors.extraction.pipeline import extract_each
 from extractors.subprocesses import worker
 from extractors.subprocesses.wire import Failed
 from extractors.videos.events import Event
+
+LoadEncoder = Callable[[str, EncoderOptions], VideoEncoder]
+"""Makes the encoder of a feature; a function at the top of a module, because each worker imports it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,29 @@ class DeviceJob:
         load = getattr(importlib.import_module(self.load_module), self.load_function)
         return [load(name, replace(options, device=self.device)) for name, options in self.features.items()]
 
+    def extract(
+        self,
+        encoders: Sequence[VideoEncoder],
+        videos: Iterable[tuple[int, Path]],
+        send: Callable[[Event], None],
+        stop: threading.Event,
+    ) -> None:
+        """Extract the features of videos: the work of every worker, wherever it runs.
+
+        Args:
+            encoders: as `encoders()` has built them.
+            videos: place in the list and path of each; read one by one as the decoder is ready for them.
+            send: called with every event.
+            stop: once it is set, the videos that are open are dropped.
+
+        Raises:
+            VtgError: as `extract_features`.
+        """
+        cache = FeatureCache(self.cache_root)
+        with closing(extract_each(videos, encoders, cache, self.options, send, stop=stop)) as finished:
+            for event, _ in finished:
+                send(event)
+
 
 @dataclass(frozen=True)
 class VideoWanted:
@@ -71,6 +98,14 @@ class WorkerCrashed:
 @dataclass(frozen=True)
 class WorkerDone:
     """The worker ends, as no video is left."""
+
+
+def fault(error: Exception) -> Failed | WorkerCrashed:
+    """The last message of a worker that ends over an error; one that is not vtg's own is printed, too."""
+    if isinstance(error, VtgError):
+        return Failed(error)
+    traceback.print_exception(error)
+    return WorkerCrashed(f"{type(error).__name__}: {error}")
 
 
 def main() -> None:
@@ -112,18 +147,13 @@ def main() -> None:
         job = channel.receive(DeviceJob)
         encoders = job.encoders()
         is_loading = False
-        cache = FeatureCache(job.cache_root)
-        for event, _ in extract_each(handed(), encoders, cache, job.options, emit, stop=stopping):
-            channel.send(event)
+        job.extract(encoders, handed(), emit, stopping)
         leave_if_stopping()
         channel.send(WorkerDone())
     except (EOFError, ConnectionError):
         sys.exit(1)  # nobody is left to work for
-    except VtgError as error:
-        channel.send(Failed(error))
     except Exception as error:
-        traceback.print_exc()
-        channel.send(WorkerCrashed(f"{type(error).__name__}: {error}"))
+        channel.send(fault(error))
 
 
 if __name__ == "__main__":

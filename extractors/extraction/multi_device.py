@@ -12,26 +12,27 @@ import os
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from extractors.cache.store import FeatureCache
 from extractors.compute.device import resolve_devices, usable_cores
-from extractors.encoders.base import EncoderOptions, VideoEncoder
+from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import load_video_encoder
-from extractors.errors import UsageError, VideoError, VtgError
+from extractors.errors import UsageError, VtgError
 from extractors.extraction.device_worker import (
     DeviceJob,
     HandedVideo,
+    LoadEncoder,
     VideoWanted,
     WorkerCrashed,
     WorkerDone,
 )
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import Listener, ignore
+from extractors.extraction.work_list import Worker, WorkList
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, python_command
 from extractors.videos.events import (
     ExtractionReport,
@@ -40,7 +41,6 @@ from extractors.videos.events import (
     VideoProgress,
     VideoStarted,
     VideoWaiting,
-    WorkerLost,
 )
 
 _END_S = 10.0  # more than a batch takes, after which a worker can give back what it holds
@@ -54,9 +54,6 @@ _MESSAGES = (
     WorkerCrashed,
     WorkerDone,
 )
-
-LoadEncoder = Callable[[str, EncoderOptions], VideoEncoder]
-"""Makes the encoder of a feature; a function at the top of a module, as each worker imports it."""
 
 
 def extract_on_devices(
@@ -99,44 +96,36 @@ def extract_on_devices(
     cache.sweep()
     features = {name: replace(encoder, offline=True, on_download=None) for name, encoder in features.items()}
     job = DeviceJob("", features, load.__module__, load.__name__, cache.root, options)
-    results = _Workers([Path(path) for path in paths], job, on_event or ignore).run(resolved)
+    videos = WorkList([Path(path) for path in paths], on_event or ignore)
+    results = _Workers(videos, job).run(resolved)
     return ExtractionReport(results, time.perf_counter() - start_s)
 
 
 @dataclass(eq=False)
-class _Worker:
-    """A worker as its parent sees it.
+class _DeviceWorker(Worker):
+    """A worker as its parent sees it; its place is its device.
 
     Attributes:
-        device: where it computes.
         process: its subprocess.
-        open: places in the list of the videos that it was handed and has not finished.
-        started: places of those that it has begun to encode.
         crash: its own fault that it reported, if any.
         is_done: whether it ends because no video is left.
         listening: the thread that waits for its messages; it ends with the subprocess.
     """
 
-    device: str
-    process: Subprocess
-    open: set[int] = field(default_factory=set)
-    started: set[int] = field(default_factory=set)
+    process: Subprocess = field(kw_only=True)
     crash: str = ""
     is_done: bool = False
     listening: threading.Thread | None = None
 
 
 class _Workers:
-    """Hands videos out, and gathers what becomes of them."""
+    """Starts the workers of a list, and works it off with them."""
 
-    def __init__(self, paths: Sequence[Path], job: DeviceJob, emit: Listener) -> None:
-        self._paths = paths
+    def __init__(self, videos: WorkList, job: DeviceJob) -> None:
+        self._videos = videos
         self._job = job
-        self._emit = emit
-        self._left = deque(range(len(paths)))
-        self._results: dict[int, VideoFinished] = {}
-        self._workers: list[_Worker] = []
-        self._inbox: queue.Queue[tuple[_Worker, Any]] = queue.Queue()
+        self._workers: list[_DeviceWorker] = []
+        self._inbox: queue.Queue[tuple[_DeviceWorker, Any]] = queue.Queue()
 
     def run(self, devices: Sequence[str]) -> tuple[VideoFinished, ...]:
         """Work until all videos are finished; returns what became of each.
@@ -146,7 +135,7 @@ class _Workers:
         """
         loss = ""
         # What a lost worker had not begun may come back when the others have ended; they are then started again.
-        while self._left and devices:
+        while self._videos.left and devices:
             devices = self._start(devices)
             try:
                 while self._workers:
@@ -156,21 +145,23 @@ class _Workers:
                         continue
                     self._workers.remove(worker)
                     if worker.is_done:
-                        devices.append(worker.device)
+                        devices.append(worker.place)
                     else:
-                        loss = self._lose(worker, worker.crash or message.how)
+                        reason = worker.crash or message.how
+                        loss = f"{worker.place}, ended: {reason}"
+                        self._videos.lose(worker, reason)
             finally:
                 self._stop()
-        if self._left:
+        if self._videos.left:
             raise VtgError(
-                f"no process is left for {len(self._left)} of {len(self._paths)} videos; the last one, on {loss}. "
+                f"no process is left for {self._videos.left} of {self._videos.count} videos; the last one, on {loss}. "
                 "What was finished is kept, and the same command continues from there"
             )
-        return tuple(self._results[index] for index in range(len(self._paths)))
+        return self._videos.results()
 
     def _start(self, devices: Sequence[str]) -> list[str]:
         """Start a worker on each device, but no more than there are videos; returns the devices without."""
-        devices, spare = devices[: len(self._left)], devices[len(self._left) :]
+        devices, spare = devices[: self._videos.left], devices[self._videos.left :]
         threads = max(usable_cores() // max(devices.count("cpu"), 1), 1)
         for device in devices:
             # Spinning threads would take the cores that other workers need.
@@ -183,7 +174,7 @@ class _Workers:
                 environment={**environment, **os.environ},
             )
             process.send(replace(self._job, device=device))
-            worker = _Worker(device, process)
+            worker = _DeviceWorker(device, process=process)
             worker.listening = threading.Thread(
                 target=self._listen, args=(worker,), name=f"vtg-{device}", daemon=True
             )
@@ -191,7 +182,7 @@ class _Workers:
             worker.listening.start()
         return list(spare)
 
-    def _listen(self, worker: _Worker) -> None:
+    def _listen(self, worker: _DeviceWorker) -> None:
         """Put the messages of a worker into the inbox; the last one is a `SubprocessEnded`."""
         message: Any = None
         while not isinstance(message, SubprocessEnded):
@@ -203,7 +194,7 @@ class _Workers:
                 message = SubprocessEnded("it sent what is no message")
             self._inbox.put((worker, message))
 
-    def _handle(self, worker: _Worker, message: Any) -> None:
+    def _handle(self, worker: _DeviceWorker, message: Any) -> None:
         if isinstance(message, VtgError):
             raise message
         if isinstance(message, VideoWanted):
@@ -212,35 +203,11 @@ class _Workers:
             worker.is_done = True
         elif isinstance(message, WorkerCrashed):
             worker.crash = message.reason
-        elif isinstance(message, VideoFinished):
-            worker.open.discard(message.index)
-            self._finish(message)
         else:
-            if isinstance(message, VideoStarted):
-                worker.started.add(message.index)
-            self._emit(message)
+            self._videos.take(worker, message)
 
-    def _hand_out(self, worker: _Worker) -> HandedVideo:
-        if not self._left:
-            return HandedVideo(-1, None)
-        index = self._left.popleft()
-        worker.open.add(index)
-        return HandedVideo(index, self._paths[index])
-
-    def _finish(self, result: VideoFinished) -> None:
-        self._results[result.index] = result
-        self._emit(result)
-
-    def _lose(self, worker: _Worker, reason: str) -> str:
-        """Fail what a worker was encoding, and take back what it was not; returns what happened."""
-        lost = sorted(worker.open & worker.started)
-        self._left.extendleft(sorted(worker.open.difference(lost), reverse=True))
-        self._emit(WorkerLost(worker.device, reason, tuple(self._paths[index] for index in lost)))
-        for index in lost:
-            path = self._paths[index]
-            why = f"the process on {worker.device} that was encoding it ended ({reason}); extract it again"
-            self._finish(VideoFinished(index, path, "failed", VideoError(path, why)))
-        return f"{worker.device}, ended: {reason}"
+    def _hand_out(self, worker: _DeviceWorker) -> HandedVideo:
+        return HandedVideo(*(self._videos.hand_out(worker) or (-1, None)))
 
     def _stop(self) -> None:
         """End the workers that are left; they give their claims back."""
