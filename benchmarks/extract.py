@@ -47,13 +47,13 @@ from extractors.benchmark.machine import machine
 from extractors.benchmark.measure import Cost, load_encoders, prepare_weights, timed
 from extractors.benchmark.render import render_video
 from extractors.cache.store import FeatureCache
-from extractors.compute.device import usable_cores
 from extractors.decoding.clip_reader import ClipReader, DecodingOptions, probe
 from extractors.decoding.frames import FRAME_SIZE
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.encoders.registry import clip_length_s
 from extractors.extraction.pipeline import extract_features
+from extractors.subprocesses.cores import usable_cores
 from vtg_cli.process import prepare_process
 
 FEATURES = ("clip", "slowfast", "lite")

@@ -50,12 +50,13 @@ from extractors.benchmark.machine import machine
 from extractors.benchmark.measure import prepare_weights
 from extractors.benchmark.render import render_video
 from extractors.cache.store import FeatureCache
-from extractors.compute.device import resolve_device, usable_cores
+from extractors.compute.device import resolve_device
 from extractors.decoding.frames import FRAME_SIZE
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import clip_length_s, load_video_encoder
 from extractors.errors import UsageError
 from extractors.extraction.multi_device import extract_on_devices
+from extractors.subprocesses.cores import usable_cores
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from extractors.compute.device import usable_cores
+from extractors.subprocesses.cores import usable_cores
 
 
 def peak_memory_bytes() -> int:

@@ -8,6 +8,7 @@ Frames that were returned before are intact, because a frame is returned only af
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,6 +20,7 @@ from extractors.decoding import decord_reader
 from extractors.decoding.container.timeline import Timeline
 from extractors.decoding.ffmpeg_log import Listener
 from extractors.decoding.frames import Geometry
+from extractors.decoding.parallel_reader import Crew, read_parts
 from extractors.decoding.pyav_reader import FrameMissing, read_frames
 from extractors.errors import VideoError
 from extractors.videos.facts import SEGMENT_S
@@ -101,6 +103,10 @@ def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: in
     ends = np.cumsum([len(segment) for segment in segments])
     done = 0
     selective = source.selective
+    if selective and num_threads == 0 and (crew := Crew.for_parts(segments, source.timeline)):
+        for decoded in _read_side_by_side(source, segments, crew):
+            yield from decoded
+            done += len(decoded)
     while done < len(wanted):
         listener = Listener()
         missing = False
@@ -133,6 +139,21 @@ def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: in
         elif missing:
             selective = False  # the file is sound, but not what it seems, and may be so all along
         done = int(ends[number])
+
+
+def _read_side_by_side(
+    source: Source, segments: list[NDArray[np.int64]], crew: Crew
+) -> Iterator[list[Picture]]:
+    """Segments from several decoders, up to the first report of damage: whose it is cannot be known."""
+    listener = Listener()
+    with (
+        suppress(FrameMissing, VideoError),
+        closing(read_parts(segments, source.timeline, source.geometry, crew)) as parts,
+    ):
+        for pictures in parts:
+            if listener.has_heard:
+                return
+            yield pictures
 
 
 def _tell(source: Source, segment: NDArray[np.int64]) -> None:

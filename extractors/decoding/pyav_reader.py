@@ -86,6 +86,62 @@ def read_frames(
             return
 
 
+class PartReader:
+    """Reads parts of a video, from key frame to key frame, in any order; for one thread.
+
+    Args:
+        container, stream: of `open_container`, which nothing else reads.
+        timeline: the video; it is seekable, and its groups are closed.
+        geometry: how frames are scaled and cut.
+        needed: (frames of the video,) what has to be done with their packets.
+        num_threads: decoding threads.
+    """
+
+    def __init__(
+        self,
+        container: Any,
+        stream: Any,
+        timeline: Timeline,
+        geometry: Geometry,
+        needed: NDArray[np.uint8],
+        *,
+        num_threads: int = 1,
+    ) -> None:
+        stream.thread_type = "AUTO"
+        stream.thread_count = num_threads
+        self._container = container
+        self._stream = stream
+        self._timeline = timeline
+        self._needed = needed
+        self._pictures = _Pictures(geometry)
+
+    def read(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        """Decode from the key frame before the first wanted frame to the one after the last.
+
+        Args:
+            wanted: (M,) rising indices into the timeline; at least one.
+
+        Yields:
+            (size, size, 3) RGB, one for each of `wanted`.
+
+        Raises:
+            FrameMissing: if one of them does not come out, or cannot be scaled.
+        """
+        import av
+
+        timeline = self._timeline
+        start = timeline.key_frame_before(int(wanted[0]))
+        after = int(np.searchsorted(timeline.key_frames, wanted[-1], side="right"))
+        end = int(timeline.key_frames[after]) if after < len(timeline.key_frames) else None
+        if not timeline.seek(self._container, self._stream, start):
+            raise FrameMissing
+        frames = numbered_frames(self._container, self._stream, timeline, self._needed, end=end)
+        try:
+            yield from _shown(frames, wanted, self._pictures, exact=True)
+        except av.error.FFmpegError as error:
+            raise FrameMissing from error
+
+
 def _shown(
     frames: Iterable[tuple[int, Any]], wanted: NDArray[np.int64], picture_of: _Pictures, *, exact: bool
 ) -> Iterator[NDArray[np.uint8]]:
@@ -93,8 +149,7 @@ def _shown(
     position = 0
 
     def picture() -> NDArray[np.uint8]:
-        assert shown is not None
-        if exact and shown[0] != wanted[position]:
+        if shown is None or (exact and shown[0] != wanted[position]):
             raise FrameMissing
         return picture_of(shown[1])
 
@@ -112,7 +167,12 @@ def _shown(
 
 
 def numbered_frames(
-    container: Any, stream: Any, timeline: Timeline, needed: NDArray[np.uint8] | None = None
+    container: Any,
+    stream: Any,
+    timeline: Timeline,
+    needed: NDArray[np.uint8] | None = None,
+    *,
+    end: int | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Decoded frames with their indices in the timeline, from where the container stands; damaged ones are left out.
 
@@ -120,12 +180,13 @@ def numbered_frames(
         container, stream: of PyAV.
         timeline: the video.
         needed: (frames of the video,) what has to be done with their packets; None decodes them all.
+        end: where `needed` is given, the key frame to stop at; None reads to the end of the video.
     """
     if not timeline.trustworthy:
         yield from enumerate(_decoded(container, stream))
         return
     index_of = _Numbering(timeline)
-    selector = None if needed is None else _Selector(stream, index_of, needed)
+    selector = None if needed is None else _Selector(stream, index_of, needed, end)
     for frame in _decoded(container, stream, selector):
         if frame.pts is not None and (index := index_of(frame.time)) is not None:
             yield index, frame
@@ -157,20 +218,32 @@ class _Selector:
         stream: of PyAV.
         index_of: the numbering of the video's frames.
         needed: what has to be done with the packet of each frame.
+        end: the key frame to stop at; None for none.
+
+    Attributes:
+        is_over: whether the last packet was that key frame, or one after it.
     """
 
-    def __init__(self, stream: Any, index_of: _Numbering, needed: NDArray[np.uint8]) -> None:
+    def __init__(
+        self, stream: Any, index_of: _Numbering, needed: NDArray[np.uint8], end: int | None = None
+    ) -> None:
+        self.is_over = False
+        self._end = len(needed) if end is None else end
         self._context = stream.codec_context
         self._tick_s = float(stream.time_base)
         self._index_of = index_of
         self._needed = needed
         self._need: int = Need.FRAME
+        self._context.skip_frame = "DEFAULT"  # whatever was last read with it
 
     def is_needed(self, packet: Any) -> bool:
         """Whether a packet is to be given to the decoder, which is then set up for it."""
         need: int = Need.FRAME
         pts = packet.pts
         if pts is not None and (index := self._index_of(pts * self._tick_s)) is not None:
+            if index >= self._end:
+                self.is_over = True
+                return False
             need = self._needed.item(index)
         if need == Need.NONE:
             return False
@@ -190,6 +263,9 @@ def _decoded(container: Any, stream: Any, selector: _Selector | None = None) -> 
             pulse.beat()
             if selector is None or selector.is_needed(packet):
                 yield from packet.decode()
+            elif selector.is_over:
+                packets = iter([_flush(stream)])
+                selector = None
         except StopIteration:
             return
         except av.error.EOFError:
@@ -200,6 +276,16 @@ def _decoded(container: Any, stream: Any, selector: _Selector | None = None) -> 
         except av.error.FFmpegError:
             ffmpeg_log.complain()
             return  # what came before it counts
+
+
+def _flush(stream: Any) -> Any:
+    """The packet that has a decoder give the frames it still holds."""
+    import av
+
+    packet = av.Packet()
+    packet.stream = stream
+    packet.time_base = stream.time_base
+    return packet
 
 
 class _Pictures:

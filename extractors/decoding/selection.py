@@ -32,6 +32,11 @@ class Need(IntEnum):
     """Decode it."""
 
 
+def can_start_at_key_frames(timeline: Timeline) -> bool:
+    """Whether what lies between two key frames can be decoded alone."""
+    return timeline.is_seekable and timeline.closed_groups and timeline.codec in _RESET_BY_KEY_FRAMES
+
+
 def needs(wanted: NDArray[np.int64], timeline: Timeline) -> NDArray[np.uint8]:
     """What has to be done with the packet of each frame, so that the frames that are wanted can be decoded.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from extractors.cache.store import FeatureCache
-from extractors.compute.device import resolve_devices, usable_cores
+from extractors.compute.device import resolve_devices
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.registry import load_video_encoder
 from extractors.errors import UsageError, VtgError
@@ -33,6 +33,7 @@ from extractors.extraction.device_worker import (
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import Listener, ignore
 from extractors.extraction.work_list import Worker, WorkList
+from extractors.subprocesses.cores import usable_cores
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, python_command
 from extractors.videos.events import (
     ExtractionReport,

@@ -18,7 +18,6 @@ import pytest
 from numpy.typing import NDArray
 
 from extractors.cache.store import FeatureCache
-from extractors.compute.device import usable_cores
 from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.errors import UsageError, VtgError, WeightsInvalid
@@ -26,6 +25,7 @@ from extractors.extraction.decode_ahead import DecodeAhead
 from extractors.extraction.multi_device import extract_on_devices
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_features
+from extractors.subprocesses.cores import usable_cores
 from extractors.videos.events import (
     Event,
     VideoFinished,
