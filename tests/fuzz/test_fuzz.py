@@ -186,7 +186,9 @@ def videos(folder: Path) -> list[tuple[str, bytes]]:
         render(folder / f"{codec}{suffix}", frames=12, fps=10, width=32, height=32, codec=codec)
         for codec, suffix in OTHER_CODECS
     ]
-    contents = [(path.suffix, path.read_bytes()) for path in (*tiny, small, *others)]
+    # Long enough to be decoded in several parts at once.
+    long = render(folder / "long.mp4", frames=60, fps=2, width=16, height=16, gop=4)
+    contents = [(path.suffix, path.read_bytes()) for path in (*tiny, small, *others, long)]
     contents.insert(6, (".mp4", (EXAMPLES / "example.mp4").read_bytes()[:60_000]))
     return contents
 
@@ -198,7 +200,7 @@ def decoder() -> Iterator[DecodeProcess]:
 
 
 @fuzz
-@given(which=st.integers(0, 6 + len(OTHER_CODECS)), seed=SEEDS)
+@given(which=st.integers(0, 7 + len(OTHER_CODECS)), seed=SEEDS)
 @example(which=3, seed=253)  # frames of no width
 def test_videos(
     folder: Path, videos: list[tuple[str, bytes]], decoder: DecodeProcess, which: int, seed: int

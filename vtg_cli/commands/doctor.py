@@ -104,7 +104,23 @@ def examine_system() -> list[Finding]:
         findings.append(Finding("system", "device", "ok", f"{device} ({name}), encoders run in {precision}"))
     except ImportError as error:
         findings.append(Finding("system", "device", "wrong", f"torch cannot be loaded: {error}"))
+    findings.append(_examine_decoding())
     return findings
+
+
+def _examine_decoding() -> Finding:
+    from extractors.subprocesses.cores import usable_cores
+
+    try:
+        import av
+    except ImportError as error:
+        return Finding("system", "decoding", "wrong", f"PyAV cannot be loaded: {error}")
+    decoders = f"PyAV with FFmpeg {av.ffmpeg_version_info}, up to {usable_cores()} parts of a video at once"
+    try:
+        import decord  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        return Finding("system", "decoding", "wrong", f"{decoders}; decord cannot be loaded: {error}")
+    return Finding("system", "decoding", "ok", f"{decoders}; decord where nearly all frames are wanted")
 
 
 def examine_packages() -> list[Finding]:

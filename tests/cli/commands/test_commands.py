@@ -151,6 +151,8 @@ def test_doctor_shows_how_to_get_weights(home):
     assert done.returncode == 0, done.stdout
     findings = {(f["topic"], f["name"]): f for f in json.loads(done.stdout)}
     assert findings["features", "lite"]["state"] == "ok"
+    assert findings["system", "decoding"]["state"] == "ok"
+    assert "PyAV with FFmpeg" in findings["system", "decoding"]["text"]
     assert [name for topic, name in findings if topic == "features"] == [
         "clip",
         "glove",
