@@ -16,6 +16,7 @@ from extractors.errors import UsageError, VideoError, WeightsInvalid
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_videos
 from extractors.extraction.queries import encode_queries
+from extractors.features import TextFeatures
 from extractors.videos.events import Event
 from extractors.videos.facts import VideoFacts
 from model.grounding.encoded import Answer, EncodedVideo, GroundingModel
@@ -54,6 +55,7 @@ class Grounder:
         self._cache = cache
         self._on_event = on_event
         self._extraction = extraction
+        self._last_texts: tuple[tuple[str, ...], list[TextFeatures]] = ((), [])
         self.notes = tuple(notes)
 
     @classmethod
@@ -222,7 +224,7 @@ class Grounder:
     ) -> list[GroundingResult]:
         """Every query in the one video, or the one query in every video."""
         encoded = self._encoded(videos)
-        texts = encode_queries(queries, self._text_encoder, self._cache)
+        texts = self._texts(queries)
         answers = self._model.answer(encoded, texts, top_k=top_k)
         feature = find_feature(self._text_encoder.spec.name)
         most_tokens = None if feature is None else feature.most_tokens
@@ -236,6 +238,14 @@ class Grounder:
                 product(encoded, zip(queries, hints, strict=True)), answers, strict=True
             )
         ]
+
+    def _texts(self, queries: Sequence[str]) -> list[TextFeatures]:
+        """The features of queries. The last ones are kept: a search asks the same of many videos in turn."""
+        asked, texts = self._last_texts
+        if asked != tuple(queries):
+            texts = encode_queries(queries, self._text_encoder, self._cache)
+            self._last_texts = tuple(queries), texts
+        return texts
 
     def _encoded(self, videos: Sequence[EncodedVideo | str | Path]) -> list[EncodedVideo]:
         paths = [video for video in videos if not isinstance(video, EncodedVideo)]

@@ -18,7 +18,7 @@ from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import Candidate, QueryDirections, find_candidates
 from model.search.filters import Filters, absolute, is_in
 from model.search.intake import Intake
-from model.search.ranking import Request, rank
+from model.search.ranking import Grounded, Request, rank
 from model.search.results import (
     Changes,
     Finding,
@@ -140,7 +140,10 @@ class Library:
             CacheError, VectorIndexError: if the cache or the library cannot be read or written.
         """
         files = [absolute(path) for path in collect_videos(paths)]
-        roots = {absolute(path) for path in paths if Path(path).exists()}
+        roots = {absolute(path) for path in folders}
+        roots |= {
+            place for path in paths if Path(path).exists() and not is_in(place := absolute(path), roots)
+        }
         # A pattern stands for the files it matches now.
         roots |= {file for file in files if not is_in(file, roots)}
         features = (
@@ -276,6 +279,8 @@ class Library:
         threshold: float = 0.0,
         only_clear: bool = False,
         filters: Filters = Filters(),
+        most_videos: int | None = None,
+        grounded: Grounded | None = None,
     ) -> list[SearchResult]:
         """Find the moments of all videos that match each query.
 
@@ -288,6 +293,10 @@ class Library:
             threshold: hits that score less are left out.
             only_clear: whether to leave out hits that do not clearly match.
             filters: conditions on the videos.
+            most_videos: how many videos are looked into for each query at most; None for as many as `top_k` hits
+                usually come from.
+            grounded: answers of earlier searches in this library, which are not made again; those of this search are
+                added. So a longer list of hits costs no more than the videos that only it looks into.
 
         Returns:
             one result per query, in order; its hits best first.
@@ -301,6 +310,8 @@ class Library:
         check_queries(queries)
         if min(top_k, per_video) < 1:
             raise UsageError("--top-k and --per-video must be at least 1")
+        if most_videos is not None and most_videos < 1:
+            raise UsageError("most_videos must be at least 1")
         snapshot = self._require()
         grounder = self.grounder
         if only_clear and grounder.model.clear_from is None:
@@ -319,13 +330,22 @@ class Library:
             self._index.vectors(directions.spec),
             entries,
             directions.of(queries),
-            most=max(_LOOKED_INTO, _LOOKED_INTO_A_HIT * top_k),
+            most=max(_LOOKED_INTO, _LOOKED_INTO_A_HIT * top_k) if most_videos is None else most_videos,
             wanted=None if wanted.all() else wanted,
         )
         clip_length_s = directions.spec.clip_length_s
         candidates = [_affordable(of_query, snapshot, clip_length_s, top_k) for of_query in found]
         request = Request(top_k, per_video, threshold, only_clear)
-        return rank(grounder, queries, candidates, snapshot.contents, files, request, videos=len(files))
+        return rank(
+            grounder,
+            queries,
+            candidates,
+            snapshot.contents,
+            files,
+            request,
+            videos=len(files),
+            grounded=Grounded() if grounded is None else grounded,
+        )
 
     def _note_features(self, catalogue: Catalogue, features: Sequence[str]) -> None:
         """Note what a search reads where nobody names features."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from model.search.storage.catalogue import Content, File
 
 _MAY_BE_CLEAR = 0.1
 """Evidence from which a video is looked into for a clear match, though it holds no hit."""
+
+_ANSWER_BYTES, _CLIP_BYTES = 2000, 32  # of memory, for an answer and for each clip of its curve
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,40 @@ class Request:
     only_clear: bool = False
 
 
+class Grounded:
+    """What grounding found for the queries of searches, so that longer lists of their hits need not ground it again.
+
+    For searches in one library with one grounder. It grows with every video that is looked into.
+
+    Attributes:
+        size_bytes: of all answers, roughly.
+    """
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._answers: dict[tuple[str, int, str], GroundingResult] = {}
+
+    def get(
+        self, query: str, per_video: int, content: Content, files: Sequence[File]
+    ) -> GroundingResult | None:
+        """The answer for a content; None if there is none, or if it names a file that is not one of these."""
+        answer = self._answers.get((query, per_video, content.content))
+        if answer is None or all(answer.video != str(file.path) for file in files):
+            return None
+        return answer
+
+    def put(self, answer: GroundingResult, per_video: int, content: Content) -> None:
+        """Keep the answer for a content."""
+        key = answer.query, per_video, content.content
+        before = self._answers.get(key)
+        self.size_bytes += _size_bytes(answer) - (0 if before is None else _size_bytes(before))
+        self._answers[key] = answer
+
+
+def _size_bytes(answer: GroundingResult) -> int:
+    return _ANSWER_BYTES + _CLIP_BYTES * len(answer.saliency.scores)
+
+
 @dataclass
 class _Answers:
     """What was found for a query so far."""
@@ -42,21 +79,22 @@ class _Answers:
     request: Request
     found: list[tuple[GroundingResult, float]] = field(default_factory=list)
     stale: list[Path] = field(default_factory=list)
-    ranks: list[float] = field(default_factory=list)  # of the best hits, falling
+    ranks: list[float] = field(default_factory=list)  # of the best hits, negated, so that they rise
     is_clear: bool = False
 
     def can_gain(self, evidence: float) -> bool:
         """Whether a video of this evidence may hold a hit that counts: its score is 1 at most."""
         top_k = self.request.top_k
-        is_open = len(self.ranks) < top_k or evidence > self.ranks[top_k - 1]
+        is_open = len(self.ranks) < top_k or evidence > -self.ranks[top_k - 1]
         return is_open or (not self.is_clear and evidence >= _MAY_BE_CLEAR)
 
     def add(self, result: GroundingResult, evidence: float) -> None:
         """Take in what grounding found in a video."""
         self.found.append((result, evidence))
         self.is_clear = self.is_clear or result.clear_match is not False
-        new = [hit.evidence * hit.score for hit in _hits([(result, evidence)], self.request)]
-        self.ranks = sorted([*self.ranks, *new], reverse=True)[: self.request.top_k]
+        for hit in _hits([(result, evidence)], self.request):
+            insort(self.ranks, -hit.evidence * hit.score)
+        del self.ranks[self.request.top_k :]
 
 
 def rank(
@@ -68,6 +106,7 @@ def rank(
     request: Request,
     *,
     videos: int,
+    grounded: Grounded,
 ) -> list[SearchResult]:
     """Ground queries in their candidates, the likeliest videos first, until no other can hold a hit.
 
@@ -77,6 +116,7 @@ def rank(
         files: those that may be named, of each content.
         request: which hits are asked for.
         videos: how many the candidates were chosen from.
+        grounded: answers that are there already; those that are made are added.
 
     Returns:
         one result per query, in order.
@@ -95,17 +135,34 @@ def rank(
         who = [(number, evidence) for number, evidence in all_who if answers[number].can_gain(evidence)]
         if not who:
             continue
-        video = _encoded(grounder, contents[content_id], files[content_id])
-        if video is None:
-            for number, _ in who:
-                answers[number].stale.append(files[content_id][0].path)
-            continue
-        results = grounder.ground(video, [queries[number] for number, _ in who], top_k=request.per_video)
-        for (number, evidence), result in zip(who, results, strict=True):
-            answers[number].add(result, evidence)
+        content, its_files = contents[content_id], files[content_id]
+        _ground(grounder, [queries[number] for number, _ in who], content, its_files, request, grounded)
+        for number, evidence in who:
+            result = grounded.get(queries[number], request.per_video, content, its_files)
+            if result is None:
+                answers[number].stale.append(its_files[0].path)
+            else:
+                answers[number].add(result, evidence)
     return [
         _result(query, of_query, request, videos) for query, of_query in zip(queries, answers, strict=True)
     ]
+
+
+def _ground(
+    grounder: Grounder,
+    queries: Sequence[str],
+    content: Content,
+    files: Sequence[File],
+    request: Request,
+    grounded: Grounded,
+) -> None:
+    """Ground queries in a content where that has not been done; where nothing can be read, nothing is added."""
+    new = [query for query in queries if grounded.get(query, request.per_video, content, files) is None]
+    video = _encoded(grounder, content, files) if new else None
+    if video is None:
+        return
+    for answer in grounder.ground(video, new, top_k=request.per_video):
+        grounded.put(answer, request.per_video, content)
 
 
 def _encoded(grounder: Grounder, content: Content, files: Iterable[File]) -> EncodedVideo | None:

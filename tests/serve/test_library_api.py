@@ -98,6 +98,56 @@ def test_more_hits_continue_the_list(client):
     assert len(lists[0]["hits"]) == 3 < len(lists[1]["hits"])
 
 
+def test_a_search_goes_on_where_it_ended(client):
+    everything = search(client, per_video=9, top_k=10_000)
+    assert everything["next"] is None
+    found = search(client, per_video=9, top_k=3)
+    listed = found["hits"]
+    assert listed == everything["hits"][:3]
+    while found["has_more"]:
+        body = {"next": found["next"], "top_k": 2}
+        found = client.post("/api/search/more", json=body).raise_for_status().json()
+        assert client.post("/api/search/more", json=body).json() == found
+        assert len(found["hits"]) <= 2
+        assert (found["query"], found["videos"]) == ("a cat", 3)
+        listed += found["hits"]
+    assert found["next"] is None
+    assert listed == everything["hits"]
+
+
+def test_only_a_search_that_is_kept_goes_on(client):
+    following = search(client, top_k=1)["next"]
+    name, _, start = following.partition(".")
+    for wrong in (
+        "x",
+        name,
+        f"{name}.",
+        f"{name}.-1",
+        f"{name}.2",
+        f"{name}.{start}.0",
+        f"{name}.\u0661",
+        "0" * 32 + ".1",
+    ):
+        answer = client.post("/api/search/more", json={"next": wrong})
+        assert (answer.status_code, answer.json()) == (
+            410,
+            {"error": "this search is no longer kept; search again"},
+        ), wrong
+    for body, words in {
+        (): "next: is missing",
+        (("next", ""),): "next: is empty",
+        (("next", "x" * 101),): "next: has more than 100 characters",
+        (("next", following), ("top_k", 0)): "top_k: has to be 1 or more",
+        (("next", following), ("query", "a dog")): "query: there is no such field",
+    }.items():
+        answer = client.post("/api/search/more", json=dict(body))
+        assert (answer.status_code, answer.json()) == (422, {"error": words})
+    assert client.post("/api/search/more", json={"next": following}).status_code == 200
+    for _ in range(32):
+        search(client, top_k=1)
+    assert client.post("/api/search/more", json={"next": following}).status_code == 410
+
+
 def test_filters(client):
     assert names(search(client, name="example")) == {"Example One.mp4"}
     assert names(search(client, name="EXAM*.mp4")) == {"Example One.mp4"}

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 from extractors.errors import VtgError
 from model.search.filters import Filters
 from model.search.library import Library as SearchLibrary
 from model.search.results import Hit, SearchResult
+from vtg_cli.serve.hit_lists import HitList, HitLists
 from vtg_cli.serve.jobs import QueueFull
 from vtg_cli.serve.library.library import Library, Video
+from vtg_cli.serve.wanted import Wanted
 from vtg_cli.terminal.console import counted
 from vtg_cli.terminal.verdict import search_verdict
 
-MOST_HITS = 10_000
-"""Of one search."""
-
 _MOST_WAITING = 32
-_FEW_HITS = 100
-_VIDEOS_A_HIT = 3  # for so many, a search looks into more or less every video anyway
 
 
 class CannotSearch(VtgError):
@@ -30,49 +27,13 @@ class CannotSearch(VtgError):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to look for, and in which videos.
-
-    Attributes:
-        query: the sentence.
-        top_k: maximum hits.
-        per_video: maximum hits of one video.
-        threshold: hits that score less are left out.
-        only_clear: whether to leave out hits that do not clearly match.
-        name: words that the names of the videos contain, or a pattern with `*`; upper and lower case are the same.
-        folder: the folder in which they are, or in its subfolders, as `Video.folder` names it; empty for any.
-        longer_than_s: their length in seconds, at least.
-    """
-
-    query: str
-    top_k: int = 50
-    per_video: int = 3
-    threshold: float = 0.0
-    only_clear: bool = False
-    name: str = ""
-    folder: str = ""
-    longer_than_s: float = 0.0
-
-    def allows(self, video: Video) -> bool:
-        """Whether a video is one of those to search."""
-        if video.duration_s < self.longer_than_s:
-            return False
-        if self.folder and not f"{video.folder}/".startswith(f"{self.folder}/"):
-            return False
-        name, wanted = video.name.casefold(), self.name.casefold().strip()
-        if "*" in wanted:
-            return fnmatch.fnmatchcase(name, wanted)
-        return all(word in name for word in wanted.split())
-
-
-@dataclass(frozen=True)
 class Found:
-    """The answer to a search.
+    """A part of the answer to a search.
 
     Attributes:
         result: as the library gives it.
-        hits: the videos of its hits, and the hits.
-        has_more: whether a larger `top_k` may bring more.
+        hits: the videos of the hits of this part, and the hits.
+        next: the cursor of the part that follows; None if there is none.
         notes: what the user should know about this answer, one sentence per note.
         model_notes: what holds for every answer of the model.
         missing: offered videos that the index should hold, but whose files or features are no longer those it knows.
@@ -80,14 +41,10 @@ class Found:
 
     result: SearchResult
     hits: tuple[tuple[Video, Hit], ...] = ()
-    has_more: bool = False
+    next: str | None = None
     notes: tuple[str, ...] = ()
     model_notes: tuple[str, ...] = ()
     missing: tuple[Video, ...] = ()
-
-    def first(self, top_k: int) -> Found:
-        """The same with so many hits at most."""
-        return replace(self, hits=self.hits[:top_k], has_more=self.has_more or len(self.hits) > top_k)
 
 
 class LibrarySearch:
@@ -103,7 +60,7 @@ class LibrarySearch:
         self._library = open_library()
         self._thread = ThreadPoolExecutor(1, "vtg-search")
         self._waiting: set[Future[Found]] = set()
-        self._whole: tuple[Wanted, Found] | None = None  # of the last search that was made for all hits
+        self._lists = HitLists()
 
     async def find(self, wanted: Wanted) -> Found:
         """Search the offered videos that the index holds.
@@ -112,10 +69,26 @@ class LibrarySearch:
             QueueFull: if too many searches wait.
             CannotSearch: if the index or the model cannot be used, or the model cannot tell clear matches.
         """
+        return await self._in_turn(self._find, wanted)
+
+    async def go_on(self, cursor: str, count: int) -> Found:
+        """Find the hits that follow those which came with a cursor. Only videos that no part needed are looked into.
+
+        Args:
+            cursor: `Found.next` of a part. The same one again brings the same hits again.
+            count: maximum hits.
+
+        Raises:
+            NotKept: if there is no such cursor, or its search is no longer kept.
+            QueueFull, CannotSearch: as `find`.
+        """
+        return await self._in_turn(self._go_on, cursor, count)
+
+    async def _in_turn(self, work: Callable[..., Found], *values: object) -> Found:
         if len(self._waiting) >= _MOST_WAITING:
             raise QueueFull(f"{len(self._waiting)} searches are waiting already; try again later")
         try:
-            future = self._thread.submit(self._find, wanted)
+            future = self._thread.submit(work, *values)
         except RuntimeError as error:
             raise CannotSearch("the server is stopping") from error
         self._waiting.add(future)
@@ -140,54 +113,52 @@ class LibrarySearch:
         return not running
 
     def _find(self, wanted: Wanted) -> Found:
-        """Look for hits; a request for more of the search before takes them from the same ranking."""
-        if self._whole is not None:
-            before, whole = self._whole
-            if wanted.top_k > before.top_k and replace(wanted, top_k=before.top_k) == before:
-                return whole.first(wanted.top_k)
-        self._whole = None
-        if wanted.top_k <= _FEW_HITS or _VIDEOS_A_HIT * wanted.top_k < len(self._offered.videos()):
-            return self._search(wanted)
-        whole = self._search(replace(wanted, top_k=MOST_HITS))
-        self._whole = wanted, whole
-        return whole.first(wanted.top_k)
+        return self._part(HitList(wanted), 0, wanted.top_k)
 
-    def _search(self, wanted: Wanted) -> Found:
-        offered = {video.path: video for video in self._offered.videos() if wanted.allows(video)}
-        filters = Filters(among=tuple(offered))
-        try:
-            if not offered or not self._library.videos(filters):
-                why = (
-                    "None of these videos is in the library yet." if offered else "No video fits the filters."
-                )
-                return Found(SearchResult(wanted.query, (), None, 0, 0), notes=(why,))
-            grounder = self._library.grounder
-            if wanted.only_clear and grounder.model.clear_from is None:
-                raise CannotSearch(
-                    f"the scores of {grounder.model.name} rank moments, but do not tell which match clearly; "
-                    "search for all matches"
-                )
-            (result,) = self._library.search(
-                wanted.query,
-                top_k=wanted.top_k,
-                per_video=wanted.per_video,
-                threshold=wanted.threshold,
-                only_clear=wanted.only_clear,
-                filters=filters,
-            )
-        except CannotSearch:
-            raise
-        except VtgError as error:
-            raise CannotSearch(str(error)) from error
-        is_complete = result.looked_into + len(result.stale) >= result.videos
+    def _go_on(self, cursor: str, count: int) -> Found:
+        return self._part(*self._lists.find(cursor), count)
+
+    def _part(self, hits: HitList, start: int, count: int) -> Found:
+        """So many hits of a list from an index on; it grows where it is too short."""
+        missing: tuple[Video, ...] = ()
+        if hits.can_grow and len(hits.hits) < start + count:
+            offered = {video.path: video for video in self._offered.videos() if hits.wanted.allows(video)}
+            try:
+                if why := self._nothing_to_search(offered):
+                    return Found(SearchResult(hits.wanted.query, (), None, 0, 0), notes=(why,))
+                self._check(hits.wanted)
+                hits.grow(self._library, offered, count)
+            except CannotSearch:
+                raise
+            except VtgError as error:
+                raise CannotSearch(str(error)) from error
+            missing = tuple(offered[path] for path in hits.result.stale)
+        part = hits.hits[start : start + count]
+        end = start + len(part)
         return Found(
-            result,
-            hits=tuple((offered[hit.video], hit) for hit in result.hits),
-            has_more=wanted.top_k < MOST_HITS and (len(result.hits) == wanted.top_k or not is_complete),
-            notes=tuple(_notes(result)),
-            model_notes=tuple(note[:1].upper() + note[1:] for note in grounder.notes),
-            missing=tuple(offered[path] for path in result.stale),
+            hits.result,
+            hits=tuple(part),
+            next=self._lists.keep(hits, end) if hits.can_grow or end < len(hits.hits) else None,
+            notes=tuple(_notes(hits.result)),
+            model_notes=tuple(note[:1].upper() + note[1:] for note in self._library.grounder.notes),
+            missing=missing,
         )
+
+    def _nothing_to_search(self, offered: Mapping[Path, Video]) -> str:
+        """Why no video can be searched; empty if some can."""
+        if not offered:
+            return "No video fits the filters."
+        is_held = self._library.videos(Filters(among=tuple(offered)))
+        return "" if is_held else "None of these videos is in the library yet."
+
+    def _check(self, wanted: Wanted) -> None:
+        """Raise CannotSearch if the model cannot tell clear matches that are asked for."""
+        model = self._library.grounder.model
+        if wanted.only_clear and model.clear_from is None:
+            raise CannotSearch(
+                f"the scores of {model.name} rank moments, but do not tell which match clearly; search for all "
+                "matches"
+            )
 
 
 def _notes(result: SearchResult) -> list[str]:

@@ -18,6 +18,7 @@ from extractors.extraction.pipeline import extract_features
 from model import Grounder
 from model.search.filters import Filters
 from model.search.library import Library
+from model.search.ranking import Grounded
 from model.search.results import to_document
 from model.search.storage.places import library_folder
 from tests.model.search.colours import colour_library, colour_video, colour_videos
@@ -113,6 +114,27 @@ def test_videos_that_can_hold_no_hit_are_not_looked_into(library):
         assert some.looked_into < 4
     (several, alone) = library.search(["red", "blue"], top_k=2)[0], library.search("red", top_k=2)[0]
     assert several.hits == alone.hits
+
+
+def test_longer_lists_ground_no_video_twice(library, monkeypatch):
+    loaded = []
+    load = FeatureCache.load_content
+
+    def counting(self, *args, **options):
+        loaded.append(options["path"].name)
+        return load(self, *args, **options)
+
+    monkeypatch.setattr(FeatureCache, "load_content", counting)
+    grounded = Grounded()
+    for top_k in (1, 3, 50):
+        again = library.search("red", top_k=top_k, grounded=grounded)
+        count = len(loaded)
+        assert again == library.search("red", top_k=top_k)
+        del loaded[count:]
+    assert sorted(loaded) == sorted(SCENES)
+    assert grounded.size_bytes > 0
+    assert [r.looked_into for r in library.search("red", most_videos=2, grounded=grounded)] == [2]
+    assert len(loaded) == len(SCENES)
 
 
 def test_long_videos_are_few(library, monkeypatch):

@@ -27,6 +27,7 @@ from vtg_cli.serve.api.routes_library import library_routes
 from vtg_cli.serve.api.routes_videos import UPLOADS, video_routes
 from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.api.wording import sentence
+from vtg_cli.serve.hit_lists import NotKept
 from vtg_cli.serve.jobs import NoSuchJob, QueueFull
 from vtg_cli.serve.library.library import NotThere, NotUploaded
 from vtg_cli.serve.library.uploads import DiskFull, TooLarge, TooSlow
@@ -64,6 +65,7 @@ _STATUS: Mapping[type[Exception], int] = {
     TooSlow: 408,
     NotUploaded: 409,
     CannotSearch: 409,
+    NotKept: 410,
     TooLarge: 413,
     WorkFailed: 422,
     QueueFull: 429,

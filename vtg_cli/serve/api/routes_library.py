@@ -9,7 +9,8 @@ from vtg_cli.serve.api.routes_videos import error_reply
 from vtg_cli.serve.api.services import Services
 from vtg_cli.serve.library.library import Video
 from vtg_cli.serve.library_intake import IntakeState
-from vtg_cli.serve.library_search import Found, Wanted
+from vtg_cli.serve.library_search import Found
+from vtg_cli.serve.wanted import Wanted
 
 
 def library_routes(services: Services) -> APIRouter:
@@ -28,6 +29,21 @@ def library_routes(services: Services) -> APIRouter:
     async def search(request: schemas.SearchRequest) -> schemas.SearchBody:
         """Find the moments of all videos that match a query; videos that the library lacks are not searched."""
         found = await services.search.find(Wanted(**request.model_dump()))
+        intake.forget(found.missing)
+        return _found(found)
+
+    @routes.post(
+        "/api/search/more",
+        responses={
+            **error_reply(400, "The body is no JSON."),
+            **error_reply(409, "The library cannot be searched any more."),
+            **error_reply(410, "The search is no longer kept, or there was none."),
+            **error_reply(429, "Too many searches wait."),
+        },
+    )
+    async def more(request: schemas.MoreRequest) -> schemas.SearchBody:
+        """Find the hits that follow those of an answer; the same request again brings the same hits again."""
+        found = await services.search.go_on(request.next, request.top_k)
         intake.forget(found.missing)
         return _found(found)
 
@@ -58,7 +74,8 @@ def _found(found: Found) -> schemas.SearchBody:
         clear_match=result.clear_match,
         videos=result.videos,
         looked_into=result.looked_into,
-        has_more=found.has_more,
+        has_more=found.next is not None,
+        next=found.next,
         hits=[schemas.HitBody(**{**hit.to_json(), **_names(video)}) for video, hit in found.hits],
         notes=list(found.notes),
         model_notes=list(found.model_notes),

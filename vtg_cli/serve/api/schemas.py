@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vtg_cli.serve.library_search import MOST_HITS
+from vtg_cli.serve.wanted import MOST_HITS
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 JobStage = Literal["waiting", "extracting", "grounding", "done"]
@@ -164,6 +164,17 @@ class SearchRequest(BaseModel):
     longer_than_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
 
+class MoreRequest(BaseModel):
+    """Which search to go on with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    next: Annotated[
+        str, Field(min_length=1, max_length=100, description="As an answer of a search gives it.")
+    ]
+    top_k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 50
+
+
 class HitBody(BaseModel):
     """A moment of one of the videos; hits are ranked by score times evidence."""
 
@@ -179,7 +190,7 @@ class HitBody(BaseModel):
 
 
 class SearchBody(BaseModel):
-    """The hits of a search, best first."""
+    """Hits of a search, best first; those that follow on others may rank before some of these."""
 
     query: str
     clear_match: bool | None = Field(
@@ -187,7 +198,11 @@ class SearchBody(BaseModel):
     )
     videos: int = Field(description="How many were searched: those that are offered and in the library.")
     looked_into: int = Field(description="How many of them were grounded; the others are less likely.")
-    has_more: bool = Field(description="Whether a larger `top_k` may bring more.")
+    has_more: bool = Field(description="Whether there may be more hits.")
+    next: str | None = Field(
+        description="For `/api/search/more`, which finds the hits that follow; null if there are none. The server "
+        "keeps the searches that were used last, for half an hour at most."
+    )
     hits: list[HitBody]
     notes: list[str] = Field(description="About this answer.")
     model_notes: list[str] = Field(description="About every answer of the model.")

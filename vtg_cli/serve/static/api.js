@@ -60,19 +60,16 @@ export const getJob = (id) => request(`/api/jobs/${part(id)}`);
 export const cancelJob = (id) => request(`/api/jobs/${part(id)}/cancel`, { method: "POST" });
 export const removeVideo = (id) => request(`/api/videos/${part(id)}`, { method: "DELETE" });
 
-export const startJob = (body) =>
-  request("/api/jobs", {
+const post = (path, body) =>
+  request(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
 
-export const searchLibrary = (body) =>
-  request("/api/search", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+export const startJob = (body) => post("/api/jobs", body);
+export const searchLibrary = (body) => post("/api/search", body);
+export const searchOn = (body) => post("/api/search/more", body);
 
 export const getLibrary = () => request("/api/library");
 export const addToLibrary = () => request("/api/library/add", { method: "POST" });

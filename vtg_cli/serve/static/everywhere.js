@@ -7,7 +7,7 @@ import { Hits } from "./hits.js";
 import { playerKeys } from "./keys.js";
 import { Player } from "./player.js";
 
-const FIRST = 16, GROWTH = 8, MOST = 10000; // hits asked for
+const FIRST = 16, PART = 32, MOST = 10000; // hits asked for: at first, then at once, and in all
 const TYPING_MS = 400; // before a filter counts
 const STATE_MS = 1000; // between looks at an addition
 
@@ -18,7 +18,8 @@ export class Everywhere {
   #say;
   #onVideo;
   #request = null; // of the hits that are shown
-  #asked = 0;
+  #next = null; // where the server goes on with it
+  #hasBegun = false;
   #hasMore = false;
   #isBusy = false;
   #turn = 0;
@@ -128,7 +129,8 @@ export class Everywhere {
   async #first(request) {
     this.#turn += 1;
     this.#request = request;
-    this.#asked = 0;
+    this.#next = null;
+    this.#hasBegun = false;
     this.#hasMore = true;
     this.#isBusy = false;
     one("everywhere-find").setAttribute("aria-disabled", "true");
@@ -143,16 +145,16 @@ export class Everywhere {
 
   async #more() {
     if (this.#isBusy || !this.#hasMore) return;
-    const turn = this.#turn, isFirst = !this.#asked;
+    const turn = this.#turn, isFirst = !this.#hasBegun;
     this.#isBusy = true;
     one("hits-more").hidden = isFirst;
     try {
       for (let fresh = 0; !fresh && this.#hasMore;) {
-        const wanted = this.#asked ? Math.min(this.#asked * GROWTH, MOST) : FIRST;
-        const found = await api.searchLibrary({ ...this.#request, top_k: wanted });
+        const found = await this.#ask();
         if (turn !== this.#turn) return; // another search has begun
         if (isFirst) this.#begin(found);
-        this.#asked = wanted;
+        this.#hasBegun = true;
+        this.#next = found.next;
         this.#hasMore = found.has_more;
         fresh = this.#hits.add(found.hits);
         if (isFirst) break;
@@ -169,6 +171,18 @@ export class Everywhere {
       }
     }
     this.#count();
+    if (isFirst) this.#say(one("everywhere-found").textContent);
+  }
+
+  // The hits that follow those that are listed. A server that no longer keeps the search is asked for all of them.
+  async #ask() {
+    if (!this.#hasBegun) return api.searchLibrary({ ...this.#request, top_k: FIRST });
+    try {
+      return await api.searchOn({ next: this.#next, top_k: PART });
+    } catch (error) {
+      if (error.status !== 410) throw error;
+      return api.searchLibrary({ ...this.#request, top_k: Math.min(this.#hits.count + PART, MOST) });
+    }
   }
 
   #begin(found) {
@@ -184,7 +198,6 @@ export class Everywhere {
     const moments = counted(this.#hits.count, "moment");
     const text = this.#hits.count ? `${this.#hasMore ? "The best " : ""}${moments} of ${videos}` : "Nothing found.";
     one("everywhere-found").textContent = text;
-    if (this.#asked === FIRST) this.#say(text);
   }
 
   #play(hit) {
