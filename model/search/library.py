@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +121,7 @@ class Library:
         self,
         paths: Sequence[str | Path],
         *,
+        folders: Collection[Path] = (),
         on_event: Callable[[Event], None] = ignore,
         on_start: Callable[[int], None] = lambda count: None,
     ) -> Changes:
@@ -128,6 +129,7 @@ class Library:
 
         Args:
             paths: files, folders and patterns, as for `collect_videos`. `update` looks at them again.
+            folders: those around the paths in which `update` is to look for others, too.
             on_event: called as videos are extracted, and with a `VideoFinished` for each.
             on_start: called with the number of videos before the first is looked at.
 

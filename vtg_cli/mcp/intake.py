@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.videos.events import Event
 from vtg_cli.mcp.jobs import Report, Work
+from vtg_cli.mcp.places import Addition
 from vtg_cli.mcp.progress import downloading, extracting
 from vtg_cli.parsing.library import LibraryArguments
 from vtg_cli.parsing.options import ModelArguments
@@ -42,20 +42,23 @@ class Intake:
 
         return work
 
-    def add(self, library: str | None, name: str, videos: Sequence[Path]) -> Work:
+    def add(self, library: str | None, name: str, addition: Addition) -> Work:
         """Work that adds videos to a library; raises as `Library.add`.
 
         Args:
             library: as for `LibraryArguments`.
             name: of it, for people.
-            videos: the files.
+            addition: the videos.
         """
+        videos = addition.videos
 
         def work(report: Report) -> str:
             self._report = report
             report(0.0, "loading")
             with LibraryArguments(library).open(self._choice, on_download=downloading(report)) as opened:
-                changes = opened.add(videos, on_event=extracting(len(videos), report))
+                changes = opened.add(
+                    videos, folders=addition.folders, on_event=extracting(len(videos), report)
+                )
             if not changes.failed:
                 return f"{counted(len(videos), 'video')} can be searched in {name}"
             reasons = "; ".join(f"{result.path}: {result.reason}" for result in changes.failed[:5])

@@ -198,8 +198,8 @@ class Tools:
         """Add the videos of an offered folder to a library, so that they can be searched together."""
         name = library or self._only_library()
         place = await self._answer(self._places.place_of, name)
-        videos = await self._answer(self._places.videos_in, path)
-        job = self._submit(self._jobs, f"{name}: {path}", self._intake.add(place, name, videos))
+        addition = await self._answer(self._places.addition, path)
+        job = self._submit(self._jobs, f"{name}: {path}", self._intake.add(place, name, addition))
         return to_job(await self._finished(job, context, wait_s))
 
     async def job_status(

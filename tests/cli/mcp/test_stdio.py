@@ -20,6 +20,7 @@ import pytest
 
 from tests.cli.mcp.running import Agent, command, connected
 from tests.cli.running import EXAMPLES, vtg
+from tests.extractors.rendering import render
 from tests.local_server import answering_gets
 
 pytestmark = pytest.mark.slow
@@ -116,6 +117,30 @@ def test_library(agent, home, videos):
     nothing = agent.call("find_moments", query="a goal")
     assert nothing["clear_match"] is False
     assert "Nothing in 1 video matches clearly" in nothing["notes"][0]
+
+
+def test_update_follows_a_folder_that_was_added(home, tmp_path):
+    inner = tmp_path / "videos" / "inner"
+    inner.mkdir(parents=True)
+    render(inner / "first.mp4", frames=20, fps=10)
+    (tmp_path / "mixed").mkdir()
+    render(tmp_path / "mixed" / "second.mp4", frames=30, fps=10)
+    render(tmp_path / "private.mp4", frames=40, fps=10)
+    (tmp_path / "mixed" / "link.mp4").symlink_to(tmp_path / "private.mp4")
+    folders = (tmp_path / "videos", tmp_path / "mixed")
+    with connected(command(*folders, "--library", "films", home=home)) as agent:
+        for path in ("inner", str(tmp_path)):
+            job = agent.call("add_to_library", path=path, wait_s=240)
+            assert job["state"] == "done", job
+        assert agent.call("list_videos", library="films")["total"] == 2
+        render(tmp_path / "videos" / "third.mp4", frames=50, fps=10)
+        render(tmp_path / "mixed" / "fourth.mp4", frames=60, fps=10)
+        (inner / "first.mp4").rename(inner / "renamed.mp4")
+        done = vtg("index", "update", "--library", "films", home=home)
+        assert done.returncode == 0, done.stderr
+        listed = agent.call("list_videos", library="films")["videos"]
+    # The folder with a link that leads out is not followed, and neither is the link.
+    assert [Path(video["path"]).name for video in listed] == ["second.mp4", "renamed.mp4", "third.mp4"]
 
 
 def test_pages(agent):
