@@ -191,9 +191,8 @@ def run_plain(job: Job) -> Measured:
             np.zeros((_FRAMES_OF_CLIP if name == "slowfast" else 1, FRAME_SIZE, FRAME_SIZE, 3), np.uint8),
             30.0,
         )
-    children = _children_cpu_s()
     cost, rows = timed(lambda: [_plain_features(video, job, networks) for video in job.videos])
-    return Measured(Cost(cost.wall_s, cost.cpu_s + _children_cpu_s() - children), rows=rows[0])
+    return Measured(cost, rows=rows[0])
 
 
 def run_limit(job: Job) -> Measured:
@@ -306,7 +305,8 @@ def _plain_clip(job: Job) -> Plain:
     from extractors.encoders.clip.image_tower import ARCHITECTURE, open_clip, read_state
 
     network = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
-    network.load_state_dict(read_state(job.weights["clip"], lambda _: True), strict=False)
+    visual = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("visual.")}
+    network.load_state_dict(read_state(job.weights["clip"], visual), strict=False)
     network.eval()
 
     @torch.no_grad()
@@ -471,13 +471,6 @@ def _device() -> tuple[torch.device, torch.dtype]:
 def _blank(encoder: VideoEncoder) -> NDArray[np.uint8]:
     frames = 32 if encoder.sampling.kind == "slowfast" else 1
     return np.zeros((encoder.batch_size, frames, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
-
-
-def _children_cpu_s() -> float:
-    import psutil
-
-    times = psutil.Process().cpu_times()  # of children that have ended, on POSIX
-    return float(getattr(times, "children_user", 0) + getattr(times, "children_system", 0))
 
 
 def _rendered(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ Wall seconds depend on what else the machine does. CPU seconds of all threads to
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ _WORK = TypeVar("_WORK")
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of wall time, and of CPU time of all threads together."""
+    """Seconds of wall time, and of CPU time of all threads and ended subprocesses together."""
 
     wall_s: float
     cpu_s: float
@@ -78,9 +79,14 @@ class ExtractionCost:
 
 def timed(work: Callable[[], _WORK]) -> tuple[Cost, _WORK]:
     """Run something in this process and measure it."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), _cpu_s()
     result = work()
-    return Cost(time.perf_counter() - wall, time.process_time() - cpu), result
+    return Cost(time.perf_counter() - wall, _cpu_s() - cpu), result
+
+
+def _cpu_s() -> float:
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def prepare_weights(

@@ -80,13 +80,17 @@ def read_parts(
     stop = threading.Event()
 
     def read(part: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        pictures: list[NDArray[np.uint8]] = []
+        if stop.is_set():
+            return pictures
         reader = idle.get()
-        pictures = []
-        for picture in reader.read(part):
-            if stop.is_set():
-                break
-            pictures.append(picture)
-        idle.put(reader)
+        try:
+            for picture in reader.read(part):
+                if stop.is_set():
+                    break
+                pictures.append(picture)
+        finally:
+            idle.put(reader)  # or another thread would wait for it for ever
         return pictures
 
     ahead = max(min(crew.decoders + 1, _MOST_FRAMES_AHEAD // max(map(len, parts))), crew.decoders)
