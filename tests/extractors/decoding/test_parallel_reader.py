@@ -80,7 +80,7 @@ def test_closing_early_ends_the_decoders(folder):
 
 def test_a_frame_that_does_not_come_out_is_missing(folder):
     timeline = read_timeline(video(folder, "h264"))
-    # Times of frames that the file does not have; every decoder meets one, and more parts wait.
+    # Times of frames that the file does not have: every decoder meets one while another part waits for it.
     later = np.arange(1, 81) / 30 + timeline.timestamps_s[-1]
     order = np.arange(len(timeline.timestamps_s) + len(later))
     promised = replace(
@@ -90,10 +90,9 @@ def test_a_frame_that_does_not_come_out_is_missing(folder):
         decode_order=order,
         layers=np.zeros(len(order), np.uint8),
     )
-    parts = [np.array([frame]) for frame in (10, 225, 245, 265, 275)]
-    with closing(read_parts(parts, promised, GEOMETRY, Crew(2, 1))) as read:
-        assert len(next(read)) == 1
-        with pytest.raises(FrameMissing):
+    parts = [np.array([frame]) for frame in (225, 245, 265, 275)]
+    for _ in range(5):
+        with closing(read_parts(parts, promised, GEOMETRY, Crew(2, 1))) as read, pytest.raises(FrameMissing):
             list(read)
 
 
