@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from extractors.places import Place, place_of
 
 
 class VtgError(Exception):
@@ -21,16 +21,16 @@ class VideoError(VtgError):
     """One video cannot be read.
 
     Args:
-        path: the file.
+        path: the file, or the object in object storage.
         reason: what is wrong with it, without the file name.
     """
 
-    def __init__(self, path: str | Path, reason: str) -> None:
+    def __init__(self, path: str | Place, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
-        self.path = Path(path)
+        self.path = place_of(path)
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[VideoError], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[VideoError], tuple[Place, str]]:
         return type(self), (self.path, self.reason)
 
 

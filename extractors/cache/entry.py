@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from extractors.files.npy import read_header, require_backed
 
 _RECORD = "record"
+_LARGEST = 1 << 33  # 8 GiB: days of rows
 _FORMAT = 1  # raised when the layout changes in a way that older code would misread
 
 
@@ -68,6 +69,20 @@ def read_entry(data: bytes) -> tuple[dict[str, NDArray[np.float16]], dict[str, A
     ):  # zip, zlib, npy and JSON each raise their own kinds on foreign bytes; all mean the same
         return None
     return (arrays, record) if sound else None
+
+
+def read_file(path: Path) -> bytes | None:
+    """The bytes of a file that may be an entry; None if there is none, empty if it is larger than an entry can be.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            # A larger file is not an entry, and there may be no memory for it.
+            return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST else b""
+    except FileNotFoundError:
+        return None
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -21,9 +21,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,38 +31,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.cache.claims import Claim
-from extractors.cache.entry import read_entry, read_record, write_entry
+from extractors.cache.entry import read_file, read_record, write_entry
+from extractors.cache.features import CachedFeatures, entry_of, features_of
+from extractors.cache.object_records import content_in, record_name, record_of
+from extractors.cache.published import PublishedFeatures
 from extractors.cache.usage import CacheInfo, Cleared, SpecUsage
-from extractors.errors import CacheError, NameTaken
+from extractors.errors import CacheError, VideoError
 from extractors.features import FeatureSpec, TextFeatures, folder_name
 from extractors.files.atomic import atomic_write, remove_leftovers, write_failure
-from extractors.files.identity import VideoIdentity, file_identity
+from extractors.files.identity import Identity, KnownContent, VideoIdentity
 from extractors.files.user_folders import vtg_home
+from extractors.places import Address, Place, place_of
+from extractors.storage.listing import ObjectState
 from extractors.videos.facts import VideoFacts, VideoInfo
 
 _LEFTOVER_AGE_S = 3600.0  # a write takes milliseconds: a temporary file this old has no writer any more
-_LARGEST_ENTRY = 1 << 33  # 8 GiB: days of rows
 _FOLDER_NAME = re.compile(r".+-[0-9a-f]{16}")
 _FILES = ".files"
 _ELSEWHERE = "--cache or VTG_CACHE may name another folder for the cache"
-
-
-@dataclass(frozen=True)
-class CachedFeatures:
-    """The features of one video as the cache holds them.
-
-    Attributes:
-        spec: what a row is.
-        features: (N, dim) float32, one row per clip. The values are those of the half precision on disk, so that
-            the first query of a video and every later one see the same numbers.
-        info: the video they were made from, at the path it was asked for by.
-        facts: what decoding found out about it.
-    """
-
-    spec: FeatureSpec
-    features: NDArray[np.float32]
-    info: VideoInfo
-    facts: VideoFacts = VideoFacts()
 
 
 def default_root() -> Path:
@@ -93,7 +79,7 @@ class FeatureCache:
         return VideoIdentity(path, self.root / _FILES, stop=stop)
 
     def load_video(
-        self, path: str | Path, spec: FeatureSpec, *, identity: VideoIdentity | None = None
+        self, path: str | Place, spec: FeatureSpec, *, identity: Identity | None = None
     ) -> CachedFeatures | None:
         """Look up the features of a video. If there are some, the whole video may have to be read.
 
@@ -109,11 +95,11 @@ class FeatureCache:
             VideoError: if the video cannot be read.
             CacheError: if the cache cannot be read.
         """
-        identity = identity or self.identify(path)
+        identity = identity or self.identify(_on_this_machine(path))
         return self._load(path, spec, identity.address, identity.content)
 
     def load_content(
-        self, address: str, content: str, spec: FeatureSpec, *, path: str | Path
+        self, address: str, content: str, spec: FeatureSpec, *, path: str | Place
     ) -> CachedFeatures | None:
         """Look up the features of a content that is known by its identity; no video file is read.
 
@@ -135,36 +121,20 @@ class FeatureCache:
         return self._video_entry(address, spec).exists()
 
     def _load(
-        self, path: str | Path, spec: FeatureSpec, address: str, content_of: Callable[[], str]
+        self, path: str | Place, spec: FeatureSpec, address: str, content_of: Callable[[], str]
     ) -> CachedFeatures | None:
-        entry = self._read(self._video_entry(address, spec), spec, address)
-        if entry is None:
-            return None
-        arrays, record = entry
-        features = arrays.get("features")
-        if features is None or features.ndim != 2 or features.shape[1] != spec.dim:
-            return None
-        try:
-            video = {**record["video"]}
-            video.pop("name")
-            info = VideoInfo(path=Path(path), **video)
-            facts = VideoFacts.from_json(record)  # of which earlier versions noted none
-            content = str(record["content"])  # which entries of earlier versions lack
-        except (KeyError, TypeError, ValueError):
-            return None
-        if content != content_of():
-            return None
-        return CachedFeatures(spec, features, info, facts)
+        data = _read_bytes(self._video_entry(address, spec))
+        return None if data is None else features_of(data, spec, address, content_of, place_of(path))
 
     def store_video(
         self,
-        path: str | Path,
+        path: str | Place,
         spec: FeatureSpec,
         features: NDArray[np.floating[Any]],
         info: VideoInfo,
         *,
         facts: VideoFacts = VideoFacts(),
-        identity: VideoIdentity | None = None,
+        identity: Identity | None = None,
     ) -> CachedFeatures:
         """Store the features of a video, replacing any that are there.
 
@@ -186,8 +156,8 @@ class FeatureCache:
         """
         if features.ndim != 2 or features.shape[1] != spec.dim:
             raise ValueError(f"'{spec.name}' features are (N, {spec.dim}), not {features.shape}")
-        identity = identity or self.identify(path)
-        video = {**asdict(info), "name": Path(path).name}
+        identity = identity or self.identify(_on_this_machine(path))
+        video = {**asdict(info), "name": place_of(path).name}
         del video["path"]
         origin = {"video": video, "content": identity.content(), **facts.to_json()}
         arrays = self._write(
@@ -246,7 +216,7 @@ class FeatureCache:
         )
         return TextFeatures(arrays["last_hidden_state"], arrays["pooler_output"])
 
-    def export(self, path: str | Path, specs: Iterable[FeatureSpec], out_dir: str | Path) -> list[Path]:
+    def export(self, path: str | Path, specs: Sequence[FeatureSpec], out_dir: str | Path) -> list[Path]:
         """Copy the features of a video out in the published layout, `<out_dir>/<name>_features/<vid>.npz`.
 
         The video's id is its file name without the suffix, as in the annotations of the datasets.
@@ -265,25 +235,36 @@ class FeatureCache:
             CacheError: if features are missing, or `out_dir` cannot be written.
         """
         identity = self.identify(path)
-        written = []
         for spec in specs:
             if self.load_video(path, spec, identity=identity) is None:
                 raise CacheError(f"no '{spec.name}' features of {path} in {self.root}; extract them first")
-            data = _read_bytes(self._video_entry(identity.address, spec))
-            target = Path(out_dir) / f"{folder_name(spec.name)}_features" / f"{Path(path).stem}.npz"
-            there = _read_bytes(target)
-            if there is not None and not _is_of_video(there, spec, identity):
-                raise NameTaken(
-                    f"{target} holds features of another video or recipe than {path}; "
-                    "rename the video or export to another folder"
-                )
+        entries = {spec: self.entry(identity.address, spec) or b"" for spec in specs}
+        files = PublishedFeatures(Path(out_dir)).write(Path(path), entries, identity)
+        return [file for file in files if isinstance(file, Path)]
+
+    def entry(self, address: str, spec: FeatureSpec) -> bytes | None:
+        """The bytes of the entry for an address of a `VideoIdentity`, unchecked; None if there is none.
+
+        Raises:
+            CacheError: if the cache cannot be read.
+        """
+        return _read_bytes(self._video_entry(address, spec))
+
+    def recall(self, video: Address, state: ObjectState) -> KnownContent | None:
+        """The content of an object in object storage in a state, if it is remembered."""
+        with suppress(OSError):
+            return content_in((self.root / _FILES / record_name(video)).read_bytes(), state)
+        return None
+
+    def remember(self, video: Address, state: ObjectState, content: KnownContent) -> None:
+        """Remember the content of an object; without effect if its state does not name its content."""
+        # A place that cannot be written costs another download.
+        if data := record_of(state, content):
             with (
-                _writing(target, "the features are in the cache, and the same command continues"),
-                atomic_write(target) as file,
+                suppress(OSError),
+                atomic_write(self.root / _FILES / record_name(video), durable=False) as file,
             ):
-                file.write(data or b"")
-            written.append(target)
-        return written
+                file.write(data)
 
     def info(self) -> CacheInfo:
         """Count what is in the cache; raises CacheError if it cannot be read."""
@@ -416,7 +397,7 @@ class FeatureCache:
         self, entry: Path, spec: FeatureSpec, identity: str
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
         data = _read_bytes(entry)
-        return None if data is None else _entry_of(data, spec, identity)
+        return None if data is None else entry_of(data, spec, identity)
 
     def _write(
         self,
@@ -454,36 +435,18 @@ def _query_identity(query: str) -> str:
     return hashlib.blake2b(query.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def _on_this_machine(video: str | Place) -> Path:
+    place = place_of(video)
+    if isinstance(place, Address):
+        raise VideoError(place, "is not on this machine, and its identity is not given")
+    return place
+
+
 def _read_bytes(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            # A larger file is not an entry, and there may be no memory for it.
-            return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST_ENTRY else b""
-    except FileNotFoundError:
-        return None
+        return read_file(path)
     except OSError as error:
         raise CacheError(f"cannot read {path} ({error.strerror}); {_ELSEWHERE}") from error
-
-
-def _entry_of(
-    data: bytes, spec: FeatureSpec, identity: str
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]] | None:
-    """Arrays and record of an entry; None if it is damaged, or of another origin than asked for."""
-    entry = read_entry(data)
-    if entry is None:
-        return None
-    arrays, record = entry
-    if record.get("identity") != identity or record.get("spec") != spec.to_json():
-        return None
-    return {key: array.astype(np.float32) for key, array in arrays.items()}, record
-
-
-def _is_of_video(data: bytes, spec: FeatureSpec, identity: VideoIdentity) -> bool:
-    """Whether exported features are of this video and recipe, or of what the video was before it was edited."""
-    if _entry_of(data, spec, identity.address) is not None:
-        return True
-    # What earlier versions exported bears the name they knew the video by.
-    return _entry_of(data, spec, file_identity(identity.path)) is not None
 
 
 @contextmanager

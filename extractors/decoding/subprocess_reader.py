@@ -14,6 +14,7 @@ from pathlib import Path
 
 from extractors.decoding.decode import DecodeRequest
 from extractors.errors import VideoError, VtgError
+from extractors.places import Place
 from extractors.subprocesses import wire
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, SubprocessStalled, python_command
 from extractors.videos.events import ClipsDecoded, DecoderEvent, VideoDecoded, VideoStarted
@@ -29,11 +30,11 @@ class DecoderCrash(VideoError):
         how: signal or exit code.
     """
 
-    def __init__(self, path: str | Path, how: str) -> None:
+    def __init__(self, path: str | Place, how: str) -> None:
         super().__init__(path, f"the decoder crashed ({how}); the file is damaged or hostile")
         self.how = how
 
-    def __reduce__(self) -> tuple[type[DecoderCrash], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type[DecoderCrash], tuple[Place, str]]:
         return type(self), (self.path, self.how)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.cache.features import CachedFeatures
+from extractors.cache.store import FeatureCache
 from extractors.compute.overlap import FutureRows, LoadableEncoder, OverlappingEncoder, ReadyRows
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import VideoError
@@ -26,6 +27,7 @@ class VideoInFlight:
     """A video on its way through the encoders that lack it.
 
     Attributes:
+        source: what was looked up.
         index: its place in the list of videos.
         path: the video.
         info: what the file holds.
@@ -46,7 +48,7 @@ class VideoInFlight:
         self.waiting = 0
         self.error = _too_long(started, source.missing)
         self._clip_counts = started.clip_counts
-        self._source = source
+        self.source = source
         self._rows = {encoder.spec.name: _Rows(encoder.spec.dim) for encoder in source.missing}
 
     @property
@@ -93,13 +95,13 @@ class VideoInFlight:
                     self._rows[encoder.spec.name].of_all_clips(),
                     self.info,
                     facts=self.facts,
-                    identity=self._source.identity,
+                    identity=self.source.identity,
                 )
                 for encoder in self.encoders
             ]
         except ValueError as error:
             raise VideoError(self.path, f"{error}; try precision fp32") from error
-        return {**self._source.found, **{entry.spec.name: entry for entry in stored}}
+        return {**self.source.found, **{entry.spec.name: entry for entry in stored}}
 
 
 def _too_long(started: VideoStarted, encoders: Sequence[VideoEncoder]) -> VideoError | None:

@@ -8,12 +8,65 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from extractors.errors import UsageError
+from extractors.places import Address, Place, place_of
 
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
     ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
 """Suffixes of videos in a folder; a file that is named directly may have any suffix."""
+
+
+def collect_places(paths: Sequence[str | Place]) -> list[Place]:
+    """Find the videos that a list of files, folders, patterns and addresses stands for.
+
+    Args:
+        paths: as for `collect_videos`, or addresses in object storage. One that ends with `/`, or without a video's
+            suffix, is a folder if it holds a video; any other names an object, which is not looked at yet.
+
+    Returns:
+        Each video once, in the order of `paths`, and in order of name within a folder or pattern.
+
+    Raises:
+        UsageError: if a path does not exist, a folder or pattern holds no video, or an address cannot be used; the
+            message lists all such paths.
+        StorageError: if a bucket cannot be listed.
+    """
+    found: dict[Place, None] = {}
+    files: dict[str, Path] = {}
+    wrong = []
+    for place in map(place_of, paths):
+        try:
+            videos = _videos_at(place) if isinstance(place, Address) else collect_videos([place])
+        except UsageError as error:
+            wrong.append(str(error))
+            continue
+        for video in videos:
+            # resolve() would merge links
+            known = files.setdefault(os.path.abspath(video), video) if isinstance(video, Path) else video  # noqa: PTH100
+            found.setdefault(known)
+    if wrong:
+        raise UsageError("; ".join(wrong))
+    return list(found)
+
+
+def _videos_at(address: Address) -> list[Address]:
+    """The videos of a folder in object storage, or the one object of that name.
+
+    Raises:
+        UsageError: if the address cannot be used, or is a folder without a video.
+        StorageError: if it cannot be listed.
+    """
+    from extractors.storage.filesystems import require_usable
+    from extractors.storage.listing import objects_under
+
+    require_usable(address)
+    if _is_video_name(address.name) and not address.key.endswith("/"):
+        return [address]
+    videos = [object for object in objects_under(address) if _is_video_name(object.name)]
+    if not videos and (address.key.endswith("/") or not address.key):
+        raise UsageError(f"{address} holds no video")
+    return videos or [address]
 
 
 def collect_videos(paths: Sequence[str | Path]) -> list[Path]:

@@ -9,24 +9,28 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 
 from extractors.cache.claims import Claim
-from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.cache.features import CachedFeatures
+from extractors.cache.published import PublishedFeatures
+from extractors.cache.store import FeatureCache
 from extractors.decoding.decode import DecodeRequest, as_video_errors, decode
 from extractors.decoding.subprocess_reader import DecodeProcess
 from extractors.encoders.base import VideoEncoder
 from extractors.errors import VideoError
 from extractors.extraction.options import ExtractionOptions
-from extractors.files.identity import VideoIdentity
+from extractors.extraction.supply import Source, Supply
+from extractors.files.identity import Identity, VideoIdentity
+from extractors.places import Address, Place
 from extractors.videos.events import (
     ClipsDecoded,
     DecoderEvent,
     VideoDecoded,
     VideoFinished,
     VideoOpening,
+    VideoStarted,
     VideoWaiting,
 )
 
@@ -43,15 +47,17 @@ class LookedUp:
         index: its place in the list of videos.
         path: the video.
         identity: of its content.
-        found: the features that the cache has, by name.
+        found: the features that are there, by name.
         missing: the encoders whose features it lacks.
+        published: names of the features that were found where they are published, and not in the cache.
     """
 
     index: int
-    path: Path
-    identity: VideoIdentity
+    path: Place
+    identity: Identity
     found: Mapping[str, CachedFeatures]
     missing: tuple[VideoEncoder, ...]
+    published: frozenset[str] = frozenset()
 
 
 Message = LookedUp | DecoderEvent | VideoOpening | VideoWaiting | VideoFinished
@@ -66,7 +72,7 @@ class DecodeAhead:
     ended and every claim is given back.
 
     Args:
-        videos: place in the list and path of each; read one by one as the decoder is ready for them.
+        videos: place in the list and place of each; read one by one as the decoder is ready for them.
         encoders: whose features are wanted.
         cache: where they are looked up, and claims are made.
         options: how videos are decoded.
@@ -75,7 +81,7 @@ class DecodeAhead:
 
     def __init__(
         self,
-        videos: Iterable[tuple[int, Path]],
+        videos: Iterable[tuple[int, Place]],
         encoders: Sequence[VideoEncoder],
         cache: FeatureCache,
         options: ExtractionOptions,
@@ -83,7 +89,6 @@ class DecodeAhead:
         stop: threading.Event | None = None,
     ) -> None:
         self._process = None if options.stall_s is None else DecodeProcess(stall_s=options.stall_s)
-        self._videos = videos
         self._encoders = encoders
         self._cache = cache
         self._options = options
@@ -95,6 +100,11 @@ class DecodeAhead:
         self._slots = threading.Semaphore(_CHUNKS)
         self._stop = threading.Event()
         self._halted = stop or threading.Event()
+        # A local folder of results is written to, but the cache beside it is what counts.
+        self._published = PublishedFeatures(options.output) if isinstance(options.output, Address) else None
+        self._supply = Supply(
+            videos, cache, self._published, self._is_complete, options.scratch_bytes, self._stop
+        )
         self._thread = threading.Thread(target=self._run, name="vtg-decode", daemon=True)
 
     def __enter__(self) -> DecodeAhead:
@@ -109,6 +119,7 @@ class DecodeAhead:
         while self._thread.is_alive():  # it may be waiting for room to put a message
             self._drain()
             self._thread.join(0.05)
+        self._supply.close()
         for _, claim in self._claims.values():
             claim.release()
 
@@ -171,62 +182,84 @@ class DecodeAhead:
         self._queue.put(None)
 
     def _messages(self) -> Generator[Message, None, None]:
-        busy: list[tuple[int, VideoIdentity]] = []
-        for index, path in self._videos:
+        busy: list[Source] = []
+        for source in self._supply:
             try:
-                identity = self._cache.identify(path, stop=self._stop)
+                with self._opening_shown(source):
+                    source.look()
             except VideoError as error:
-                yield VideoFinished(index, path, "failed", error)
+                yield VideoFinished(source.index, source.place, "failed", error)
                 continue
-            if not (yield from self._video(index, identity)):
-                busy.append((index, identity))
+            if not (yield from self._video(source)):
+                busy.append(source)
         while busy and not self._stop.is_set():
             still_busy = []
-            for index, identity in busy:
-                if not (yield from self._video(index, identity)):
-                    still_busy.append((index, identity))
+            for source in busy:
+                is_done = yield from self._video(source)
+                if not is_done:
+                    still_busy.append(source)
             if len(still_busy) == len(busy):
                 own = {address for address, _ in list(self._claims.values())}
-                elsewhere = [(index, identity) for index, identity in busy if identity.address not in own]
+                elsewhere = [source for source in busy if source.look().address not in own]
                 if elsewhere and self._queue.empty():
-                    index, identity = elsewhere[0]
-                    yield VideoWaiting(index, identity.path)
+                    yield VideoWaiting(elsewhere[0].index, elsewhere[0].place)
                 self._stop.wait(_POLL_S)
             busy = still_busy
 
-    def _video(self, index: int, identity: VideoIdentity) -> Generator[Message, None, bool]:
-        """Messages of one video; returns False, without a message, if it is claimed elsewhere."""
-        path = identity.path
+    @contextmanager
+    def _opening_shown(self, source: Source) -> Iterator[None]:
+        """A download may take long; the consumer sees a `VideoOpening` meanwhile."""
+        if isinstance(source.place, Address):
+            self._opening = VideoOpening(source.index, source.place)
         try:
-            found = self._find(identity)
+            yield
+        finally:
+            self._opening = None
+
+    def _video(self, source: Source) -> Generator[Message, None, bool]:
+        """Messages of one video; returns False, without a message, if it is claimed elsewhere."""
+        index, place, identity = source.index, source.place, source.look()
+        try:
+            found, published = self._find(source, identity)
             if len(found) < len(self._encoders):
                 claim = self._cache.try_claim(identity.address)
                 if claim is None:
                     return False
                 self._claims[index] = identity.address, claim
-                found = self._find(identity)  # the last holder of the claim may have stored them
+                found, published = self._find(source, identity)  # the last holder may have stored them
             missing = tuple(encoder for encoder in self._encoders if encoder.spec.name not in found)
-            yield LookedUp(index, path, identity, found, missing)
-            if missing:
-                request = DecodeRequest(
-                    index, path, {encoder.spec.name: encoder.sampling for encoder in missing}, self._options
-                )
-                yield from self._decoded(request, identity)
+            if not missing:
+                yield LookedUp(index, place, identity, found, missing, published)
+                return True
+            with self._opening_shown(source):
+                file = source.open()
+            yield LookedUp(index, place, file, found, missing, published)
+            request = DecodeRequest(
+                index, file.path, {encoder.spec.name: encoder.sampling for encoder in missing}, self._options
+            )
+            yield from self._decoded(source, request, file)
         except VideoError as error:
-            yield VideoFinished(index, path, "failed", error)
+            yield VideoFinished(index, place, "failed", source.named(error))
+        finally:
+            source.release()
         return True
 
-    def _decoded(self, request: DecodeRequest, identity: VideoIdentity) -> Generator[Message, None, None]:
+    def _decoded(
+        self, source: Source, request: DecodeRequest, identity: VideoIdentity
+    ) -> Generator[Message, None, None]:
         """The decoder's events; the last one once it is known that the file did not change meanwhile."""
         run = decode if self._process is None else self._process.decode
         try:
             with as_video_errors(request.path), closing(run(request)) as events:
-                self._opening = VideoOpening(request.index, request.path)
+                self._opening = VideoOpening(source.index, source.place)
                 try:
                     started = next(events)
                 finally:
                     self._opening = None
                 identity.read_ahead()
+                if isinstance(started, VideoStarted):
+                    info = replace(started.info, path=source.place)
+                    started = replace(started, path=source.place, info=info)
                 yield started
                 while (event := self._next_event(request.index, events)) is not None:
                     if isinstance(event, VideoDecoded):
@@ -236,13 +269,27 @@ class DecodeAhead:
         finally:
             identity.give_up()
 
-    def _find(self, identity: VideoIdentity) -> dict[str, CachedFeatures]:
+    def _find(self, source: Source, identity: Identity) -> tuple[dict[str, CachedFeatures], frozenset[str]]:
+        """The features that are there, by name, and the names of those that are published and not in the cache."""
         # What this run has made is not made again, even with overwrite: a list may repeat a video.
         if self._options.overwrite and identity.address not in self._made:
-            return {}
-        specs = [encoder.spec for encoder in self._encoders]
-        loaded = [self._cache.load_video(identity.path, spec, identity=identity) for spec in specs]
-        return {entry.spec.name: entry for entry in loaded if entry is not None}
+            return {}, frozenset()
+        found: dict[str, CachedFeatures] = {}
+        published = set()
+        for spec in (encoder.spec for encoder in self._encoders):
+            entry = self._cache.load_video(source.place, spec, identity=identity)
+            if entry is None and self._published is not None:
+                if spec.name not in source.published:  # each is asked for once
+                    source.published[spec.name] = self._published.load(source.place, spec, identity)
+                entry = source.published[spec.name]
+                if entry is not None:
+                    published.add(spec.name)
+            if entry is not None:
+                found[spec.name] = entry
+        return found, frozenset(published)
+
+    def _is_complete(self, source: Source, identity: Identity) -> bool:
+        return len(self._find(source, identity)[0]) == len(self._encoders)
 
     def _next_event(self, index: int, events: Iterator[DecoderEvent]) -> DecoderEvent | None:
         """Decode a chunk once there is room for it; None at the end, or when no more is wanted."""

@@ -19,6 +19,7 @@ from extractors.encoders.base import EncoderOptions, VideoEncoder
 from extractors.errors import VtgError
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_each
+from extractors.places import Place
 from extractors.subprocesses import worker
 from extractors.subprocesses.wire import Failed
 from extractors.videos.events import Event
@@ -54,7 +55,7 @@ class DeviceJob:
     def extract(
         self,
         encoders: Sequence[VideoEncoder],
-        videos: Iterable[tuple[int, Path]],
+        videos: Iterable[tuple[int, Place]],
         send: Callable[[Event], None],
         stop: threading.Event,
     ) -> None:
@@ -85,7 +86,7 @@ class HandedVideo:
     """A video, and its place in the list; no path if none is left."""
 
     index: int
-    path: Path | None
+    path: Place | None
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def main() -> None:
         channel.send(event)
         leave_if_stopping()
 
-    def handed() -> Iterator[tuple[int, Path]]:
+    def handed() -> Iterator[tuple[int, Place]]:
         while not stopping.is_set():
             channel.send(VideoWanted())
             try:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from extractors.cache.store import FeatureCache
@@ -33,6 +32,7 @@ from extractors.extraction.device_worker import (
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import Listener, ignore
 from extractors.extraction.work_list import Worker, WorkList
+from extractors.places import Place, place_of
 from extractors.subprocesses.cores import usable_cores
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, python_command
 from extractors.videos.events import (
@@ -58,7 +58,7 @@ _MESSAGES = (
 
 
 def extract_on_devices(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Place],
     devices: Sequence[str],
     features: Mapping[str, EncoderOptions],
     cache: FeatureCache,
@@ -96,8 +96,9 @@ def extract_on_devices(
     start_s = time.perf_counter()
     cache.sweep()
     features = {name: replace(encoder, offline=True, on_download=None) for name, encoder in features.items()}
+    options = replace(options, scratch_bytes=options.scratch_bytes // len(resolved))
     job = DeviceJob("", features, load.__module__, load.__name__, cache.root, options)
-    videos = WorkList([Path(path) for path in paths], on_event or ignore)
+    videos = WorkList([place_of(path) for path in paths], on_event or ignore)
     results = _Workers(videos, job).run(resolved)
     return ExtractionReport(results, time.perf_counter() - start_s)
 

@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 
-from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.cache.features import CachedFeatures
+from extractors.cache.published import PublishedFeatures
+from extractors.cache.store import FeatureCache
 from extractors.encoders.base import VideoEncoder
-from extractors.errors import UsageError, VideoError
+from extractors.errors import CacheError, NameTaken, UsageError, VideoError
 from extractors.extraction.batching import Batches, VideoInFlight
 from extractors.extraction.decode_ahead import DecodeAhead, LookedUp, Message
 from extractors.extraction.options import ExtractionOptions
+from extractors.places import Place, place_of
 from extractors.videos.events import (
     ClipsDecoded,
     Event,
@@ -33,7 +35,7 @@ Features = Mapping[str, CachedFeatures]
 
 
 def extract_features(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Place],
     encoders: Sequence[VideoEncoder],
     cache: FeatureCache,
     options: ExtractionOptions = ExtractionOptions(),
@@ -50,7 +52,8 @@ def extract_features(
     reported, and the others are done.
 
     Args:
-        paths: the videos; `collect_videos` finds them in folders.
+        paths: the videos, files or objects in object storage; `collect_videos` finds them in folders. Objects are
+            downloaded a few ahead, and deleted after use.
         encoders: the frozen networks, of different feature names.
         cache: where features are kept.
         options: how that is done.
@@ -62,7 +65,7 @@ def extract_features(
 
     Raises:
         UsageError: if there is no encoder, or two of one name.
-        CacheError: if the cache cannot be read or written.
+        CacheError: if the cache, or the folder of `options.output`, cannot be read or written.
     """
     results: dict[int, VideoFinished] = {}
     start_s = time.perf_counter()
@@ -77,7 +80,7 @@ def extract_features(
 
 
 def encode_video(
-    path: str | Path,
+    path: str | Place,
     encoders: Sequence[VideoEncoder],
     cache: FeatureCache,
     options: ExtractionOptions = ExtractionOptions(),
@@ -105,7 +108,7 @@ def encode_video(
 
 
 def encode_videos(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Place],
     encoders: Sequence[VideoEncoder],
     cache: FeatureCache,
     options: ExtractionOptions = ExtractionOptions(),
@@ -142,13 +145,13 @@ def ignore(event: Event) -> None:
     """A listener that does nothing."""
 
 
-def numbered(paths: Iterable[str | Path]) -> Iterator[tuple[int, Path]]:
-    """Videos with their places in the list."""
-    return enumerate(map(Path, paths))
+def numbered(paths: Iterable[str | Place]) -> Iterator[tuple[int, Place]]:
+    """Videos with their indices in the list."""
+    return enumerate(map(place_of, paths))
 
 
 def extract_each(
-    videos: Iterable[tuple[int, Path]],
+    videos: Iterable[tuple[int, Place]],
     encoders: Sequence[VideoEncoder],
     cache: FeatureCache,
     options: ExtractionOptions,
@@ -159,7 +162,7 @@ def extract_each(
     """The end of each video, and its features, as it comes; closing the generator ends the decoding thread.
 
     Args:
-        videos: place in the list and path of each; read one by one as the decoder is ready for them.
+        videos: index in the list and place of each; read one by one as the decoder is ready for them.
         encoders, cache, options: as for `extract_features`.
         emit: called with the events before a video's end.
         stop: once it is set, the videos that are open are dropped and no more come out.
@@ -171,7 +174,7 @@ def extract_each(
     if not names or len(set(names)) < len(names):
         raise UsageError(f"give one encoder or more, each of another feature name, not [{', '.join(names)}]")
     with DecodeAhead(videos, encoders, cache, options, stop=stop) as messages:
-        work = _Work(encoders, cache, emit, messages)
+        work = _Work(encoders, cache, options.output, emit, messages)
         for message in messages:
             yield from work.handle(message)
             # With nothing to do but wait, batches need not wait for company.
@@ -187,9 +190,16 @@ class _Work:
     """The videos that are open, from their first message to their end."""
 
     def __init__(
-        self, encoders: Sequence[VideoEncoder], cache: FeatureCache, emit: Listener, messages: DecodeAhead
+        self,
+        encoders: Sequence[VideoEncoder],
+        cache: FeatureCache,
+        output: Place | None,
+        emit: Listener,
+        messages: DecodeAhead,
     ) -> None:
+        self._specs = [encoder.spec for encoder in encoders]
         self._cache = cache
+        self._output = None if output is None else PublishedFeatures(output)
         self._emit = emit
         self._messages = messages
         self._batches = Batches(encoders)
@@ -213,7 +223,7 @@ class _Work:
                 self._emit(VideoOpening(index, message.path))
                 self._batches.load(message.missing)
             else:
-                yield self._finish(index, message.path, "cached", message.found)
+                yield self._finish_stored(message, "cached", message.found)
         elif isinstance(message, VideoStarted):
             self._open[index] = VideoInFlight(self._sources.pop(index), message)
             self._emit(message)
@@ -255,12 +265,44 @@ class _Work:
             except VideoError as error:
                 yield self._finish(index, video.path, "failed", error=error)
             else:
-                yield self._finish(index, video.path, "extracted", features)
+                yield self._finish_stored(video.source, "extracted", features)
+
+    def _finish_stored(self, source: LookedUp, status: Status, features: Features) -> _Finished:
+        """Finish a video whose features are in the cache or the output, once they are in the output."""
+        try:
+            self._publish(source)
+        except VideoError as error:
+            return self._finish(source.index, source.path, "failed", features, error)
+        return self._finish(source.index, source.path, status, features)
+
+    def _publish(self, source: LookedUp) -> None:
+        """Copy a video's features to the output.
+
+        Raises:
+            VideoError: if its name is taken there.
+            CacheError: if the output cannot be written.
+        """
+        if self._output is None:
+            return
+        entries = {}
+        for spec in self._specs:
+            if spec.name not in source.published:
+                data = self._cache.entry(source.identity.address, spec)
+                if data is None:
+                    raise CacheError(
+                        f"the '{spec.name}' features of {source.path} left the cache; extract them again"
+                    )
+                entries[spec] = data
+        try:
+            self._output.write(source.path, entries, source.identity)
+        except NameTaken as error:
+            reason = f"its features are in the cache, but not in {self._output.folder}: {error}"
+            raise VideoError(source.path, reason) from error
 
     def _finish(
         self,
         index: int,
-        path: Path,
+        path: Place,
         status: Status,
         features: Features | None = None,
         error: VideoError | None = None,

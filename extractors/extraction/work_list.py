@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import Listener
+from extractors.places import Place
 from extractors.videos.events import Event, VideoFinished, VideoStarted, WorkerLost
 
 
@@ -42,7 +42,7 @@ class WorkList:
         retries: how often a video is tried again.
     """
 
-    def __init__(self, paths: Sequence[Path], emit: Listener, *, retries: int = 0) -> None:
+    def __init__(self, paths: Sequence[Place], emit: Listener, *, retries: int = 0) -> None:
         self._paths = paths
         self._emit = emit
         self._retries = retries
@@ -71,7 +71,7 @@ class WorkList:
         """What became of each video, in their order, once all are finished."""
         return tuple(self._results[index] for index in range(len(self._paths)))
 
-    def hand_out(self, worker: Worker, *, suspects: bool = True) -> tuple[int, Path] | None:
+    def hand_out(self, worker: Worker, *, suspects: bool = True) -> tuple[int, Place] | None:
         """Give a worker its next video; None if there is none.
 
         Args:

@@ -13,11 +13,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from extractors.errors import VideoError
 from extractors.files.atomic import atomic_write
@@ -142,6 +142,51 @@ class FileState:
         return (self.size, self.modified_ns) == (other.size, other.modified_ns)
 
 
+class Identity(Protocol):
+    """The identity of a content, wherever it lies."""
+
+    @property
+    def address(self) -> str:
+        """32 hexadecimal digits from its size and samples."""
+        ...
+
+    def content(self) -> str:
+        """The hash of every byte, 64 hexadecimal digits."""
+        ...
+
+
+@dataclass(frozen=True)
+class KnownContent:
+    """The identity of a content that need not be read.
+
+    Attributes:
+        address, digest: those of the `VideoIdentity` of a file that holds it.
+    """
+
+    address: str
+    digest: str
+
+    def content(self) -> str:
+        """The hash of every byte."""
+        return self.digest
+
+    def to_json(self) -> dict[str, str]:
+        """As it is written down."""
+        return {"address": self.address, "content": self.digest}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> KnownContent:
+        """As it was written down.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it is not that.
+        """
+        address, content = record["address"], record["content"]
+        if not (_ADDRESS.fullmatch(address) and _CONTENT.fullmatch(content)):
+            raise ValueError("not an identity")
+        return cls(address, content)
+
+
 class VideoIdentity:
     """What a video file held when this was made.
 
@@ -151,6 +196,7 @@ class VideoIdentity:
         path: the video file.
         records: folder in which hashes of whole files are remembered, one small file a path. Processes may share it.
         stop: where it is set, reading ends.
+        content: the hash of every byte, if it is known from writing the file.
 
     Attributes:
         path: the video file.
@@ -163,17 +209,21 @@ class VideoIdentity:
     """
 
     def __init__(
-        self, path: str | Path, records: Path | None = None, *, stop: threading.Event | None = None
+        self,
+        path: str | Path,
+        records: Path | None = None,
+        *,
+        stop: threading.Event | None = None,
+        content: str = "",
     ) -> None:
         self.path = Path(path)
         self._stop = stop
         self._given_up = False
         self._turn = threading.Lock()
-        self._content = ""
         self._record = None if records is None else records / f"{_place(self.path)}.json"
         with open_regular(self.path, buffering=0) as file:
             self.state = FileState.of(file)
-            self.address, self._content = self._recall() or (_address(file, self.state.size), "")
+            self.address, self._content = self._recall() or (_address(file, self.state.size), content)
 
     def content(self) -> str:
         """The hash of every byte, 64 hexadecimal digits; reads the file unless that is known.
@@ -237,17 +287,16 @@ class VideoIdentity:
             return None
         try:
             record = json.loads(self._record.read_bytes())
-            address, content = str(record["address"]), str(record["content"])
+            known = KnownContent.from_json(record)
             same = record["state"] == asdict(self.state)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        sound = _ADDRESS.fullmatch(address) and _CONTENT.fullmatch(content)
-        return (address, content) if same and sound else None
+        return (known.address, known.digest) if same else None
 
     def _remember(self, content: str) -> None:
         if self._record is None:
             return
-        record = {"address": self.address, "content": content, "state": asdict(self.state)}
+        record = {**KnownContent(self.address, content).to_json(), "state": asdict(self.state)}
         # A place that cannot be written costs another reading.
         with suppress(OSError), atomic_write(self._record, durable=False) as file:
             file.write(json.dumps(record).encode())

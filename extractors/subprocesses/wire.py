@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import VtgError
+from extractors.places import Address, place_of
 
 _MOST_HEADER_BYTES = 1 << 20  # from a process that reads hostile files
 _MOST_ARRAY_BYTES = 1 << 32
@@ -116,6 +117,8 @@ def _read(pipe: Any, buffer: Any) -> Any:
 def _packed(value: Any, arrays: list[NDArray[Any]]) -> Any:
     if isinstance(value, bytes):
         value = np.frombuffer(value, np.uint8)
+    if isinstance(value, Address):
+        return value.text
     if isinstance(value, np.ndarray):
         arrays.append(value)
         return len(arrays) - 1
@@ -143,6 +146,8 @@ def _unpacked(kind: Any, value: Any, arrays: Sequence[NDArray[Any]]) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
+        if Address in arguments:
+            return place_of(_unpacked(str, value, arrays))
         (kind,) = (argument for argument in arguments if argument is not type(None))
         return _unpacked(kind, value, arrays)
     if origin in _GENERIC:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from extractors.errors import VideoError
+from extractors.places import Place
 from extractors.videos.facts import ClipChunk, VideoFacts, VideoInfo
 
 Status = Literal["extracted", "cached", "failed"]
@@ -26,7 +26,7 @@ class VideoOpening:
     """
 
     index: int
-    path: Path
+    path: Place
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class VideoStarted:
     """
 
     index: int
-    path: Path
+    path: Place
     info: VideoInfo
     clip_counts: Mapping[str, int]
 
@@ -67,7 +67,7 @@ class VideoProgress:
     """The progress of a video: seconds encoded, of its duration."""
 
     index: int
-    path: Path
+    path: Place
     done_s: float
     duration_s: float
 
@@ -80,7 +80,7 @@ class VideoWaiting:
     """
 
     index: int
-    path: Path
+    path: Place
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class VideoFinished:
     """
 
     index: int
-    path: Path
+    path: Place
     status: Status
     error: VideoError | None = None
     seconds: float = 0.0
@@ -123,7 +123,7 @@ class WorkerLost:
 
     device: str
     reason: str
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
 
 
 DecoderEvent = VideoStarted | ClipsDecoded | VideoDecoded

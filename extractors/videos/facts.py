@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from extractors.places import Place
 
 Segment = tuple[float, float]
 """Start and end in seconds from the start of the video."""
@@ -23,7 +24,7 @@ class VideoInfo:
     """What a video file holds, measured from its packets instead of read from its header.
 
     Attributes:
-        path: the file.
+        path: the file, or the object in object storage.
         duration_s: end of the last frame, in seconds after the start of the container.
         fps: average frame rate.
         width, height: pixels of a frame as displayed, after rotation.
@@ -34,7 +35,7 @@ class VideoInfo:
         note: why it is not decord, or what is wrong with a file that can still be read; empty if nothing is.
     """
 
-    path: Path
+    path: Place
     duration_s: float
     fps: float
     width: int

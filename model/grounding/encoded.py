@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extractors.features import TextFeatures
+from extractors.places import Place
 from extractors.videos.facts import VideoFacts
 
 Answer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
@@ -22,13 +22,13 @@ class EncodedVideo:
     """A video as a model sees it.
 
     Attributes:
-        path: the file.
+        path: the file, or the object in object storage.
         duration_s: its length in seconds.
         features: by name, (N, dim) float32, a row a clip.
         facts: what decoding found out about it.
     """
 
-    path: Path
+    path: Place
     duration_s: float
     features: Mapping[str, NDArray[np.float32]]
     facts: VideoFacts = VideoFacts()

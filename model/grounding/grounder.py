@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.cache.features import CachedFeatures
+from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions, TextEncoder, VideoEncoder
 from extractors.encoders.registry import find_feature
 from extractors.errors import UsageError, VideoError, WeightsInvalid
@@ -17,6 +18,7 @@ from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_videos
 from extractors.extraction.queries import encode_queries
 from extractors.features import TextFeatures
+from extractors.places import Place, place_of
 from extractors.videos.events import Event
 from extractors.videos.facts import VideoFacts
 from model.grounding.encoded import Answer, EncodedVideo, GroundingModel
@@ -140,8 +142,11 @@ class Grounder:
         """How videos are decoded."""
         return self._extraction
 
-    def encode(self, path: str | Path) -> EncodedVideo:
+    def encode(self, path: str | Place) -> EncodedVideo:
         """Extract a video's features, or read them from the cache.
+
+        Args:
+            path: the file, or the address of an object in object storage (`s3://bucket/video.mp4`).
 
         Raises:
             VideoError: if the video cannot be read.
@@ -154,7 +159,7 @@ class Grounder:
             raise video
         return video
 
-    def encode_each(self, paths: Sequence[str | Path]) -> Generator[EncodedVideo | VideoError, None, None]:
+    def encode_each(self, paths: Sequence[str | Place]) -> Generator[EncodedVideo | VideoError, None, None]:
         """Extract the features of videos one after the other, or read them from the cache.
 
         The next video is decoded while one is used, and one subprocess decodes them all, so many short videos take less
@@ -170,11 +175,11 @@ class Grounder:
             encode_videos(paths, self._video_encoders, self._cache, self._extraction, on_event=self._on_event)
         ) as encoded:
             for path, features in zip(paths, encoded, strict=True):
-                yield features if isinstance(features, VideoError) else _encoded(Path(path), features)
+                yield features if isinstance(features, VideoError) else _encoded(place_of(path), features)
 
     def ground(
         self,
-        video: EncodedVideo | str | Path,
+        video: EncodedVideo | str | Place,
         queries: str | Sequence[str],
         *,
         top_k: int = 5,
@@ -201,7 +206,7 @@ class Grounder:
 
     def ground_videos(
         self,
-        videos: Sequence[EncodedVideo | str | Path],
+        videos: Sequence[EncodedVideo | str | Place],
         query: str,
         *,
         top_k: int = 5,
@@ -217,7 +222,7 @@ class Grounder:
 
     def _ground(
         self,
-        videos: Sequence[EncodedVideo | str | Path],
+        videos: Sequence[EncodedVideo | str | Place],
         queries: Sequence[str],
         top_k: int,
         threshold: float,
@@ -247,7 +252,7 @@ class Grounder:
             self._last_texts = tuple(queries), texts
         return texts
 
-    def _encoded(self, videos: Sequence[EncodedVideo | str | Path]) -> list[EncodedVideo]:
+    def _encoded(self, videos: Sequence[EncodedVideo | str | Place]) -> list[EncodedVideo]:
         paths = [video for video in videos if not isinstance(video, EncodedVideo)]
         encoded: list[EncodedVideo] = []
         with closing(self.encode_each(paths)) as made:
@@ -284,7 +289,7 @@ class Grounder:
         )
 
 
-def _encoded(path: Path, features: Mapping[str, CachedFeatures]) -> EncodedVideo:
+def _encoded(path: Place, features: Mapping[str, CachedFeatures]) -> EncodedVideo:
     return EncodedVideo(
         path,
         next(iter(features.values())).info.duration_s,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.places import Place
 from extractors.videos.facts import Segment, VideoFacts
 
 SCHEMA = "vtg.grounding/1"
@@ -137,7 +137,7 @@ def to_document(results: Iterable[GroundingResult]) -> dict[str, Any]:
 
 def make_result(
     *,
-    video: str | Path,
+    video: str | Place,
     query: str,
     model: str,
     features: tuple[str, ...],

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.cache.features import CachedFeatures
+from extractors.cache.store import FeatureCache
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import extract_each
 from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
+from extractors.places import local_path
 from extractors.videos.events import Event, VideoFinished
 from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
@@ -88,14 +90,14 @@ class Intake:
                 for event, _ in finished:
                     done = event if event.status == "failed" else self._indexed(event, batch)
                     if done.status == "failed":
-                        batch.add_failure(done.path)
+                        batch.add_failure(local_path(done.path))
                     yield done
         finally:
             batch.write()
 
     def _indexed(self, event: VideoFinished, batch: _Batch) -> VideoFinished:
         try:
-            batch.add(self._new_video(event.path))
+            batch.add(self._new_video(local_path(event.path)))
         except VideoError as error:
             return replace(event, status="failed", error=error)
         return event

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from extractors.errors import UsageError
+from extractors.places import local_path
 from model.grounding.grounder import Grounder
 from model.search.filters import absolute, is_in, matches
 from model.search.intake import Intake, Listener
@@ -37,7 +38,7 @@ def follow(
     sight = look_at(roots, known)
     on_start(len(sight.videos))
     results = Intake(index, grounder, listen).take(sight.videos)
-    failed = [result.path for result in results if result.status == "failed"]
+    failed = [local_path(result.path) for result in results if result.status == "failed"]
     leaving = gone(known.values(), roots, sight, failed)
     with index.writing() as writer:
         catalogue = writer.catalogue

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from extractors.errors import NameTaken, UsageError, VideoError
+from extractors.errors import UsageError
+from extractors.places import Address, Place, place_of
+from extractors.storage.filesystems import require_usable
+from extractors.storage.scratch import SCRATCH_BYTES
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import Decoder, Devices, EncoderArguments, Features, Fps, path_option
-from vtg_cli.terminal.console import error_line, note, out
+from vtg_cli.terminal.console import note, out
 
 if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
@@ -27,12 +30,14 @@ class ExtractArguments:
     """What is extracted again, and what is written beside the cache."""
 
     output: Annotated[
-        Path | None,
-        path_option(
+        str | None,
+        typer.Option(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Also write the features to this folder in the published layout: NAME_features/VIDEO.npz.",
+            parser=values.place_text("--output"),
+            help="Also write the features to this folder, here or in object storage, in the published layout: "
+            "NAME_features/VIDEO.npz.",
         ),
     ] = None
     report: Annotated[
@@ -51,15 +56,32 @@ class ExtractArguments:
             help="Give up on a video if its decoder makes no progress for this long.",
         ),
     ] = 120.0
+    scratch: Annotated[
+        float,
+        typer.Option(
+            metavar="GB",
+            parser=values.number("--scratch", least=0, most=1e6),
+            help="Room on this machine for videos in object storage while they are read; VTG_SCRATCH names the folder.",
+        ),
+    ] = SCRATCH_BYTES / 1e9
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Extract again, even if cached.")] = False
     decoder: Decoder = "auto"
+
+    @property
+    def output_place(self) -> Place | None:
+        """Where the features are also written."""
+        return None if self.output is None else place_of(self.output)
 
     def options(self) -> ExtractionOptions:
         """The same for an extraction."""
         from extractors.extraction.options import ExtractionOptions
 
         return ExtractionOptions(
-            decoder=cast("DecoderName", self.decoder), overwrite=self.overwrite, stall_s=self.timeout
+            decoder=cast("DecoderName", self.decoder),
+            overwrite=self.overwrite,
+            stall_s=self.timeout,
+            output=self.output_place,
+            scratch_bytes=round(self.scratch * 1e9),
         )
 
 
@@ -68,8 +90,8 @@ def extract(
         list[str],
         typer.Argument(
             metavar="PATH",
-            parser=values.path_text("PATH"),
-            help="Videos, folders of videos, or globs.",
+            parser=values.place_text("PATH"),
+            help="Videos, folders of videos, or globs; also addresses in object storage, such as s3://BUCKET/FOLDER/.",
             show_default=False,
         ),
     ],
@@ -83,7 +105,9 @@ def extract(
     """Extract the features of videos into the cache.
 
     Cached videos are skipped, so an interrupted run continues where it stopped. If a file cannot be read, or crashes
-    or hangs the decoder, it is reported, the others are done, and the exit code is 1.
+    or hangs the decoder, it is reported, the others are done, and the exit code is 1. Videos in object storage are
+    downloaded while others are decoded, and deleted after use; features that an --output there has already are not made
+    again.
 
     [bold]Examples[/]
 
@@ -94,25 +118,28 @@ def extract(
       vtg extract videos/ --output features/ --report report.jsonl
 
       vtg extract videos/ --devices 0,1
+
+      vtg extract s3://bucket/videos/ --output s3://bucket/features/
     """
     from extractors.cache.store import FeatureCache
     from extractors.compute.device import resolve_devices
-    from extractors.extraction.collect import collect_videos
+    from extractors.extraction.collect import collect_places
 
     if devices is not None and encoders.device != "auto":
         raise UsageError("give --device or --devices, not both")
     workers = None if devices is None else resolve_devices(devices)
-    videos = collect_videos(paths)
+    if isinstance(target.output_place, Address):
+        require_usable(target.output_place)
+    videos = collect_places(paths)
     store = FeatureCache(encoders.cache)
     done, specs = _extract(videos, store, target, (features, fps), workers, encoders)
     _print_summary(done, specs)
-    exported = target.output is None or _export(done, specs, store, target.output)
-    if done.failed or not exported:
+    if done.failed:
         raise typer.Exit(1)
 
 
 def _extract(
-    videos: Sequence[Path],
+    videos: Sequence[Place],
     store: FeatureCache,
     target: ExtractArguments,
     choice: tuple[str, float | None],
@@ -157,16 +184,3 @@ def _print_summary(done: ExtractionReport, specs: Sequence[FeatureSpec]) -> None
         f"{done.failed} failed, in {span(done.seconds)}",
         soft_wrap=True,
     )
-
-
-def _export(done: ExtractionReport, specs: Sequence[FeatureSpec], store: FeatureCache, folder: Path) -> bool:
-    """Write the published layout of all that were extracted or cached; returns whether all were written."""
-    exported = True
-    for result in done.results:
-        if result.status != "failed":
-            try:
-                store.export(result.path, specs, folder)
-            except (VideoError, NameTaken) as error:
-                error_line(f"{error}; its features are in the cache, but not in {folder}")
-                exported = False
-    return exported

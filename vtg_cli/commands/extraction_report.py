@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from extractors.errors import UsageError, VtgError
 from extractors.files.atomic import write_failure
+from extractors.places import Place
 
 if TYPE_CHECKING:
     from extractors.videos.events import Event
@@ -29,10 +30,14 @@ class ReportFile:
         VtgError: if it cannot be written.
     """
 
-    def __init__(self, path: Path | None, videos: Iterable[Path] = ()) -> None:
+    def __init__(self, path: Path | None, videos: Iterable[Place] = ()) -> None:
         self._path = path
         self._file: TextIO | None = None
-        if path is not None and path.exists() and any(_is_same(path, video) for video in videos):
+        if (
+            path is not None
+            and path.exists()
+            and any(isinstance(video, Path) and _is_same(path, video) for video in videos)
+        ):
             raise UsageError(f"--report {path}: is one of the videos; give the report another name")
 
     def __enter__(self) -> ReportFile:

@@ -15,6 +15,7 @@ from typing import Any
 
 from extractors.compute.device import check_device, check_precision
 from extractors.errors import UsageError
+from extractors.places import Address, place_of, without_secrets
 
 LONGEST_S = 86_400.0
 """A day: the longest time in seconds that an option takes."""
@@ -88,10 +89,29 @@ def path_text(option: str) -> Callable[[Any], str]:
         if not text:
             raise UsageError(f"{option}: is empty; name a file or folder")
         if is_address(text):
-            raise UsageError(f"{text}: vtg reads files, not addresses; download it, and name the file")
+            raise UsageError(
+                f"{without_secrets(text)}: vtg reads files, not addresses; download it, and name the file"
+            )
         return text
 
     return read
+
+
+def place_text(option: str) -> Callable[[Any], str]:
+    """Reads a path, or an address in object storage, as it was typed; refuses what `path_text` refuses otherwise."""
+    path_as_typed = path_text(option)
+
+    def read(value: Any) -> str:
+        text = str(value)
+        is_object = isinstance(place_of(text), Address)
+        return text if is_object else path_as_typed(local_text(text))
+
+    return read
+
+
+def local_text(text: str) -> str:
+    """A `file:///` address as the path that it names; any other text as it is."""
+    return str(place_of(text)) if text[:8].lower() == "file:///" else text
 
 
 def path(option: str) -> Callable[[Any], Path]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extractors.errors import UsageError, VtgError
+from extractors.places import local_path
 from extractors.videos.events import Event, VideoFinished, VideoProgress
 from model.search.library import Library as SearchLibrary
 from vtg_cli.serve.jobs import Cancelled
@@ -229,14 +230,14 @@ class LibraryIntake:
                 now = replace(now, done=now.done + 1, video="")
             elif isinstance(event, VideoProgress):
                 share = min(event.done_s / max(event.duration_s, 1e-3), 1.0)
-                now = replace(now, video=by_path[event.path].name)
+                now = replace(now, video=by_path[local_path(event.path)].name)
             progress = min((now.done + share) / now.total, 1.0)
             if progress:
                 spent_s = time.monotonic() - started_s
                 now = replace(now, progress=progress, eta_s=spent_s / progress - spent_s)
             with self._changed:
                 if isinstance(event, VideoFinished):
-                    self._note(by_path[event.path], event.reason)
+                    self._note(by_path[local_path(event.path)], event.reason)
                 self._adding = now
                 if self._closed or not self._following:
                     raise Cancelled

@@ -7,9 +7,9 @@ download before an extraction has the terminal to itself.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from extractors.places import Place
 from extractors.videos.events import (
     Event,
     VideoFinished,
@@ -76,10 +76,10 @@ class ExtractionProgress(Display):
         self._file_count = file_count
         self._report_failures = report_failures
         self._files: TaskID | None = None
-        self._videos: dict[Path, TaskID] = {}
+        self._videos: dict[Place, TaskID] = {}
         self._finished_count = 0
-        self._done_s: dict[Path, float] = {}  # of what is extracted, and of what is being extracted
-        self._waited_for: set[Path] = set()
+        self._done_s: dict[Place, float] = {}  # of what is extracted, and of what is being extracted
+        self._waited_for: set[Place] = set()
         self._started = time.monotonic()
 
     def expect(self, file_count: int) -> None:
@@ -112,7 +112,7 @@ class ExtractionProgress(Display):
         self._videos.clear()
 
     def _show(
-        self, video: Path, *, speed: str, total: float | None = None, completed: float | None = None
+        self, video: Place, *, speed: str, total: float | None = None, completed: float | None = None
     ) -> None:
         """Show how far a video is; a length that is not given is unknown."""
         progress = self._progress or self._start_files()

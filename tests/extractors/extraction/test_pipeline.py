@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from extractors.cache.store import CachedFeatures, FeatureCache
+from extractors.cache.features import CachedFeatures
+from extractors.cache.store import FeatureCache
 from extractors.decoding.clip_reader import ClipReader, DecodingOptions
 from extractors.decoding.decode import DecodeRequest
 from extractors.decoding.subprocess_reader import DecodeProcess

@@ -1,0 +1,41 @@
+"""Small objects as bytes; what is written appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import threading
+
+from extractors.places import Address
+from extractors.storage.faults import ObjectMissing
+from extractors.storage.filesystems import filesystem_of, path_of, require_usable
+from extractors.storage.retrying import retried
+
+
+def read_object(address: Address, stop: threading.Event | None = None) -> bytes | None:
+    """The bytes of an object; None if it is not there.
+
+    Raises:
+        UsageError: if the address cannot be used.
+        StorageError: if it cannot be read, or there is no such bucket.
+    """
+    require_usable(address)
+    filesystem, path = filesystem_of(address), path_of(address)
+    try:
+        data: bytes = retried(address, lambda: filesystem.cat_file(path), stop)
+    except ObjectMissing:
+        return None
+    return data
+
+
+def publish(address: Address, data: bytes) -> None:
+    """Write an object, replacing the one that is there.
+
+    It is sent as one request, or in parts that the last request puts together, so that a reader sees the old object or
+    the new one, never a part; a writer that is killed leaves the old one.
+
+    Raises:
+        UsageError: if the address cannot be used.
+        StorageError: if it cannot be written.
+    """
+    require_usable(address)
+    filesystem, path = filesystem_of(address), path_of(address)
+    retried(address, lambda: filesystem.pipe_file(path, data), writing=True)

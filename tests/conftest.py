@@ -1,0 +1,31 @@
+"""What tests of all packages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from extractors.storage import filesystems
+from tests.buckets import Bucket, serving_buckets
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def new_bucket() -> Iterator[Callable[[], Bucket]]:
+    """Makes an empty bucket on a server that all tests share."""
+    with serving_buckets() as make:
+        yield lambda: make(f"bucket-{next(_numbers)}")
+
+
+@pytest.fixture
+def bucket(new_bucket: Callable[[], Bucket], monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket, which the environment leads to."""
+    made = new_bucket()
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    # Clients are kept, and each test has an environment of its own.
+    monkeypatch.setattr(filesystems, "_opened", {})
+    return made
