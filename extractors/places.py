@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 """How the address of an object begins, before `://`."""
@@ -80,6 +78,9 @@ def place_of(place: str | Place) -> Place:
         scheme, bucket, key = match.groups()
         return Address(scheme.lower(), bucket, key)
     if place[:8].lower() == "file:///":
+        from urllib.parse import urlsplit
+        from urllib.request import url2pathname
+
         return Path(url2pathname(urlsplit(place).path))
     return Path(place)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from extractors.decoding.clip_reader import DecodingOptions
 from extractors.decoding.subprocess_reader import STALL_S
 from extractors.places import Place
-from extractors.storage.scratch import SCRATCH_BYTES
+from extractors.storage import SCRATCH_BYTES
 
 
 @dataclass(frozen=True)

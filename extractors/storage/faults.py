@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ _UNREACHABLE = (
     "ProxyConnectionError",
     "ServiceRequestError",
 )
-_SLOW = ("ReadTimeoutError", "ConnectTimeoutError", "FSTimeoutError", "ServerTimeoutError")
+_SLOW = ("TimeoutError", "ReadTimeoutError", "ConnectTimeoutError", "FSTimeoutError", "ServerTimeoutError")
 _BROKEN_OFF = (
     "IncompleteRead",
     "IncompleteReadError",
@@ -99,7 +98,7 @@ def fault_of(error: Exception, *, writing: bool = False) -> Fault:
     if isinstance(error, PermissionError):
         action = "writing" if writing else "reading"
         return Fault(f"access is denied{_named(code)}; use credentials that allow {action} it")
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)) or names.intersection(_SLOW):
+    if names.intersection(_SLOW):
         return Fault(
             "the storage did not answer in time; run the same command again later", is_transient=True
         )

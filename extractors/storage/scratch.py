@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.files.user_folders import vtg_home
+from extractors.storage import SCRATCH_BYTES
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-
-SCRATCH_BYTES = 10_000_000_000
-"""The default bound."""
 
 _PREFIX = "vtg-"
 _POLL_S = 0.25

@@ -11,8 +11,7 @@ import typer
 
 from extractors.errors import UsageError
 from extractors.places import Address, Place, place_of
-from extractors.storage.filesystems import require_usable
-from extractors.storage.scratch import SCRATCH_BYTES
+from extractors.storage import SCRATCH_BYTES
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import Decoder, Devices, EncoderArguments, Features, Fps, path_option
 from vtg_cli.terminal.console import note, out
@@ -124,6 +123,7 @@ def extract(
     from extractors.cache.store import FeatureCache
     from extractors.compute.device import resolve_devices
     from extractors.extraction.collect import collect_places
+    from extractors.storage.filesystems import require_usable
 
     if devices is not None and encoders.device != "auto":
         raise UsageError("give --device or --devices, not both")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from extractors.errors import VideoError
+from extractors.places import Place
 from vtg_cli.commands.ground_watch import WatchArguments
 from vtg_cli.commands.outputs import Outputs, note_not_kept
 from vtg_cli.parsing.arguments import SearchArguments, require_videos, videos_and_queries
@@ -37,7 +37,8 @@ def ground(
         list[str] | None,
         typer.Argument(
             metavar="VIDEO... QUERY",
-            help="One or more video files (none with --watch), and one or more sentences to look for.",
+            help="One or more video files or addresses in object storage (none with --watch), and one or more "
+            "sentences to look for.",
             show_default=False,
         ),
     ] = None,
@@ -71,6 +72,8 @@ def ground(
 
       vtg ground video.mp4 "a goal" --features open_clip:ViT-L-14/openai
 
+      vtg ground s3://bucket/video.mp4 "a goal"
+
       vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
     videos, queries = videos_and_queries(arguments or [])
@@ -87,7 +90,7 @@ def ground(
 
 
 def _answer_videos(
-    videos: Sequence[Path],
+    videos: Sequence[Place],
     queries: Sequence[str],
     search: SearchArguments,
     outputs: Outputs,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from extractors.errors import UsageError, VideoError
+from extractors.places import Place
 from vtg_cli.commands.outputs import Outputs, note_not_kept
 from vtg_cli.cutting.clips import Stems
 from vtg_cli.parsing import values
@@ -60,7 +61,7 @@ class WatchArguments:
         if self.new_only:
             raise UsageError("--new-only: needs --watch")
 
-    def check(self, videos: Sequence[Path], outputs: Outputs) -> None:
+    def check(self, videos: Sequence[Place], outputs: Outputs) -> None:
         """Refuse an invalid watch before any work begins.
 
         Args:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from extractors.errors import UsageError, VtgError
+from extractors.places import Address, Place
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import path_option
 from vtg_cli.parsing.values import is_same_file
@@ -137,12 +138,13 @@ class Outputs:
         named = any(name != STDOUT for name, _ in self.files)
         return named or any((self.clips, self.supercut, self.plot, self.html))
 
-    def check(self, videos: Sequence[Path]) -> None:
+    def check(self, videos: Sequence[Place]) -> None:
         """Refuse outputs that cannot be written for these videos, before any work begins.
 
         Raises:
             UsageError: if an ending says no format, options exclude each other, a file can hold one video only and
-                there are several, or a target is one of the videos itself.
+                there are several, a target is one of the videos itself, or an output needs the file of a video in
+                object storage.
         """
         from vtg_cli.cutting.clips import check_request
         from vtg_cli.drawing.html_report import check_report
@@ -153,13 +155,14 @@ class Outputs:
             raise UsageError("--embed: needs --html")
         if self.plot is not None:
             check_plot(self.plot)
+        files = self._on_this_machine(videos)
         if self.html is not None:
-            for video in videos:
+            for video in files:
                 check_report(self.html, video, embed=self.embed)
         if len(videos) > 1:
             self._check_room()
         for option, target in self._targets(videos):
-            if any(is_same_file(target, video) for video in videos):
+            if any(is_same_file(target, video) for video in files):
                 raise UsageError(
                     f"{option} {target}: is the video itself; give the {_WHAT[option]} another name"
                 )
@@ -274,6 +277,27 @@ class Outputs:
         if reason := doubt(Path(results[0].video)):
             note(f"{target}: {reason}; if it does not play, the page shows stills of its moments")
 
+    def _on_this_machine(self, videos: Sequence[Place]) -> list[Path]:
+        """The videos that are files on this machine.
+
+        Raises:
+            UsageError: if there are others, and an output is made from the file itself.
+        """
+        named = (
+            ("--clips", self.clips),
+            ("--supercut", self.supercut),
+            ("--plot", self.plot),
+            ("--html", self.html),
+        )
+        needing = [option for option, target in named if target is not None]
+        needing += [f"{form.name}" for _, form in self.files if form.counts_frames]
+        for video in videos:
+            if isinstance(video, Address) and needing:
+                raise UsageError(
+                    f"{video}: {needing[0]} needs the video's file; download it, and name the file"
+                )
+        return [video for video in videos if isinstance(video, Path)]
+
     def _check_room(self) -> None:
         """Refuse files that hold one video and have no placeholder for its name."""
         for name, form in self.files:
@@ -295,7 +319,7 @@ class Outputs:
                     f"{option} {file}"
                 )
 
-    def _targets(self, videos: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    def _targets(self, videos: Sequence[Place]) -> Iterator[tuple[str, Path]]:
         """Options that name files, and the files."""
         from vtg_cli.writers.formats import STDOUT
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extractors.errors import UsageError, VtgError, reason_of
+from extractors.places import Address, Place, place_of
 from vtg_cli.parsing import values
-from vtg_cli.parsing.values import exists, path_text
+from vtg_cli.parsing.values import exists, place_text
 from vtg_cli.terminal.console import note
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class SearchArguments:
         return queries
 
 
-def videos_and_queries(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Sort arguments: those that name existing video files are videos, the others are queries.
+def videos_and_queries(arguments: Sequence[str]) -> tuple[list[Place], list[str]]:
+    """Sort arguments: those that name video files or objects in object storage are videos, the others are queries.
 
     A file whose name has no video's ending is a video only as the first argument. Patterns such as `*.mp4` that the
     shell left alone stand for the videos they match.
@@ -110,18 +111,20 @@ def videos_and_queries(arguments: Sequence[str]) -> tuple[list[Path], list[str]]
     Raises:
         UsageError: if an argument is a folder, another file, an address, or a video that does not exist.
     """
-    videos: dict[str, Path] = {}
+    videos: dict[str, Place] = {}
     queries = []
     for number, argument in enumerate(arguments):
         found = _videos_named(argument, is_first=number == 0)
         for video in found or ():
-            videos.setdefault(os.path.abspath(video), video)  # noqa: PTH100 - resolve() would merge links
+            # resolve() would merge links
+            known = str(video) if isinstance(video, Address) else os.path.abspath(video)  # noqa: PTH100
+            videos.setdefault(known, video)
         if found is None:
             queries.append(argument)
     return list(videos.values()), queries
 
 
-def require_videos(videos: Sequence[Path], arguments: Sequence[str]) -> None:
+def require_videos(videos: Sequence[Place], arguments: Sequence[str]) -> None:
     """Raise UsageError if there is no video among the arguments."""
     if videos:
         return
@@ -172,7 +175,7 @@ def require_queries(queries: Sequence[str]) -> None:
     check_queries(queries)
 
 
-def _videos_named(argument: str, *, is_first: bool) -> list[Path] | None:
+def _videos_named(argument: str, *, is_first: bool) -> Sequence[Place] | None:
     """The videos that an argument stands for; None if it is a query."""
     from extractors.extraction.collect import VIDEO_SUFFIXES
 
@@ -180,8 +183,10 @@ def _videos_named(argument: str, *, is_first: bool) -> list[Path] | None:
         raise UsageError("-: is not a sentence; to read them from standard input: --queries -")
     if not argument.strip():
         return None
-    path_text("VIDEO")(argument)
-    place = Path(argument)
+    argument = place_text("VIDEO")(argument)
+    place = place_of(argument)
+    if isinstance(place, Address):
+        return [_object_named(place)]
     named_as_video = place.suffix.lower() in VIDEO_SUFFIXES
     if exists(place):
         if os.path.isdir(place):  # noqa: PTH112 - says False where a folder cannot be looked into
@@ -203,3 +208,15 @@ def _videos_named(argument: str, *, is_first: bool) -> list[Path] | None:
     if named_as_video:
         raise UsageError(f"{argument}: does not exist")
     return None
+
+
+def _object_named(address: Address) -> Address:
+    """An object that can be a video; whether it is there shows when it is read."""
+    from extractors.storage.filesystems import require_usable
+
+    require_usable(address)
+    if not address.key or address.key.endswith("/"):
+        raise UsageError(
+            f"{address}: is a folder; name the videos in it, or fill the cache (vtg extract {address})"
+        )
+    return address

@@ -88,6 +88,8 @@ def path_text(option: str) -> Callable[[Any], str]:
         text = str(value)
         if not text:
             raise UsageError(f"{option}: is empty; name a file or folder")
+        if isinstance(place := place_of(text), Address):
+            raise UsageError(f"{place}: is in object storage; name a file or folder on this machine here")
         if is_address(text):
             raise UsageError(
                 f"{without_secrets(text)}: vtg reads files, not addresses; download it, and name the file"

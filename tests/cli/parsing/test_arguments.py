@@ -59,6 +59,7 @@ def test_files_are_videos_and_the_rest_queries(arguments, videos, queries):
         (["*.avi", "a dog"], "*.avi: matches no video"),
         (["https://example.com/a.mp4", "a dog"], "https://example.com/a.mp4: vtg reads files"),
         (["a.mp4", "rtsp://camera/1"], "rtsp://camera/1: vtg reads files"),
+        (["a.mp4", "s3://bucket/", "a dog"], "s3://bucket/: is a folder"),
     ],
 )
 def test_mistakes_are_not_asked(arguments, word):

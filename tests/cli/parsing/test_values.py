@@ -48,6 +48,38 @@ def home(tmp_path_factory):
         (("extract", ""), "PATH: is empty"),
         (("extract", "https://example.com/a.mp4"), "https://example.com/a.mp4: vtg reads files"),
         (("serve", "https://example.com/a.mp4"), "https://example.com/a.mp4: vtg reads files"),
+        (
+            ("extract", "https://a:b@example.com/a.mp4?c=d"),
+            "https://***@example.com/a.mp4?***: vtg reads files",
+        ),
+        (
+            ("extract", "s3://KEY:hunter2@bucket/videos/"),
+            "s3://***@bucket/videos/: has a login or a query string",
+        ),
+        (
+            ("extract", VIDEO, "-o", "az://box/out?sig=hunter2"),
+            "az://box/out?***: has a login or a query string",
+        ),
+        (("extract", "gs://bucket/videos/"), "(gcsfs); pip install 'vtg[cloud]' gcsfs"),
+        (
+            ("extract", VIDEO, "--cache", "s3://bucket/cache"),
+            "s3://bucket/cache: is in object storage; name a",
+        ),
+        (("extract", VIDEO, "--scratch", "-1"), "--scratch -1: must be a number from 0 to 1e+06"),
+        (("index", "add", "s3://bucket/videos/"), "s3://bucket/videos/: is in object storage; name a"),
+        (("serve", "s3://bucket/videos/"), "s3://bucket/videos/: is in object storage; name a"),
+        (
+            ("ground", "s3://bucket/a.mp4", "a cat", "--clips", "cuts"),
+            "s3://bucket/a.mp4: --clips needs the video's",
+        ),
+        (
+            ("ground", "s3://bucket/a.mp4", "a cat", "-o", "a.edl"),
+            "s3://bucket/a.mp4: edl needs the video's file",
+        ),
+        (
+            ("ground", "s3://bucket/videos/", "a cat"),
+            "s3://bucket/videos/: is a folder; name the videos in it",
+        ),
         (("serve", "--port", "99999"), "--port 99999: must be a whole number from 0 to 65535"),
         (("train", "--dataset", "qvhl", "--videos", "nowhere"), "--videos nowhere: does not exist"),
         (("bench", "--seconds", "x"), "--seconds x: must be a number from 2 to 600"),
