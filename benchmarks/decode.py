@@ -51,6 +51,9 @@ def main() -> None:
         except VideoError as error:
             print(f"left out: {error}")
             continue
+        except pyav_reader.FrameMissing:
+            print(f"left out: {path}: is damaged, so that all of it is decoded")
+            continue
         if not arguments.json:
             print(_line(rows[-1]), flush=True)
     if arguments.json:
