@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,8 @@ from tests.serve.test_page import settled, tab_to, well_behaved
 EXAMPLE = EXAMPLES / "example.mp4"
 TIME = "document.getElementById('hit-video').currentTime"
 PAUSED = "document.getElementById('hit-video').paused"
+ROWS = """(rows) => rows.map((row) => [
+    Number(row.ariaPosInSet), row.querySelector('.hit-name').innerText, row.querySelector('.when').innerText])"""
 HOSTILE = "<img src=x onerror=document.title='bad'>.mp4"
 
 pytestmark = pytest.mark.slow
@@ -76,6 +79,11 @@ def counted(page: Page) -> None:
 
 def names(page: Page) -> set[str]:
     return {name.removesuffix("\n") for name in page.locator(".hit-name").all_inner_texts()}
+
+
+def timecode(seconds: float) -> str:
+    minutes, tenths = divmod(math.floor(10 * seconds + 0.5), 600)
+    return f"{minutes}:{tenths / 10:04.1f}"
 
 
 def hits(server: Server, query: str, **options: Any) -> list[dict[str, Any]]:
@@ -190,19 +198,53 @@ def test_the_list_goes_on_to_the_last_hit(browser, server):
         look_for(page, "a cat")
         everything = hits(server, "a cat", per_video=100, top_k=10_000)
         assert len(everything) > 16
-        for _ in range(100):
-            page.mouse.move(500, 500)
+        # Only rows near what is in sight are on the page; each says which one it is.
+        seen: dict[int, tuple[str, str]] = {}
+        page.mouse.move(500, 500)
+        for _ in range(200):
+            seen |= {at: (name, when) for at, name, when in page.locator("#hits li").evaluate_all(ROWS)}
+            if len(seen) == len(everything):
+                break
             page.mouse.wheel(0, 2000)
             page.wait_for_timeout(50)
-            if page.locator("button.hit").count() == len(everything):
-                break
-        listed = page.locator("button.hit").evaluate_all(
-            "(all) => all.map((e) => [e.querySelector('.hit-name').innerText, e.querySelector('.when').innerText])"
-        )
-        assert len({tuple(one) for one in listed}) == len(listed) == len(everything)
+        listed = [seen[at] for at in sorted(seen)]
+        assert sorted(seen) == [at + 1 for at in range(len(everything))]
+        assert len(set(listed)) == len(everything)
+        assert listed == [
+            (hit["name"], f"{timecode(hit['start_s'])} – {timecode(hit['end_s'])}") for hit in everything
+        ]
+        # The keys reach rows that are not on the page.
+        page.locator("button.hit[tabindex='0']").focus()
+        for key, at in (
+            ("Home", 0),
+            ("End", len(everything) - 1),
+            ("ArrowUp", len(everything) - 2),
+            ("Home", 0),
+        ):
+            page.keyboard.press(key)
+            assert page.evaluate("document.activeElement.dataset.at") == str(at)
+            box = page.locator("button.hit:focus").bounding_box()
+            assert -1 <= box["y"] <= WIDE[1] - box["height"] + 1
+        page.keyboard.press("Enter")
+        assert page.locator("button.hit[aria-current]").get_attribute("data-at") == "0"
         found = page.locator("#everywhere-found").inner_text()
         assert found == f"{len(everything)} moments of 4 videos"
         well_behaved(watch, server)
+
+
+def test_the_list_goes_on_though_the_server_let_go_of_it(browser, server):
+    with window(browser) as (page, _):
+        visit(page, server)
+        page.get_by_label("Moments of one video").fill("100")
+        look_for(page, "a cat")
+        for _ in range(32):
+            hits(server, "a coin", top_k=1)
+        count = len(hits(server, "a cat", per_video=100, top_k=10_000))
+        page.locator("button.hit[tabindex='0']").focus()
+        page.keyboard.press("End")
+        page.locator("#everywhere-found", has_text=f"{count} moments of 4 videos").wait_for()
+        assert page.locator("#hits li").first.get_attribute("aria-setsize") == str(count)
+        assert page.get_by_role("alert").inner_text() == ""
 
 
 def test_a_picture_stands_for_what_does_not_play(browser, server):

@@ -1,34 +1,34 @@
 // The moments of many videos, best first: a list that grows while it is scrolled, as far as there are any.
 
 import { thumbnailAddress } from "./api.js";
-import { breakable, make, one, rove } from "./dom.js";
+import { breakable, make, one } from "./dom.js";
 import { timecode } from "./format.js";
+import { Rows } from "./rows.js";
 
-const STEP = 24; // hits that are added to the page at once
-const AHEAD = "600px"; // of the end of the list, from where on it grows; more would search for more hits before anybody scrolls
+const AHEAD = 24; // hits below the last in sight that should be there, so that nobody waits for them
 
 export class Hits {
   #hits = [];
-  #shown = 0;
+  #rows;
   #current = -1;
   #onPlay;
-  #onEnd;
-  #updateTabStop;
-  #observer;
   #seen = new Set();
 
   // `onEnd` is called when the end of what is known is near.
   constructor({ onPlay, onEnd }) {
     this.#onPlay = onPlay;
-    this.#onEnd = onEnd;
-    this.#updateTabStop = rove(one("hits"), "button.hit");
-    one("hits").addEventListener("click", (event) => {
-      const button = event.target.closest("button.hit");
-      if (button) this.play(Number(button.dataset.at));
+    this.#rows = new Rows(one("hits"), {
+      entry: (hit) => this.#entry(hit),
+      keyOf: nameOf,
+      onSight: (last) => {
+        // Of the first few hits half are enough: most people look no further.
+        if (last + Math.min(AHEAD, this.#hits.length / 2) >= this.#hits.length) onEnd();
+      },
     });
-    this.#observer = new IntersectionObserver((entries) => {
-      if (entries.at(-1).isIntersecting) this.#grow();
-    }, { rootMargin: `0px 0px ${AHEAD} 0px` });
+    one("hits").addEventListener("click", (event) => {
+      const at = this.#rows.indexOf(event.target);
+      if (at >= 0) this.play(at);
+    });
   }
 
   get count() {
@@ -38,9 +38,9 @@ export class Hits {
   clear() {
     this.#hits = [];
     this.#seen.clear();
-    this.#shown = 0;
     this.#current = -1;
-    one("hits").replaceChildren();
+    this.#rows.show([]);
+    this.#rows.mark(null);
   }
 
   // Adds those that are not there yet. A search for more hits looks into more videos, so some may rank before others
@@ -48,19 +48,16 @@ export class Hits {
   add(hits) {
     const fresh = hits.filter((hit) => !this.#seen.has(nameOf(hit)));
     for (const hit of fresh) this.#seen.add(nameOf(hit));
-    this.#hits.push(...fresh);
-    if (!this.#shown) this.#append();
-    this.#watch();
+    this.#hits = [...this.#hits, ...fresh];
+    this.#rows.show(this.#hits);
     return fresh.length;
   }
 
   play(at) {
     const hit = this.#hits[at];
     if (!hit) return;
-    while (this.#shown <= at) this.#append();
-    this.#button(this.#current)?.removeAttribute("aria-current");
     this.#current = at;
-    this.#button(at).setAttribute("aria-current", "true");
+    this.#rows.mark(nameOf(hit));
     this.#onPlay(hit);
   }
 
@@ -69,39 +66,11 @@ export class Hits {
     const at = this.#current + by;
     if (at < 0 || at >= this.#hits.length) return;
     this.play(at);
-    this.#button(at).focus({ preventScroll: true });
-    this.#button(at).scrollIntoView({ block: "nearest" });
+    this.#rows.focus(at, { preventScroll: true });
+    this.#rows.button(at).scrollIntoView({ block: "nearest" });
   }
 
-  #button(at) {
-    return one("hits").children[at]?.firstElementChild;
-  }
-
-  // An observer reports only what comes into sight or leaves it. Where the end stays in sight, it has to begin again.
-  #watch() {
-    this.#observer.unobserve(one("hits-end"));
-    this.#observer.observe(one("hits-end"));
-  }
-
-  // In pieces, so that each leaves time for a frame.
-  #grow() {
-    if (this.#shown < this.#hits.length) {
-      this.#append();
-      this.#watch();
-    } else if (this.#shown) {
-      this.#onEnd();
-    }
-  }
-
-  #append() {
-    const next = this.#hits.slice(this.#shown, this.#shown + STEP);
-    one("hits").append(...next.map((hit, k) => make("li", {}, this.#entry(hit, this.#shown + k))));
-    const isFirst = this.#shown === 0;
-    this.#shown += next.length;
-    if (isFirst) this.#updateTabStop();
-  }
-
-  #entry(hit, at) {
+  #entry(hit) {
     const picture = make("img", {
       src: thumbnailAddress(hit.video_id, (hit.start_s + hit.end_s) / 2), alt: "", loading: "lazy", width: 128, height: 72,
     });
@@ -110,7 +79,7 @@ export class Hits {
     const fill = make("span", { class: "fill" });
     fill.style.width = `${(100 * Math.min(Math.max(hit.score, 0), 1)).toFixed(1)}%`;
     return make(
-      "button", { type: "button", class: unclear ? "hit unclear" : "hit", tabindex: "-1", "data-at": at },
+      "button", { type: "button", class: unclear ? "hit unclear" : "hit", tabindex: "-1" },
       make("span", { class: "hit-picture" }, picture),
       make("span", { class: "hit-name", title: hit.name }, breakable(hit.name)),
       make("span", { class: "when" }, `${timecode(hit.start_s)} – ${timecode(hit.end_s)}`),

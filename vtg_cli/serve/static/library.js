@@ -1,27 +1,31 @@
 // The list of videos: choosing, filtering, and sending new ones.
 
 import { thumbnailAddress, upload } from "./api.js";
-import { breakable, isolated, make, one, rove } from "./dom.js";
+import { breakable, isolated, make, one } from "./dom.js";
 import { clock, counted } from "./format.js";
+import { Rows } from "./rows.js";
 
 const FILTER_FROM = 8; // videos
 
 export class Library {
   #videos = [];
-  #items = new Map(); // of the list, by what they show
-  #current = null;
+  #rows;
   #onChoose;
   #onUploaded;
   #onError;
-  #updateTabStop;
   #queue = Promise.resolve();
 
   constructor({ onChoose, onUploaded, onError }) {
     this.#onChoose = onChoose;
     this.#onUploaded = onUploaded;
     this.#onError = onError;
-    this.#updateTabStop = rove(one("videos"), "button");
-    one("filter").addEventListener("input", () => this.#filter());
+    this.#rows = new Rows(one("video-list"), {
+      scroller: one("videos"), entry: (video) => this.#entry(video), keyOf: (video) => video.id,
+    });
+    one("filter").addEventListener("input", () => {
+      one("videos").scrollTop = 0;
+      this.#filter();
+    });
     this.#listenToKeys();
     one("videos").addEventListener("click", (event) => {
       const button = event.target.closest("button");
@@ -35,56 +39,18 @@ export class Library {
     });
     one("library-toggle").addEventListener("click", () => this.collapse(!one("library").classList.contains("collapsed")));
     this.#listenToDrops();
-    one("videos").replaceChildren(...Array.from({ length: 3 }, () => make("li", { class: "skeleton" })));
+    one("video-list").replaceChildren(...Array.from({ length: 3 }, () => make("li", { class: "skeleton" })));
   }
 
   show(videos) {
-    if (JSON.stringify(videos) === JSON.stringify(this.#videos) && !one("videos").querySelector(".skeleton")) return;
-    const list = one("videos");
-    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.id : null;
-    const stay = this.#holdStill();
-    const before = this.#items;
-    this.#items = new Map(videos.map((video) => {
-      const key = JSON.stringify(video);
-      return [key, before.get(key) ?? make("li", {}, this.#entry(video))];
-    }));
     this.#videos = videos;
     one("count").textContent = videos.length || "";
     one("filter").hidden = videos.length < FILTER_FROM;
-    // Only what comes or goes is touched, so that the rest stays under the finger that is on it.
-    const kept = new Set(this.#items.values());
-    for (const item of [...list.children]) if (!kept.has(item)) item.remove();
-    let next = list.firstElementChild;
-    for (const item of kept) {
-      if (item === next) next = next.nextElementSibling;
-      else list.insertBefore(item, next);
-    }
-    this.mark(this.#current);
-    this.#filter();
-    stay();
-    if (focused && !list.contains(document.activeElement)) {
-      (list.querySelector(`[data-id="${CSS.escape(focused)}"]`) ?? list.querySelector("[tabindex='0']"))?.focus();
-    }
-  }
-
-  // Keeps the videos that are in sight where they are, whatever comes or goes above them.
-  #holdStill() {
-    const list = one("videos"), top = list.getBoundingClientRect().top;
-    const seen = [...list.children].filter((item) => item.getBoundingClientRect().bottom > top).slice(0, 20)
-      .map((item) => [item, item.getBoundingClientRect().top]);
-    return () => {
-      const [item, before] = seen.find(([other]) => other.isConnected && !other.hidden) ?? [];
-      if (item && list.scrollTop > 0) list.scrollTop += item.getBoundingClientRect().top - before;
-    };
+    this.#filter({ still: true });
   }
 
   mark(id) {
-    this.#current = id;
-    for (const button of one("videos").querySelectorAll("button")) {
-      if (button.dataset.id === id) button.setAttribute("aria-current", "true");
-      else button.removeAttribute("aria-current");
-    }
-    this.#updateTabStop();
+    this.#rows.mark(id);
   }
 
   // On phones the list makes room for the video once one is chosen.
@@ -134,35 +100,30 @@ export class Library {
     return button;
   }
 
-  #filter() {
+  #filter(options) {
     const words = one("filter").value.toLocaleLowerCase().split(/\s+/).filter(Boolean);
-    let left = 0;
-    [...one("videos").children].forEach((item, at) => {
-      const name = this.#videos[at].name.toLocaleLowerCase();
-      item.hidden = !words.every((word) => name.includes(word));
-      if (!item.hidden) left += 1;
-    });
+    const left = this.#videos.filter(({ name }) => words.every((word) => name.toLocaleLowerCase().includes(word)));
+    this.#rows.show(left, options);
     const hint = one("library-hint");
-    hint.hidden = left > 0 || !this.#videos.length;
+    hint.hidden = left.length > 0 || !this.#videos.length;
     hint.textContent = `None of ${counted(this.#videos.length, "video")} is called that.`;
-    this.#updateTabStop();
   }
 
   #listenToKeys() {
-    const filter = one("filter"), list = one("videos");
-    const first = () => list.querySelector("li:not([hidden]) button");
+    const filter = one("filter");
     filter.addEventListener("keydown", (event) => {
-      if (event.isComposing || !["Enter", "ArrowDown"].includes(event.key) || !first()) return;
+      if (event.isComposing || !["Enter", "ArrowDown"].includes(event.key) || !this.#rows.count) return;
       event.preventDefault();
-      if (event.key === "Enter") this.#onChoose(first().dataset.id);
-      else first().focus();
+      if (event.key === "Enter") this.#onChoose(this.#rows.button(0).dataset.id);
+      else this.#rows.focus(0);
     });
-    list.addEventListener("keydown", (event) => {
-      if (event.key !== "ArrowUp" || event.target !== first() || filter.hidden) return;
+    // Before the list hears of it.
+    one("videos").addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowUp" || this.#rows.indexOf(event.target) !== 0 || filter.hidden) return;
       event.preventDefault();
       event.stopPropagation();
       filter.focus();
-    });
+    }, { capture: true });
   }
 
   #listenToDrops() {
