@@ -181,6 +181,10 @@ def test_arrivals_are_added_and_deleted_uploads_leave(client, server, place):
     with Library.open(place / "home" / "vtg" / "libraries" / "default") as library:
         files = {path.name for video in library.videos() for path in (video.path, *video.copies)}
         assert "new.mp4" in files
+        # `vtg index update` goes on with the folder; an upload is one file.
+        uploads = {root.name.partition(".")[0] for root in library.info().roots if root.is_file()}
+        assert set(library.info().roots) >= {place / "videos"}
+        assert uploads == {uploaded["id"]}
         assert any(name.startswith(uploaded["id"]) for name in files)
         assert client.delete(f"/api/videos/{uploaded['id']}").status_code == 204
         assert "uploaded.mp4" not in names(search(client))

@@ -5,13 +5,12 @@ Nothing else is read, so that an agent that was misled by what it has read canno
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError
-from extractors.extraction.collect import videos_in
 from model.search.filters import absolute
 from vtg_cli.parsing.library import LibraryArguments
 from vtg_cli.parsing.options import ModelArguments
@@ -135,17 +134,9 @@ class Places:
         for place in self._meant(text):
             found = sorted(path for path in offered if path == place or place in path.parents)
             if found:
-                return Addition(tuple(found), tuple(self._whole_folders(place, offered)))
+                return Addition(tuple(found), tuple(self._folders.whole(place)))
         named = ", ".join(map(str, self._folders.folders)) or "none"
         raise UsageError(f"{text!r}: holds no video that this server offers; its folders: {named}")
-
-    def _whole_folders(self, place: Path, offered: Container[Path]) -> Iterator[Path]:
-        """The folders at or in a place that agents may use, if no link in them leads out."""
-        folders = [folder.resolve() for folder in self._folders.folders]
-        is_inside = any(place.is_relative_to(folder) for folder in folders)
-        for folder in [place] if is_inside else [one for one in folders if one.is_relative_to(place)]:
-            if folder.is_dir() and all(video.resolve() in offered for video in videos_in(folder)):
-                yield folder
 
     def _meant(self, text: str) -> Iterator[Path]:
         """What a text may mean, without links."""

@@ -68,13 +68,20 @@ class LibraryIntake:
     Args:
         offered: the videos.
         open_library: opens the library, for this object alone.
+        folders: gives the folders in which `vtg index update` is to look for others, too.
         following: whether to add videos from the start.
     """
 
     def __init__(
-        self, offered: Library, open_library: Callable[[], SearchLibrary], *, following: bool
+        self,
+        offered: Library,
+        open_library: Callable[[], SearchLibrary],
+        folders: Callable[[], Sequence[Path]],
+        *,
+        following: bool,
     ) -> None:
         self._offered = offered
+        self._folders = folders
         self._library = open_library()
         self._changed = threading.Condition()
         self._following = following
@@ -245,7 +252,9 @@ class LibraryIntake:
         with self._changed:
             self._adding = now
         try:
-            self._library.add([video.path for video in videos], on_event=tell)
+            paths = [video.path for video in videos]
+            around = [folder for folder in self._folders() if any(folder in path.parents for path in paths)]
+            self._library.add(paths, folders=around, on_event=tell)
         except UsageError:
             if all(path.exists() for path in by_path):
                 raise

@@ -59,7 +59,9 @@ def run(settings: Settings, choice: ModelArguments) -> None:
             jobs=Jobs(GroundingWork(choice)),
             # Each has a model of its own, so that neither waits for the other.
             search=LibrarySearch(library, partial(index.open, choice)),
-            intake=LibraryIntake(library, partial(index.open, choice), following=settings.index is not None),
+            intake=LibraryIntake(
+                library, partial(index.open, choice), folders.whole, following=settings.index is not None
+            ),
             sandbox=Sandbox(),
             probers=tuple(probers.values()),
             most_upload_bytes=settings.max_upload_mb * 1_000_000,

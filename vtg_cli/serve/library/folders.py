@@ -52,6 +52,26 @@ class Folders:
                 return one_line(folder.name if inside == "." else f"{folder.name}/{inside}")
         return ""
 
+    def whole(self, place: Path | None = None) -> list[Path]:
+        """The folders all of whose videos are offered: no link in them leads out.
+
+        Args:
+            place: only folders in it, or itself if it is in one of them; without links in it.
+        """
+        chosen = list(self._real_folders)
+        if place is not None:
+            is_inside = any(place.is_relative_to(folder) for folder in chosen)
+            chosen = [place] if is_inside else [folder for folder in chosen if folder.is_relative_to(place)]
+        return [
+            folder
+            for folder in chosen
+            if folder.is_dir()
+            and all(
+                real.is_relative_to(folder) and self._library not in real.parents
+                for _, real in _videos_in(folder)
+            )
+        ]
+
     def look(self) -> tuple[dict[Path, FileState], list[str]]:
         """What is there now.
 
