@@ -104,10 +104,11 @@ def serving_buckets() -> Iterator[Callable[[str], Bucket]]:
 
 
 Trouble = Callable[[str, str], "str | None"]
-"""Given the method and the path of a request, what happens to it.
+"""Given the method and the path of a request, what happens to it; None lets it pass.
 
-`fail` answers with an internal error, `slow down` asks for fewer requests, `drop` closes the connection, `cut` does
-so in the middle of the answer, `deny` refuses, `hang` takes the first half of an upload and no more; None lets it pass.
+`fail` answers with an internal error, `slow down` asks for fewer requests, `deny` refuses, `drop` closes the
+connection, `cut` does so in the middle of the answer, `wait` waits until the proxy's `go_on` is set, and `hang` takes
+the first half of an upload and no more.
 """
 
 
@@ -120,12 +121,14 @@ class Proxy:
         trouble: what happens to a request.
         requests: method and path of all requests so far.
         hanging: set once a request hangs.
+        go_on: to be set, so that requests that wait go on.
     """
 
     endpoint: str = ""
     trouble: Trouble = lambda method, path: None
     requests: list[tuple[str, str]] = field(default_factory=list)
     hanging: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
@@ -156,6 +159,8 @@ def troubled(endpoint: str, trouble: Trouble) -> Iterator[Proxy]:
                 self.close_connection = True
                 return
             body = self.rfile.read(length)
+            if what == "wait":
+                proxy.go_on.wait(60)
             if what == "drop":
                 self.close_connection = True
                 return

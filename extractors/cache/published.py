@@ -7,6 +7,7 @@ if something is missing.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,13 +56,21 @@ class PublishedFeatures:
         data = _read(self.place(video, spec))
         return None if data is None else features_of(data, spec, identity.address, identity.content, video)
 
-    def write(self, video: Place, entries: Mapping[FeatureSpec, bytes], identity: Identity) -> list[Place]:
+    def write(
+        self,
+        video: Place,
+        entries: Mapping[FeatureSpec, bytes],
+        identity: Identity,
+        *,
+        stop: threading.Event | None = None,
+    ) -> list[Place]:
         """Write entries of a video. Files that hold the same already are left alone.
 
         Args:
             video: where the video is.
             entries: the bytes of the cache's entries, by recipe.
             identity: of the video.
+            stop: once it is set, requests that failed are not repeated.
 
         Returns:
             The files, in the order of `entries`.
@@ -73,14 +82,14 @@ class PublishedFeatures:
         written = []
         for spec, data in entries.items():
             target = self.place(video, spec)
-            there = _read(target)
+            there = _read(target, stop)
             if there is not None and not _is_of_video(there, spec, identity, video):
                 raise NameTaken(
                     f"{target} holds features of another video or recipe than {video}; "
                     "rename the video or export to another folder"
                 )
             if there != data:
-                _write(target, data)
+                _write(target, data, stop)
             written.append(target)
         return written
 
@@ -98,10 +107,10 @@ class PublishedFeatures:
                 _write(self.folder / _FILES / record_name(video), data)
 
 
-def _read(place: Place) -> bytes | None:
+def _read(place: Place, stop: threading.Event | None = None) -> bytes | None:
     try:
         if isinstance(place, Address):
-            return read_object(place)
+            return read_object(place, stop)
         return read_file(place)
     except StorageError as error:
         raise CacheError(str(error)) from error
@@ -109,10 +118,10 @@ def _read(place: Place) -> bytes | None:
         raise CacheError(f"cannot read {place} ({error.strerror}); name another folder") from error
 
 
-def _write(place: Place, data: bytes) -> None:
+def _write(place: Place, data: bytes, stop: threading.Event | None = None) -> None:
     try:
         if isinstance(place, Address):
-            publish(place, data)
+            publish(place, data, stop)
             return
         with atomic_write(place) as file:
             file.write(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,8 +22,9 @@ def collect_places(paths: Sequence[str | Place]) -> list[Place]:
     """Find the videos that a list of files, folders, patterns and addresses stands for.
 
     Args:
-        paths: as for `collect_videos`, or addresses in object storage. One that ends with `/`, or without a video's
-            suffix, is a folder if it holds a video; any other names an object, which is not looked at yet.
+        paths: as for `collect_videos`, or addresses in object storage. One with `*` or `**` stands for what it matches;
+            one that ends with `/`, or without a video's suffix, is a folder if it holds a video; any other names an
+            object, which is not looked at yet.
 
     Returns:
         Each video once, in the order of `paths`, and in order of name within a folder or pattern.
@@ -51,22 +53,40 @@ def collect_places(paths: Sequence[str | Place]) -> list[Place]:
 
 
 def _videos_at(address: Address) -> list[Address]:
-    """The videos of a folder in object storage, or the one object of that name.
+    """The videos of a folder or pattern in object storage, or the one object of that name.
 
     Raises:
-        UsageError: if the address cannot be used, or is a folder without a video.
+        UsageError: if the address cannot be used, or is a folder or pattern without a video.
         StorageError: if it cannot be listed.
     """
     from extractors.storage.filesystems import require_usable
-    from extractors.storage.listing import objects_under
 
     require_usable(address)
+    if "*" in address.key:
+        # `?` and `[` may be part of a key.
+        folder = Address(address.scheme, address.bucket, address.key.partition("*")[0].rpartition("/")[0])
+        pattern = re.compile("".join(map(_as_expression, re.split(r"(\*\*/|\*+)", address.key))), re.DOTALL)
+        matches = [video for video in _videos_under(folder) if pattern.fullmatch(video.key)]
+        if not matches:
+            raise UsageError(f"{address} matches no video")
+        return matches
     if _is_video_name(address.name) and not address.key.endswith("/"):
         return [address]
-    videos = [object for object in objects_under(address) if _is_video_name(object.name)]
+    videos = _videos_under(address)
     if not videos and (address.key.endswith("/") or not address.key):
         raise UsageError(f"{address} holds no video")
     return videos or [address]
+
+
+def _videos_under(folder: Address) -> list[Address]:
+    from extractors.storage.listing import objects_under
+
+    return [address for address in objects_under(folder) if _is_video_name(address.name)]
+
+
+def _as_expression(part: str) -> str:
+    """A part of a pattern as a regular expression: `**/` any folders, `*` anything but a slash, all else itself."""
+    return {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}.get(part, re.escape(part))
 
 
 def collect_videos(paths: Sequence[str | Path]) -> list[Path]:

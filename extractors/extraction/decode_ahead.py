@@ -143,7 +143,7 @@ class DecodeAhead:
         return self._queue.empty()
 
     def finish(self, index: int) -> None:
-        """Mark a video as done, successfully or not: release its claim and stop decoding it."""
+        """Mark a video as done, successfully or not: release its claim and stop decoding it. Again, it does nothing."""
         self._finished.add(index)
         if claimed := self._claims.pop(index, None):
             address, claim = claimed

@@ -8,13 +8,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 
 from extractors.cache.features import CachedFeatures
-from extractors.cache.published import PublishedFeatures
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import VideoEncoder
-from extractors.errors import CacheError, NameTaken, UsageError, VideoError
+from extractors.errors import UsageError, VideoError
 from extractors.extraction.batching import Batches, VideoInFlight
 from extractors.extraction.decode_ahead import DecodeAhead, LookedUp, Message
 from extractors.extraction.options import ExtractionOptions
+from extractors.extraction.publisher import Publisher, Stored
 from extractors.places import Place, place_of
 from extractors.videos.events import (
     ClipsDecoded,
@@ -173,16 +173,20 @@ def extract_each(
     names = [encoder.spec.name for encoder in encoders]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"give one encoder or more, each of another feature name, not [{', '.join(names)}]")
-    with DecodeAhead(videos, encoders, cache, options, stop=stop) as messages:
-        work = _Work(encoders, cache, options.output, emit, messages)
+    publisher = Publisher(options.output, [encoder.spec for encoder in encoders], cache)
+    with DecodeAhead(videos, encoders, cache, options, stop=stop) as messages, publisher:
+        work = _Work(encoders, cache, publisher, emit, messages)
         for message in messages:
             yield from work.handle(message)
+            yield from work.published()
             # With nothing to do but wait, batches need not wait for company.
             if messages.is_idle:
                 yield from work.flush()
         yield from work.flush()
+        yield from work.published(waiting=0)
 
 
+_ALL = 1 << 30
 _Finished = tuple[VideoFinished, Features]
 
 
@@ -193,13 +197,12 @@ class _Work:
         self,
         encoders: Sequence[VideoEncoder],
         cache: FeatureCache,
-        output: Place | None,
+        publisher: Publisher,
         emit: Listener,
         messages: DecodeAhead,
     ) -> None:
-        self._specs = [encoder.spec for encoder in encoders]
         self._cache = cache
-        self._output = None if output is None else PublishedFeatures(output)
+        self._publisher = publisher
         self._emit = emit
         self._messages = messages
         self._batches = Batches(encoders)
@@ -223,7 +226,7 @@ class _Work:
                 self._emit(VideoOpening(index, message.path))
                 self._batches.load(message.missing)
             else:
-                yield self._finish_stored(message, "cached", message.found)
+                yield from self._publish(message, "cached", message.found)
         elif isinstance(message, VideoStarted):
             self._open[index] = VideoInFlight(self._sources.pop(index), message)
             self._emit(message)
@@ -265,39 +268,23 @@ class _Work:
             except VideoError as error:
                 yield self._finish(index, video.path, "failed", error=error)
             else:
-                yield self._finish_stored(video.source, "extracted", features)
+                # Others may use it from now on; it is still to be published.
+                self._open.pop(index)
+                self._messages.finish(index)
+                yield from self._publish(video.source, "extracted", features)
 
-    def _finish_stored(self, source: LookedUp, status: Status, features: Features) -> _Finished:
-        """Finish a video whose features are in the cache or the output, once they are in the output."""
-        try:
-            self._publish(source)
-        except VideoError as error:
-            return self._finish(source.index, source.path, "failed", features, error)
-        return self._finish(source.index, source.path, status, features)
+    def published(self, *, waiting: int = _ALL) -> Iterator[_Finished]:
+        """The videos that are finished because they are published; waits until no more than a number are not."""
+        yield from map(self._finish_stored, self._publisher.published(waiting=waiting))
 
-    def _publish(self, source: LookedUp) -> None:
-        """Copy a video's features to the output.
+    def _publish(self, source: LookedUp, status: Status, features: Features) -> Iterator[_Finished]:
+        """Publish a video whose features are there; it is finished once that is done."""
+        yield from map(self._finish_stored, self._publisher.add(Stored(source, status, features)))
 
-        Raises:
-            VideoError: if its name is taken there.
-            CacheError: if the output cannot be written.
-        """
-        if self._output is None:
-            return
-        entries = {}
-        for spec in self._specs:
-            if spec.name not in source.published:
-                data = self._cache.entry(source.identity.address, spec)
-                if data is None:
-                    raise CacheError(
-                        f"the '{spec.name}' features of {source.path} left the cache; extract them again"
-                    )
-                entries[spec] = data
-        try:
-            self._output.write(source.path, entries, source.identity)
-        except NameTaken as error:
-            reason = f"its features are in the cache, but not in {self._output.folder}: {error}"
-            raise VideoError(source.path, reason) from error
+    def _finish_stored(self, published: tuple[Stored, VideoError | None]) -> _Finished:
+        video, error = published
+        index, path = video.source.index, video.source.path
+        return self._finish(index, path, "failed" if error else video.status, video.features, error)
 
     def _finish(
         self,

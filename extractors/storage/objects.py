@@ -26,7 +26,7 @@ def read_object(address: Address, stop: threading.Event | None = None) -> bytes 
     return data
 
 
-def publish(address: Address, data: bytes) -> None:
+def publish(address: Address, data: bytes, stop: threading.Event | None = None) -> None:
     """Write an object, replacing the one that is there.
 
     It is sent as one request, or in parts that the last request puts together, so that a reader sees the old object or
@@ -38,4 +38,4 @@ def publish(address: Address, data: bytes) -> None:
     """
     require_usable(address)
     filesystem, path = filesystem_of(address), path_of(address)
-    retried(address, lambda: filesystem.pipe_file(path, data), writing=True)
+    retried(address, lambda: filesystem.pipe_file(path, data), stop, writing=True)

@@ -186,7 +186,7 @@ def _videos_named(argument: str, *, is_first: bool) -> Sequence[Place] | None:
     argument = place_text("VIDEO")(argument)
     place = place_of(argument)
     if isinstance(place, Address):
-        return [_object_named(place)]
+        return _objects_named(place)
     named_as_video = place.suffix.lower() in VIDEO_SUFFIXES
     if exists(place):
         if os.path.isdir(place):  # noqa: PTH112 - says False where a folder cannot be looked into
@@ -210,8 +210,9 @@ def _videos_named(argument: str, *, is_first: bool) -> Sequence[Place] | None:
     return None
 
 
-def _object_named(address: Address) -> Address:
-    """An object that can be a video; whether it is there shows when it is read."""
+def _objects_named(address: Address) -> Sequence[Place]:
+    """Objects that can be videos; whether one is there shows when it is read."""
+    from extractors.extraction.collect import collect_places
     from extractors.storage.filesystems import require_usable
 
     require_usable(address)
@@ -219,4 +220,4 @@ def _object_named(address: Address) -> Address:
         raise UsageError(
             f"{address}: is a folder; name the videos in it, or fill the cache (vtg extract {address})"
         )
-    return address
+    return collect_places([address]) if "*" in address.key else [address]

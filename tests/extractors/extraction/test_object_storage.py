@@ -16,7 +16,7 @@ from extractors.extraction.pipeline import encode_video, extract_features
 from extractors.places import Address, Place, place_of
 from extractors.storage import retrying
 from extractors.storage.scratch import scratch_root
-from extractors.videos.events import Event, ExtractionReport, VideoFinished, VideoOpening
+from extractors.videos.events import Event, ExtractionReport, VideoFinished, VideoOpening, VideoStarted
 from tests.buckets import Bucket, every_tenth, troubled
 from tests.extractors.index_encoder import IndexEncoder, make_video
 
@@ -211,6 +211,35 @@ def test_writing_is_denied(filled: Bucket, tmp_path: Path, monkeypatch: pytest.M
             _extract([f"{filled.url}/videos/"], tmp_path / "cache", f"{filled.url}/out")
     assert _objects(filled, "out") == {}
     assert list(scratch_root().iterdir()) == []
+
+
+def test_uploads_hold_nothing_up(filled: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = (1, 0, 0, 2, 3, 4)  # one twice
+    finished: list[str] = []
+
+    def waits(method: str, path: str) -> str | None:
+        return "wait" if method == "PUT" and path.endswith("v1.npz") else None
+
+    with troubled(filled.endpoint, waits) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, VideoStarted) and event.path.name == "v4.mp4":
+                assert not finished
+                proxy.go_on.set()
+            if isinstance(event, VideoFinished):
+                assert proxy.go_on.is_set()
+                finished.append(event.path.name)
+
+        report = extract_features(
+            [f"{filled.url}/videos/v{name}.mp4" for name in names],
+            ENCODERS,
+            FeatureCache(tmp_path / "cache"),
+            ExtractionOptions(stall_s=None, output=place_of(f"{filled.url}/out")),
+            on_event=on_event,
+        )
+    assert _statuses(report) == ["extracted", "extracted", "cached", "extracted", "extracted", "extracted"]
+    assert len(_objects(filled, "out")) == 10
 
 
 def test_claimed_by_another_process(filled: Bucket, tmp_path: Path) -> None:

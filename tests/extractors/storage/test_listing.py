@@ -68,6 +68,28 @@ def test_objects_without_a_video_suffix(filled: Bucket) -> None:
     assert _names([*collect_places([f"{filled.url}/videos/notes.txt"])]) == [f"{filled.url}/videos/notes.txt"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "keys"),
+    [
+        ("videos/*.mp4", ["videos/b.mp4"]),
+        (
+            "videos/**/*.mp4",
+            ["videos/b.mp4", "videos/aa/z.mp4", "videos/sub/why?.mp4", "videos/sub/ünicode.mp4"],
+        ),
+        ("videos/*/w*?.mp4", ["videos/sub/why?.mp4"]),
+        ("v*/c.mp4", ["videos-of-others/c.mp4"]),
+        ("videos/a*", ["videos/a b.MKV"]),
+    ],
+)
+def test_patterns(filled: Bucket, pattern: str, keys: list[str]) -> None:
+    assert _names([*collect_places([f"{filled.url}/{pattern}"])]) == [f"{filled.url}/{key}" for key in keys]
+
+
+def test_patterns_without_a_match(filled: Bucket) -> None:
+    with pytest.raises(UsageError, match=r"/videos/\*\.avi matches no video"):
+        collect_places([f"{filled.url}/videos/*.avi"])
+
+
 def test_nothing_there(filled: Bucket) -> None:
     with pytest.raises(UsageError, match=f"{filled.url}/empty/ holds no video; gone.mp4 does not exist"):
         collect_places([f"{filled.url}/empty/", "gone.mp4"])

@@ -1,0 +1,115 @@
+"""Finished videos on their way to the output: to a folder at once, to object storage beside what is computed."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from extractors.cache.features import CachedFeatures
+from extractors.cache.published import PublishedFeatures
+from extractors.cache.store import FeatureCache
+from extractors.errors import CacheError, NameTaken, VideoError
+from extractors.extraction.decode_ahead import LookedUp
+from extractors.features import FeatureSpec
+from extractors.places import Address, Place
+from extractors.videos.events import Status
+
+_AT_ONCE = 8  # videos; a request takes long, and little of anything else
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A video whose features are in the cache, or were found in the output.
+
+    Attributes:
+        source: what was looked up.
+        status: how it will be reported.
+        features: by name.
+    """
+
+    source: LookedUp
+    status: Status
+    features: Mapping[str, CachedFeatures]
+
+
+class Publisher:
+    """Copies the features of videos to the output. Use it in a `with` block.
+
+    Args:
+        output: a folder, here or in object storage; None for no output.
+        specs: the features.
+        cache: where they are.
+    """
+
+    def __init__(self, output: Place | None, specs: Sequence[FeatureSpec], cache: FeatureCache) -> None:
+        self._output = None if output is None else PublishedFeatures(output)
+        self._specs = specs
+        self._cache = cache
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "vtg-upload") if isinstance(output, Address) else None
+        self._line: deque[tuple[Stored, Future[None]]] = deque()
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def add(self, video: Stored) -> Iterator[tuple[Stored, VideoError | None]]:
+        """Publish a video; yields those that are thereby published, with what went wrong.
+
+        Raises:
+            CacheError: if the output cannot be written.
+        """
+        done: Future[None] = Future()
+        if self._output is None:
+            done.set_result(None)
+        elif self._pool is None:
+            self._publish(self._output, video.source, done)
+        else:
+            self._pool.submit(self._publish, self._output, video.source, done)
+        self._line.append((video, done))
+        yield from self.published(waiting=_AT_ONCE)
+
+    def published(self, *, waiting: int) -> Iterator[tuple[Stored, VideoError | None]]:
+        """The next videos that are published; waits until no more than a number of them are not.
+
+        Raises:
+            CacheError: if the output cannot be written.
+        """
+        while self._line and (self._line[0][1].done() or len(self._line) > waiting):
+            video, done = self._line.popleft()
+            try:
+                done.result()
+            except VideoError as error:
+                yield video, error
+            else:
+                yield video, None
+
+    def _publish(self, output: PublishedFeatures, source: LookedUp, done: Future[None]) -> None:
+        try:
+            output.write(source.path, self._entries(source), source.identity, stop=self._stop)
+        except NameTaken as error:
+            reason = f"its features are in the cache, but not in {output.folder}: {error}"
+            done.set_exception(VideoError(source.path, reason))
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    def _entries(self, source: LookedUp) -> dict[FeatureSpec, bytes]:
+        entries = {}
+        for spec in self._specs:
+            if spec.name not in source.published:
+                data = self._cache.entry(source.identity.address, spec)
+                if data is None:
+                    raise CacheError(
+                        f"the '{spec.name}' features of {source.path} left the cache; extract them again"
+                    )
+                entries[spec] = data
+        return entries
