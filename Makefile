@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint dist clean
 
 demo: .venv/installed
 	$(BIN)/vtg ground examples/example.mp4 "a cat" "a cup of coffee" "a rocket on the launch pad" --top-k 3
@@ -19,8 +19,12 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The same commit gives the same bytes.
+dist: .venv/installed
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv dist
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

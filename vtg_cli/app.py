@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +22,7 @@ from vtg_cli.commands import (
     weights,
 )
 from vtg_cli.commands.library import index, search
+from vtg_cli.commands.start import demo, next_steps
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Offline, Quiet, Verbose
 
@@ -28,6 +31,7 @@ app = App(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    no_args_is_help=False,
     help="Find the moments in a video that match a sentence.",
     epilog='[bold]Examples[/]\n\n  vtg ground video.mp4 "man opens fridge"\n\n  vtg extract videos/\n\n  vtg doctor',
 )
@@ -41,8 +45,9 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     quiet: Quiet = False,
     verbose: Verbose = False,
     offline: Offline = False,
@@ -52,8 +57,16 @@ def _root(
 ) -> None:
     # The options act through their callbacks.
     del quiet, verbose, offline, version
+    if context.invoked_subcommand is not None:
+        return
+    if sys.stdout.isatty():
+        next_steps.show(Path.cwd())
+        raise typer.Exit
+    typer.echo(context.get_help())
+    raise typer.Exit(2)
 
 
+app.command("demo")(demo.demo)
 app.command("ground")(ground.ground)
 app.command("search")(search.search)
 app.command("extract")(extract.extract)

@@ -81,7 +81,7 @@ def ground(
         watching.require_none()
         require_videos(videos, arguments or [])
         outputs.check(videos)
-        answered = _answer_videos(videos, search.all_queries(queries), search, outputs, choice)
+        answered = answer_videos(videos, search.all_queries(queries), search, outputs, choice)
     else:
         outputs = replace(outputs, json_format="jsonl")
         watching.check(videos, outputs)
@@ -89,7 +89,7 @@ def ground(
     raise typer.Exit(answered)
 
 
-def _answer_videos(
+def answer_videos(
     videos: Sequence[Place],
     queries: Sequence[str],
     search: SearchArguments,

@@ -25,8 +25,8 @@ _TyperUsageError: Any = typer.BadParameter.__base__
 class App(typer.Typer):
     """A Typer app whose commands and groups have such help texts."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(cls=_Group, no_args_is_help=True, **options)
+    def __init__(self, *, no_args_is_help: bool = True, **options: Any) -> None:
+        super().__init__(cls=_Group, no_args_is_help=no_args_is_help, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
         """Register a command, as `typer.Typer.command`; its parameters may be groups of options."""

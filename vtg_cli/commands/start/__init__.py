@@ -1,0 +1,1 @@
+"""The first minute: `vtg demo`, and what `vtg` alone suggests."""
