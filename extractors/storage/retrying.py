@@ -13,7 +13,7 @@ from extractors.storage.faults import ObjectMissing, StorageError, fault_of
 RETRIES = 5
 """Requests after the first that may fail in a row."""
 
-BACKOFF_S = 0.25
+BACKOFF_S = 0.5
 """Seconds before the first of them; doubled for each further one."""
 
 _T = TypeVar("_T")
