@@ -40,6 +40,9 @@ class WorkList:
         paths: the videos.
         emit: called with every event.
         retries: how often a video is tried again.
+
+    Attributes:
+        lost: number of workers that have died.
     """
 
     def __init__(self, paths: Sequence[Place], emit: Listener, *, retries: int = 0) -> None:
@@ -51,6 +54,7 @@ class WorkList:
         self._suspected: set[int] = set()
         self._deaths: Counter[int] = Counter()
         self._results: dict[int, VideoFinished] = {}
+        self.lost = 0
 
     @property
     def left(self) -> int:
@@ -111,6 +115,7 @@ class WorkList:
             reason: how it ended.
             counts: whether its videos may be to blame.
         """
+        self.lost += 1
         failed = []
         for index in sorted(worker.open):
             if counts and (index in worker.started or index in self._suspected):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+CORES = "VTG_CORES"
+"""Environment variable: the most cores that a process and its subprocesses use, where they share them with others."""
+
 
 def usable_cores() -> int:
     """CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get(CORES, "")
+    return max(min(cores, int(wanted)), 1) if wanted.isdecimal() else cores

@@ -113,10 +113,10 @@ class VideoFinished:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """A worker of an extraction on several devices died; the others continue.
+    """A worker of an extraction on several devices or on a cluster died; the others continue.
 
     Attributes:
-        device: the one it worked on.
+        device: where it worked: a device, or a node of the cluster.
         reason: how it ended.
         paths: the videos that failed with it.
     """
@@ -126,8 +126,21 @@ class WorkerLost:
     paths: tuple[Place, ...]
 
 
+@dataclass(frozen=True)
+class RoomWanted:
+    """No node of the cluster has room for a worker at present; the extraction waits until one has.
+
+    Attributes:
+        cpus, gpus, memory_bytes: what a worker takes.
+    """
+
+    cpus: float
+    gpus: float
+    memory_bytes: int
+
+
 DecoderEvent = VideoStarted | ClipsDecoded | VideoDecoded
-Event = VideoOpening | VideoStarted | VideoProgress | VideoWaiting | VideoFinished | WorkerLost
+Event = VideoOpening | VideoStarted | VideoProgress | VideoWaiting | VideoFinished | WorkerLost | RoomWanted
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 import typer
 
@@ -13,15 +14,18 @@ from extractors.errors import UsageError
 from extractors.places import Address, Place, place_of
 from extractors.storage import SCRATCH_BYTES
 from vtg_cli.parsing import values
+from vtg_cli.parsing.cluster import ClusterArguments
 from vtg_cli.parsing.options import Decoder, Devices, EncoderArguments, Features, Fps, path_option
 from vtg_cli.terminal.console import note, out
 
 if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
     from extractors.decoding.clip_reader import Decoder as DecoderName
+    from extractors.encoders.base import VideoEncoder
     from extractors.extraction.options import ExtractionOptions
     from extractors.features import FeatureSpec
     from extractors.videos.events import Event, ExtractionReport
+    from model.grounding.choice import FeaturePlan
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def extract(
     fps: Fps = None,
     devices: Devices = None,
     *,
+    cluster: ClusterArguments,
     encoders: EncoderArguments,
 ) -> None:
     """Extract the features of videos into the cache.
@@ -119,23 +124,78 @@ def extract(
       vtg extract videos/ --devices 0,1
 
       vtg extract s3://bucket/videos/ --output s3://bucket/features/
+
+      vtg extract videos/ --ray auto --cache /shared/features
     """
     from extractors.cache.store import FeatureCache
-    from extractors.compute.device import resolve_devices
     from extractors.extraction.collect import collect_places
     from extractors.storage.filesystems import require_usable
 
     if devices is not None and encoders.device != "auto":
         raise UsageError("give --device or --devices, not both")
-    workers = None if devices is None else resolve_devices(devices)
+    if devices is not None and cluster.ray is not None:
+        raise UsageError("give --devices or --ray, not both")
     if isinstance(target.output_place, Address):
         require_usable(target.output_place)
     videos = collect_places(paths)
-    store = FeatureCache(encoders.cache)
-    done, specs = _extract(videos, store, target, (features, fps), workers, encoders)
+    with _workers(devices, cluster, encoders) as extract_all:
+        store = FeatureCache(encoders.cache)
+        done, specs = _extract(videos, store, target, (features, fps), extract_all, encoders)
     _print_summary(done, specs)
     if done.failed:
         raise typer.Exit(1)
+
+
+class _Extract(Protocol):
+    """Extracts in this process, in several, or on a cluster."""
+
+    def __call__(
+        self,
+        videos: Sequence[Place],
+        plan: FeaturePlan,
+        used: Sequence[VideoEncoder],
+        store: FeatureCache,
+        options: ExtractionOptions,
+        *,
+        on_event: Callable[[Event], None],
+    ) -> ExtractionReport: ...
+
+
+@contextmanager
+def _workers(
+    devices: str | None, cluster: ClusterArguments, encoders: EncoderArguments
+) -> Iterator[_Extract]:
+    """What extracts, ready for work."""
+    if cluster.ray is not None:
+        from extractors.extraction.ray_cluster import extract_on_ray
+        from vtg_cli.cluster import connected
+
+        with connected(cluster.ray):
+            share = cluster.share(encoders.device)
+            yield lambda videos, plan, used, store, options, *, on_event: extract_on_ray(
+                videos,
+                plan.options,
+                store,
+                options,
+                share=share,
+                most_workers=cluster.workers,
+                retries=cluster.retries,
+                on_event=on_event,
+            )
+    elif devices is not None:
+        from extractors.compute.device import resolve_devices
+        from extractors.extraction.multi_device import extract_on_devices
+
+        resolved = resolve_devices(devices)
+        yield lambda videos, plan, used, store, options, *, on_event: extract_on_devices(
+            videos, resolved, plan.options, store, options, on_event=on_event
+        )
+    else:
+        from extractors.extraction.pipeline import extract_features
+
+        yield lambda videos, plan, used, store, options, *, on_event: extract_features(
+            videos, used, store, options, on_event=on_event
+        )
 
 
 def _extract(
@@ -143,18 +203,15 @@ def _extract(
     store: FeatureCache,
     target: ExtractArguments,
     choice: tuple[str, float | None],
-    workers: Sequence[str] | None,
+    extract_all: _Extract,
     encoders: EncoderArguments,
 ) -> tuple[ExtractionReport, list[FeatureSpec]]:
     """Extract what is not cached; returns what became of each video, and what was extracted."""
-    from extractors.extraction.multi_device import extract_on_devices
-    from extractors.extraction.pipeline import extract_features
     from model.grounding.choice import plan_features, preferred_features
     from vtg_cli.commands.extraction_report import ReportFile
     from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
 
     features, fps = choice
-    extraction = target.options()
     with ExtractionProgress(len(videos)) as on_event, DownloadProgress("weights") as on_download:
         options = replace(encoders.options(), on_download=on_download)
         plan = plan_features(features, preferred_features(), fps, options)
@@ -167,10 +224,7 @@ def _extract(
                 on_event(event)
                 write(event)
 
-            if workers is None:
-                done = extract_features(videos, used, store, extraction, on_event=listen)
-            else:
-                done = extract_on_devices(videos, workers, plan.options, store, extraction, on_event=listen)
+            done = extract_all(videos, plan, used, store, target.options(), on_event=listen)
     return done, [encoder.spec for encoder in used]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from extractors.places import Place
 from extractors.videos.events import (
     Event,
+    RoomWanted,
     VideoFinished,
     VideoOpening,
     VideoProgress,
@@ -20,6 +21,7 @@ from extractors.videos.events import (
     WorkerLost,
 )
 from vtg_cli.terminal.console import detail, err, error_line, note, printable, verbosity
+from vtg_cli.terminal.sizes import size
 from vtg_cli.terminal.timecode import span
 
 if TYPE_CHECKING:
@@ -106,6 +108,12 @@ class ExtractionProgress(Display):
                 self._finish(event)
             case WorkerLost():
                 error_line(f"the process on {event.device} stopped: {event.reason}")
+            case RoomWanted():
+                memory = f", {size(event.memory_bytes)}" if event.memory_bytes else ""
+                note(
+                    f"no node of the cluster has room for a worker ({event.cpus:g} CPUs, {event.gpus:g} GPUs{memory}); "
+                    "waiting for one"
+                )
 
     def _stop(self) -> None:
         super()._stop()

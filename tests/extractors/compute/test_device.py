@@ -12,6 +12,7 @@ from extractors.compute.device import (
     resolve_precision,
 )
 from extractors.errors import UsageError
+from extractors.subprocesses.cores import CORES, usable_cores
 
 CPU = torch.device("cpu")
 
@@ -83,3 +84,13 @@ def test_requested_precision() -> None:
         resolve_precision("fp16", CPU)
     with pytest.raises(UsageError, match="known are auto, fp32, bf16, fp16"):
         resolve_precision("int8", CPU)
+
+
+@pytest.mark.parametrize(
+    ("value", "cores"), [("1", 1), ("0", 1), ("", None), ("many", None), ("100000", None)]
+)
+def test_cores_can_be_limited(value: str, cores: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CORES, raising=False)
+    every = usable_cores()
+    monkeypatch.setenv(CORES, value)
+    assert usable_cores() == (every if cores is None else cores)

@@ -1,0 +1,227 @@
+"""`vtg extract --ray` as a user runs it, on a cluster of three nodes of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import vtg
+from tests.extractors.index_encoder import make_video
+from tests.ray_nodes import (
+    Nodes,
+    Run,
+    deadly_environment,
+    deadly_video,
+    entries,
+    litter,
+    nodes_of,
+    ray_workers,
+    wait_until,
+)
+
+COUNT = 12
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def environment(home: Path) -> dict[str, str]:
+    return deadly_environment(home)
+
+
+@pytest.fixture(scope="module")
+def nodes(environment: dict[str, str]) -> Iterator[Nodes]:
+    with nodes_of(3, environment) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def videos(home: Path) -> Path:
+    """Videos of different lengths."""
+    for number in range(COUNT):
+        make_video(home / "videos" / f"v{number:02}.mp4", seconds=2 + number)
+    return home / "videos"
+
+
+@pytest.fixture
+def notes(home: Path) -> Iterator[Path]:
+    """The encoder's folder, with nothing but the order to wait."""
+    folder = home / "notes"
+    (folder / "wait").touch()
+    yield folder
+    for file in folder.iterdir():
+        file.unlink()
+
+
+@pytest.fixture(scope="module")
+def alone(home: Path, videos: Path, environment: dict[str, str]) -> dict[str, bytes]:
+    """The features that one process makes without a cluster."""
+    code, _, errors = Run(environment, videos, "--cache", home / "alone").end()
+    assert code == 0, errors
+    for file in (home / "notes").iterdir():
+        file.unlink()
+    return entries(home / "alone")
+
+
+def is_at_work(cache: Path, notes: Path) -> bool:
+    """Whether two videos are done, and all three workers are at one."""
+    return len(entries(cache)) == 2 and len(list(notes.glob("*.note"))) >= 5
+
+
+@pytest.mark.slow
+def test_dead_node_and_deadly_video(
+    nodes: Nodes,
+    videos: Path,
+    alone: dict[str, bytes],
+    notes: Path,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    cache, report = tmp_path / "cache", tmp_path / "report.jsonl"
+    deadly = deadly_video(tmp_path / "deadly.mp4")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes((videos / "v00.mp4").read_bytes()[:700])
+    options = ("--ray", nodes.address, "--cache", cache, "--report", report)
+    spare = nodes.add()
+    run = Run(environment, broken, videos, deadly, *options)
+    wait_until(lambda: is_at_work(cache, notes))
+    nodes.remove(spare)
+    (notes / "wait").unlink()
+    code, out, errors = run.end()
+
+    assert code == 1, errors
+    assert f"{COUNT} extracted" in out
+    assert "2 failed" in out
+    rows = [json.loads(line) for line in report.read_text().splitlines()]
+    failed = {Path(row["path"]).name: row["reason"] for row in rows if row["status"] == "failed"}
+    assert failed.keys() == {"deadly.mp4", "broken.mp4"}
+    assert "3 workers ended while they had it" in failed["deadly.mp4"]
+    assert len(rows) == COUNT + 2
+    assert errors.count("deadly.mp4") == errors.count("broken.mp4") == 1
+    assert all(line.startswith("vtg: ") for line in errors.splitlines())
+    assert len(out.splitlines()) == 1
+    assert entries(cache) == alone
+    contents = Counter(note.name.partition("-")[0] for note in notes.glob("*.note"))
+    # Twice: at most two on the node, and one beside the deadly video, before that was known to be deadly.
+    assert sum(count - 1 for count in contents.values()) <= 3
+    wait_until(lambda: not ray_workers())
+    assert not litter(cache)
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on(
+    nodes: Nodes,
+    videos: Path,
+    alone: dict[str, bytes],
+    notes: Path,
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    cache = tmp_path / "cache"
+    run = Run(environment, videos, "--ray", nodes.address, "--cache", cache)
+    wait_until(lambda: is_at_work(cache, notes))
+    run.process.kill()
+    run.end()
+    wait_until(lambda: not ray_workers())
+    (notes / "wait").unlink()
+    before = {path: path.stat().st_mtime_ns for path in cache.glob("*/*_features/*.npz")}
+    assert len(before) == 2
+
+    # A worker that has a video and its copy at the same time has to put one off.
+    copy = shutil.copy(videos / "v11.mp4", tmp_path / "copy.mp4")
+    options = ("--ray", nodes.address, "--cache", cache, "--workers", "1")
+    code, out, errors = Run(environment, videos, copy, *options).end()
+    assert code == 0, errors
+    assert f"{COUNT - 2} extracted" in out
+    assert "3 already there" in out
+    assert entries(cache) == alone
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    wait_until(lambda: not ray_workers())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_ends_all_workers(
+    nodes: Nodes,
+    videos: Path,
+    notes: Path,
+    environment: dict[str, str],
+    tmp_path: Path,
+    number: int,
+    code: int,
+) -> None:
+    cache = tmp_path / "cache"
+    run = Run(environment, videos, "--ray", nodes.address, "--cache", cache)
+    wait_until(lambda: is_at_work(cache, notes))
+    (notes / "wait").unlink()
+    os.killpg(run.process.pid, number)
+    ended, _, errors = run.end()
+    assert ended == code
+    assert errors.splitlines()[-1:] == [
+        "vtg: interrupted; what was finished is kept, and the same command continues from there"
+    ]
+    wait_until(lambda: not ray_workers())
+    assert not litter(cache)
+
+
+@pytest.mark.slow
+def test_cache_that_nodes_do_not_share_is_refused(
+    nodes: Nodes, videos: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    # A folder of the process's own, as a local disk is a node's own.
+    folder = os.open(tmp_path, os.O_RDONLY)
+    cache = f"/proc/self/fd/{folder}/cache"
+    options = ("--features", "deadly", "--cache", cache, "--ray", nodes.address)
+    done = subprocess.run(
+        [sys.executable, "-m", "vtg_cli.main", "extract", str(videos), *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        pass_fds=(folder,),
+    )
+    os.close(folder)
+    assert done.returncode == 2
+    assert "is not the same folder on all nodes of the cluster" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ray", "local", "--devices", "cpu,cpu"), "give --devices or --ray, not both"),
+        (("--ray", "ray://localhost:10001"), "run the command on a node of the cluster"),
+        (("--ray", "local", "--cpus-per-worker", "0"), "--cpus-per-worker 0: must be a number from 0.01"),
+        (("--ray", "local", "--retries", "-1"), "--retries -1: must be a whole number from 0"),
+    ],
+)
+def test_wrong_options_are_usage_errors(
+    arguments: tuple[str, ...], said: str, home: Path, videos: Path
+) -> None:
+    done = vtg("extract", videos, *arguments, home=home)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_ray_it_says_what_to_install(home: Path, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError")
+    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+    done = vtg("extract", videos, "--ray", "local", home=home, PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "pip install 'vtg[ray]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

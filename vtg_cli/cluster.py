@@ -1,0 +1,90 @@
+"""Connects a command to a Ray cluster, without Ray's own output."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from extractors.errors import UsageError, VtgError
+
+_OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes; events never get there
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
+    # What Ray has to report about workers and nodes, it prints among the answers; the command reports it itself.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Stay connected to a cluster in a `with` block.
+
+    Args:
+        address: `local` starts a cluster of this machine alone, which ends with the block; `auto` looks for one that
+            runs on this machine or is named by RAY_ADDRESS; anything else is HOST:PORT.
+
+    Raises:
+        UsageError: if ray is not installed, or there is no such cluster.
+        VtgError: if Ray cannot be started on this machine.
+    """
+    from extractors.extraction.ray_cluster import require_ray
+
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--ray {address}: a client's connection is too slow for events; run the command on a node of the cluster, "
+            "or with 'ray job submit'"
+        )
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    ray = require_ray()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with ExitStack() as stack:
+        arguments = _arguments(address, stack)
+        stack.callback(ray.shutdown)
+        try:
+            ray.init(**arguments, log_to_driver=False, logging_level=logging.CRITICAL)
+        except Exception as error:  # of any class, down to Exception itself
+            raise _no_cluster(address, error) from error
+        finally:
+            for number, handler in handlers.items():  # Ray's own end the process without a word
+                signal.signal(number, handler)
+        yield
+
+
+def _arguments(address: str, stack: ExitStack) -> dict[str, Any]:
+    if address != "local":
+        return {"address": address}
+    from extractors.subprocesses.cores import usable_cores
+
+    # The default is the same folder for all users. A path in it has to be short, because it names sockets.
+    parent = Path("/tmp")
+    folder = tempfile.mkdtemp(prefix="vtg-ray-", dir=parent if parent.is_dir() else None)
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return {
+        "address": "local",
+        "num_cpus": usable_cores(),
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "_temp_dir": folder,
+    }
+
+
+def _no_cluster(address: str, error: Exception) -> VtgError:
+    what = " ".join(str(error).split())
+    if address == "local":
+        return VtgError(f"--ray local: Ray could not be started ({what})")
+    if address == "auto" and isinstance(error, ConnectionError):
+        return UsageError(
+            "--ray auto: no Ray cluster is running here; start one with 'ray start --head', name its address, or use "
+            "--ray local"
+        )
+    return UsageError(f"--ray {address}: {what}")
