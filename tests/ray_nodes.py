@@ -39,12 +39,16 @@ def deadly_environment(home: Path) -> dict[str, str]:
 
 
 class Nodes:
-    """A cluster to which nodes of one core are added, and from which all but the first can be removed."""
+    """A cluster to which nodes of one core are added, and from which all but the first can be removed.
 
-    def __init__(self) -> None:
+    Args:
+        cpus: cores of the first node.
+    """
+
+    def __init__(self, cpus: int = 1) -> None:
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+        head = {"num_cpus": cpus, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
         self._cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
 
     @property
@@ -77,10 +81,10 @@ def _patiently(start: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def nodes_of(count: int, environment: dict[str, str]) -> Iterator[Nodes]:
-    """A cluster of so many nodes, whose workers have an environment."""
+def nodes_of(count: int, environment: dict[str, str], *, cpus: int = 1) -> Iterator[Nodes]:
+    """A cluster of so many nodes, the first of so many cores, whose workers have an environment."""
     with mock.patch.dict(os.environ, environment):
-        nodes = Nodes()
+        nodes = Nodes(cpus)
         try:
             for _ in range(count - 1):
                 nodes.add()
@@ -108,6 +112,11 @@ class Run:
             # A shell starts what it runs in the background without the interrupt that ends this.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that it does; fails if it ends instead."""
+        wait_until(lambda: is_so() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.process.communicate()
 
     def end(self) -> tuple[int, str, str]:
         """Wait for it; returns exit code, output and errors."""

@@ -26,7 +26,7 @@ from extractors.extraction.pipeline import Listener, ignore
 from extractors.extraction.ray_worker import RayJob, RayWorker
 from extractors.extraction.work_list import Worker, WorkList
 from extractors.files.atomic import write_failure
-from extractors.places import Address, Place
+from extractors.places import Address, Place, place_of
 from extractors.subprocesses.wire import Failed
 from extractors.videos.events import ExtractionReport, RoomWanted, VideoFinished
 
@@ -35,7 +35,7 @@ _END_S = 10.0  # more than a batch takes, after which a worker can give back wha
 _LEAST_PENDING, _MOST_PENDING = 2, 100
 _FAULTS = 3  # workers that end in a row without a video done, after which the fault is not one node's
 _NODE_GONE = "its node is gone"
-_THREADS = 4  # of an actor: two videos, and its beginning or end
+_THREADS = 32  # of an actor, one for each video: some are being downloaded, some uploaded
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def extract_on_ray(
     start_s = time.perf_counter()
     cache.sweep()
     features = {name: replace(encoder, on_download=None) for name, encoder in features.items()}
-    neighbours = max(1, *cluster_room(share))
+    neighbours = max([1, *cluster_room(share)])
     options = replace(options, scratch_bytes=options.scratch_bytes // neighbours)
     device = "cuda" if share.gpus else "cpu"
     job = DeviceJob(device, features, load.__module__, load.__name__, cache.root.absolute(), options)
@@ -331,12 +331,15 @@ class _Cluster:
     def _hand_out(self, worker: _RayWorker) -> None:
         """Hand a worker a video if it is free, or its decoder is.
 
-        A video that may have killed a worker is alone with the next one.
+        A video that may have killed a worker is alone with the next one. When few are left, they are for those who have
+        none.
         """
         if worker.beginning is not None or (worker.open and not worker.wants):
             return
-        alone = bool(worker.open) and self._videos.has_suspect(worker)
-        video = None if alone else self._videos.hand_out(worker, suspects=not worker.open)
+        enough = bool(worker.open) and (
+            self._videos.has_suspect(worker) or len(worker.open) > self._fair_share()
+        )
+        video = None if enough else self._videos.hand_out(worker, suspects=not worker.open)
         worker.wants = False
         if video is not None:
             index, path = video
@@ -345,6 +348,12 @@ class _Cluster:
             worker.actor.no_more.remote()
         else:
             self._dismiss(worker)
+
+    def _fair_share(self) -> int:
+        """How many of the videos that are left each worker can have, of those that are there or about to be."""
+        begun = sum(worker.beginning is None for worker in self._workers)
+        room = min(self._room or 0, self._most_workers or self._room or 0)
+        return self._videos.left // max(begun, room, 1)
 
     def _fail(self, worker: _RayWorker, error: VtgError) -> None:
         """Lose a worker over an error that is not a video's: it may be its node's, or everybody's."""

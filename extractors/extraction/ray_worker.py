@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from extractors.compute.memory import keep_freed_memory
@@ -64,7 +65,6 @@ class RayWorker:
         self._stopping = threading.Event()
         self._handed: queue.SimpleQueue[tuple[int, Place] | None] = queue.SimpleQueue()
         self._inboxes: dict[int, queue.SimpleQueue[Message]] = {}
-        self._newest = -1
         self._end: Message | None = None
         self._turn = threading.Lock()
         self._sent_s: dict[type, float] = {}
@@ -101,15 +101,13 @@ class RayWorker:
         with self._turn:
             if self._end is not None:
                 inbox.put(self._end)
-            self._inboxes[index] = inbox
-            self._newest = index
+            else:
+                self._inboxes[index] = inbox
         self._handed.put((index, path))
         message: Message | None = None
         while not isinstance(message, (VideoFinished, Failed, WorkerCrashed, WorkerDone)):
             message = inbox.get()
             yield message
-        with self._turn:
-            del self._inboxes[index]
 
     def no_more(self) -> None:
         """Take note that there is no other video for the time being: those that were put off come now."""
@@ -142,7 +140,7 @@ class RayWorker:
             yield video
             with self._turn:
                 # Without an open video, it is known that the worker wants one.
-                if inbox := self._inboxes.get(self._newest):
+                for inbox in islice(self._inboxes.values(), 1):
                     inbox.put(VideoWanted())
             video = self._handed.get()
 
@@ -154,5 +152,7 @@ class RayWorker:
             self._sent_s[type(event)] = now_s
         assert not isinstance(event, (WorkerLost, RoomWanted)), "these are not a worker's to report"
         with self._turn:
-            if inbox := self._inboxes.get(event.index):
+            is_last = isinstance(event, VideoFinished)
+            inbox = self._inboxes.pop(event.index, None) if is_last else self._inboxes.get(event.index)
+            if inbox is not None:
                 inbox.put(event)

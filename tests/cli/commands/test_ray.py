@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.buckets import Bucket, serving_buckets
 from tests.cli.running import vtg
 from tests.extractors.index_encoder import make_video
 from tests.ray_nodes import (
@@ -38,8 +40,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(home: Path) -> dict[str, str]:
-    return deadly_environment(home)
+def bucket() -> Iterator[Bucket]:
+    with serving_buckets() as make:
+        yield make("films")
+
+
+@pytest.fixture(scope="module")
+def environment(home: Path, bucket: Bucket) -> dict[str, str]:
+    return deadly_environment(home) | bucket.environment()
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +77,28 @@ def notes(home: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def alone(home: Path, videos: Path, environment: dict[str, str]) -> dict[str, bytes]:
     """The features that one process makes without a cluster."""
-    code, _, errors = Run(environment, videos, "--cache", home / "alone").end()
+    options = ("--cache", home / "alone", "--output", home / "published")
+    code, _, errors = Run(environment, videos, *options).end()
     assert code == 0, errors
     for file in (home / "notes").iterdir():
         file.unlink()
     return entries(home / "alone")
 
 
+@pytest.fixture(scope="module")
+def published(home: Path, alone: dict[str, bytes]) -> dict[str, bytes]:
+    """What it writes into a folder."""
+    return {path.name: path.read_bytes() for path in (home / "published" / "deadly_features").iterdir()}
+
+
 def is_at_work(cache: Path, notes: Path) -> bool:
     """Whether two videos are done, and all three workers are at one."""
     return len(entries(cache)) == 2 and len(list(notes.glob("*.note"))) >= 5
+
+
+def results(bucket: Bucket) -> dict[str, bytes]:
+    """What is published in a bucket, by the names of the objects."""
+    return {key.rpartition("/")[2]: bucket.get(key) for key in bucket.all_keys() if key.endswith(".npz")}
 
 
 @pytest.mark.slow
@@ -97,7 +117,7 @@ def test_dead_node_and_deadly_video(
     options = ("--ray", nodes.address, "--cache", cache, "--report", report)
     spare = nodes.add()
     run = Run(environment, broken, videos, deadly, *options)
-    wait_until(lambda: is_at_work(cache, notes))
+    run.wait_until(lambda: is_at_work(cache, notes))
     nodes.remove(spare)
     (notes / "wait").unlink()
     code, out, errors = run.end()
@@ -122,33 +142,41 @@ def test_dead_node_and_deadly_video(
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on(
+def test_killed_run_goes_on_in_a_bucket(
     nodes: Nodes,
+    bucket: Bucket,
     videos: Path,
-    alone: dict[str, bytes],
+    published: dict[str, bytes],
     notes: Path,
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    cache = tmp_path / "cache"
-    run = Run(environment, videos, "--ray", nodes.address, "--cache", cache)
-    wait_until(lambda: is_at_work(cache, notes))
+    for video in videos.iterdir():
+        bucket.put(f"videos/{video.name}", video.read_bytes())
+    # A worker that has a video and its copy at the same time has to put one off.
+    bucket.put("videos/v11-copy.mp4", (videos / "v11.mp4").read_bytes())
+    options = ("--ray", nodes.address, "--output", f"{bucket.url}/features/", "--cache", tmp_path / "cache")
+    run = Run(environment, f"{bucket.url}/videos/", *options)
+    run.wait_until(lambda: len(results(bucket)) == 2 and is_at_work(tmp_path / "cache", notes))
     run.process.kill()
     run.end()
     wait_until(lambda: not ray_workers())
     (notes / "wait").unlink()
-    before = {path: path.stat().st_mtime_ns for path in cache.glob("*/*_features/*.npz")}
-    assert len(before) == 2
+    shutil.rmtree(tmp_path / "cache")  # as on other nodes: what is in the bucket counts
 
-    # A worker that has a video and its copy at the same time has to put one off.
-    copy = shutil.copy(videos / "v11.mp4", tmp_path / "copy.mp4")
-    options = ("--ray", nodes.address, "--cache", cache, "--workers", "1")
-    code, out, errors = Run(environment, videos, copy, *options).end()
+    code, out, errors = Run(environment, f"{bucket.url}/videos/", *options).end()
     assert code == 0, errors
-    assert f"{COUNT - 2} extracted" in out
-    assert "3 already there" in out
-    assert entries(cache) == alone
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert re.search(
+        rf"{COUNT - 1} extracted.*, 2 already there|{COUNT - 2} extracted.*, 3 already there", out
+    )
+    made = results(bucket)
+    assert made.keys() == {*published, "v11-copy.npz"}
+    # The record of the two that hold the same names the one that was extracted.
+    assert {name: data for name, data in made.items() if not name.startswith("v11")} == {
+        name: data for name, data in published.items() if name != "v11.npz"
+    }
+    contents = Counter(note.name.partition("-")[0] for note in notes.glob("*.note"))
+    assert sum(count - 1 for count in contents.values()) <= 3 + 1  # in flight; the copy
     wait_until(lambda: not ray_workers())
 
 
@@ -165,7 +193,7 @@ def test_interrupt_ends_all_workers(
 ) -> None:
     cache = tmp_path / "cache"
     run = Run(environment, videos, "--ray", nodes.address, "--cache", cache)
-    wait_until(lambda: is_at_work(cache, notes))
+    run.wait_until(lambda: is_at_work(cache, notes))
     (notes / "wait").unlink()
     os.killpg(run.process.pid, number)
     ended, _, errors = run.end()
