@@ -29,6 +29,8 @@ TIME = "document.getElementById('hit-video').currentTime"
 PAUSED = "document.getElementById('hit-video').paused"
 ROWS = """(rows) => rows.map((row) => [
     Number(row.ariaPosInSet), row.querySelector('.hit-name').innerText, row.querySelector('.when').innerText])"""
+CUT_IN_HALF = """(names) => names
+    .filter((name) => name.scrollHeight > name.clientHeight + 1).map((name) => name.innerText)"""
 HOSTILE = "<img src=x onerror=document.title='bad'>.mp4"
 
 pytestmark = pytest.mark.slow
@@ -277,6 +279,7 @@ def test_everybody_can_use_it_at_every_size(size, dark, browser, server):
         visit(page, server)
         assert grave_violations(page) == []
         look_for(page, "a cat")
+        assert page.locator(".hit-name").evaluate_all(CUT_IN_HALF) == []
         page.locator("button.hit").first.click()
         page.locator("#hit-player").wait_for()
         assert grave_violations(page) == []

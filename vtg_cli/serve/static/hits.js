@@ -1,7 +1,7 @@
 // The moments of many videos, best first: a list that grows while it is scrolled, as far as there are any.
 
 import { thumbnailAddress } from "./api.js";
-import { breakable, make, one } from "./dom.js";
+import { isolated, make, one } from "./dom.js";
 import { timecode } from "./format.js";
 import { Rows } from "./rows.js";
 
@@ -81,7 +81,7 @@ export class Hits {
     return make(
       "button", { type: "button", class: unclear ? "hit unclear" : "hit", tabindex: "-1" },
       make("span", { class: "hit-picture" }, picture),
-      make("span", { class: "hit-name", title: hit.name }, breakable(hit.name)),
+      make("span", { class: "hit-name", title: hit.name }, isolated(hit.name)),
       make("span", { class: "when" }, `${timecode(hit.start_s)} – ${timecode(hit.end_s)}`),
       make(
         "span", { class: "score", title: unclear ? "No clear match" : "How well it matches, from 0 to 1" },
