@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from extractors.cache.features import CachedFeatures
@@ -48,7 +48,6 @@ class Publisher:
         self._output = None if output is None else PublishedFeatures(output)
         self._specs = specs
         self._cache = cache
-        self._pool = ThreadPoolExecutor(_AT_ONCE, "vtg-upload") if isinstance(output, Address) else None
         self._line: deque[tuple[Stored, Future[None]]] = deque()
         self._stop = threading.Event()
 
@@ -56,9 +55,8 @@ class Publisher:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        # An upload that nobody waits for any more is made whole or not at all.
         self._stop.set()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
 
     def add(self, video: Stored) -> Iterator[tuple[Stored, VideoError | None]]:
         """Publish a video; yields those that are thereby published, with what went wrong.
@@ -69,12 +67,13 @@ class Publisher:
         done: Future[None] = Future()
         if self._output is None:
             done.set_result(None)
-        elif self._pool is None:
-            self._publish(self._output, video.source, done)
+        elif isinstance(self._output.folder, Address):
+            upload = (self._output, video.source, done)
+            threading.Thread(target=self._publish, args=upload, name="vtg-upload", daemon=True).start()
         else:
-            self._pool.submit(self._publish, self._output, video.source, done)
+            self._publish(self._output, video.source, done)
         self._line.append((video, done))
-        yield from self.published(waiting=_AT_ONCE)
+        yield from self.published(waiting=_AT_ONCE - 1)
 
     def published(self, *, waiting: int) -> Iterator[tuple[Stored, VideoError | None]]:
         """The next videos that are published; waits until no more than a number of them are not.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.buckets import SECRET, Bucket, troubled
-from tests.cli.running import clean_environment, vtg
+from tests.cli.running import Running, clean_environment, vtg
 from tests.extractors.index_encoder import make_video
 
 LITE = ("--features", "lite")
@@ -81,6 +82,28 @@ def test_killed_during_an_upload_and_run_again(
     for number in range(4):
         name = f"lite_features/v{number}.npz"
         assert filled.get(f"features/{name}") == (tmp_path / "out" / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "end"), [("GET", ".mp4"), ("PUT", ".npz")])
+def test_interrupted_while_the_storage_is_silent(
+    filled: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, end: str
+) -> None:
+    def silent(of: str, path: str) -> str | None:
+        return "hang" if of == method and path.endswith(end) else None
+
+    with troubled(filled.endpoint, silent) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        arguments = ("extract", f"{filled.url}/videos/", *LITE, "-o", f"{filled.url}/out")
+        with Running(*arguments, home=tmp_path) as command:
+            assert proxy.hanging.wait(120)
+            start_s = time.monotonic()
+            assert command.end() == 130
+            # Requests get 30 s of silence, which nobody waits for.
+            assert time.monotonic() - start_s < 29
+    assert "interrupted; what was finished is kept" in command.said["err"][-1]
+    assert list((tmp_path / "vtg" / "scratch").iterdir()) == []
+    assert not [key for key in filled.all_keys() if key.endswith(".npz")]
 
 
 @pytest.mark.slow
