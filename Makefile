@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint dist clean
+.PHONY: demo test lint docs dist clean
 
 demo: .venv/installed
 	$(BIN)/vtg ground examples/example.mp4 "a cat" "a cup of coffee" "a rocket on the launch pad" --top-k 3
@@ -19,12 +19,16 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documentation as a site, in site/; a broken link is an error.
+docs: .venv/installed
+	$(BIN)/zensical build --strict --clean
+
 # The same commit gives the same bytes.
 dist: .venv/installed
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf .venv dist
+	rm -rf .venv dist site
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

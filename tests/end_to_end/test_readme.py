@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the README runs as written."""
+"""Every command and every line of Python in the README and in the tutorial runs as written."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pytest
 
 from tests.cli.running import EXAMPLES, Running, clean_environment, vtg
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 COMMANDS = [
     shlex.split(line, comments=True)
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", README + TUTORIAL, re.DOTALL)
     for line in block.splitlines()
 ]
 # These set the tests up, so the tests do not run them.
@@ -37,7 +39,11 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    [command for command in COMMANDS if command not in RUN_BY_HAND],
+    [
+        command
+        for number, command in enumerate(COMMANDS)
+        if command not in RUN_BY_HAND and command not in COMMANDS[:number]
+    ],
     ids=" ".join,
 )
 def test_command_of_the_readme(command, folder, monkeypatch):
