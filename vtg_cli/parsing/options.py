@@ -157,7 +157,11 @@ def _go_offline(value: bool) -> bool:
 
 Offline = Annotated[
     bool,
-    typer.Option("--offline", help="Never open a connection; same as VTG_OFFLINE=1.", callback=_go_offline),
+    typer.Option(
+        "--offline",
+        help="Open no connection, except to object storage that you name; same as VTG_OFFLINE=1.",
+        callback=_go_offline,
+    ),
 ]
 
 
