@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vtg_cli.parsing import values
+from vtg_cli.parsing import completion, values
 from vtg_cli.parsing.options import Device, Precision, Quiet, Weights, weights_by_feature
 from vtg_cli.terminal.console import err, out, print_json, verbosity
 
@@ -22,6 +22,7 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAMES",
+            autocompletion=completion.features,
             help="Features to measure, separated by commas ({video_features}).",
             show_default="those that vtg chooses by itself",
         ),

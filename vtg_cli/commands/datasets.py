@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vtg_cli.parsing import completion
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Offline, Quiet
 from vtg_cli.terminal.console import err, error_line, note, print_json, printable, verbosity
@@ -22,7 +23,12 @@ app = App(help="List, check, download and add the datasets that models are train
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="Name of the dataset, from `vtg datasets list`.", show_default=False),
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completion.datasets,
+        help="Name of the dataset, from `vtg datasets list`.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -37,6 +43,7 @@ ConfigName = Annotated[
     typer.Option(
         "--config",
         metavar="CONFIG",
+        autocompletion=completion.configs,
         help="Configuration that selects the features, by name or as a TOML file.",
         show_default="the dataset's first",
     ),

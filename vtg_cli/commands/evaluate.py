@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from extractors.errors import UsageError, reason_of
-from vtg_cli.parsing import values
+from vtg_cli.parsing import completion, values
 from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos, path_option
 from vtg_cli.terminal.console import counted, note, out, print_json, printable
 
@@ -64,7 +64,12 @@ class ScoringArguments:
     ] = None
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Dataset to score on.", show_default="the one it was trained on"),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.datasets,
+            help="Dataset to score on.",
+            show_default="the one it was trained on",
+        ),
     ] = None
     split: Annotated[
         str | None,

@@ -14,7 +14,7 @@ import typer
 
 from extractors.errors import UsageError, VtgError
 from extractors.places import Address, Place
-from vtg_cli.parsing import values
+from vtg_cli.parsing import completion, values
 from vtg_cli.parsing.options import path_option
 from vtg_cli.parsing.values import is_same_file
 from vtg_cli.terminal.console import answering, counted, detail, error_line, note, out
@@ -58,6 +58,7 @@ class Outputs:
         typer.Option(
             "--format",
             metavar="NAME",
+            autocompletion=completion.formats,
             help="Format of an --output whose ending does not select one: {formats}.",
         ),
     ] = None

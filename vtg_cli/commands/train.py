@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from extractors.errors import UsageError
-from vtg_cli.parsing import values
+from vtg_cli.parsing import completion, values
 from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos, path_option
 from vtg_cli.terminal.console import counted, error_line, note, out, printable, verbosity
 
@@ -30,7 +30,9 @@ class DataArguments:
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE", help="A dataset from `vtg datasets list`, or your own .jsonl file."
+            metavar="NAME|FILE",
+            autocompletion=completion.datasets,
+            help="A dataset from `vtg datasets list`, or your own .jsonl file.",
         ),
     ] = None
     data: Annotated[
@@ -74,6 +76,7 @@ class RecipeArguments:
         str | None,
         typer.Option(
             metavar="NAME|FILE",
+            autocompletion=completion.configs,
             help="Configuration, by name or a TOML file.",
             show_default="the dataset's first",
         ),

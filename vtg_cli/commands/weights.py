@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vtg_cli.parsing import values
+from vtg_cli.parsing import completion, values
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.options import Offline, Quiet
 from vtg_cli.terminal.console import print_json
@@ -19,7 +19,12 @@ app = App(help="List, download and add the weights of encoders and models.")
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="Name of the weights, from `vtg weights list`.", show_default=False),
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completion.weights,
+        help="Name of the weights, from `vtg weights list`.",
+        show_default=False,
+    ),
 ]
 
 
@@ -92,6 +97,7 @@ def add(
         list[str],
         typer.Argument(
             metavar="[NAME] FILE",
+            autocompletion=completion.weights,
             help="A name from `vtg weights list`, and the file or its folder. A trained model needs no name.",
             show_default=False,
         ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from extractors.errors import UsageError
-from vtg_cli.parsing import values
+from vtg_cli.parsing import completion, values
 from vtg_cli.terminal.console import verbosity
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ Features = Annotated[
     str,
     typer.Option(
         metavar="NAMES",
+        autocompletion=completion.features,
         help="Features to use: auto, or names separated by commas ({video_features}).",
         rich_help_panel="Features",
     ),
@@ -58,6 +59,7 @@ Device = Annotated[
     typer.Option(
         metavar="NAME",
         parser=values.device,
+        autocompletion=completion.devices,
         help="Device of the encoders: auto, cpu, cuda, cuda:N or mps.",
         rich_help_panel="Features",
     ),
@@ -66,6 +68,7 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE|RUN",
+        autocompletion=completion.models,
         help="Model that answers: auto, zero-shot, or a trained one by name, file or run folder.",
     ),
 ]
@@ -82,6 +85,7 @@ Precision = Annotated[
     typer.Option(
         metavar="NAME",
         parser=values.precision,
+        autocompletion=completion.precisions,
         help="Precision of the encoders: auto, fp32, bf16 or fp16.",
         rich_help_panel="Features",
     ),
@@ -91,6 +95,7 @@ Decoder = Annotated[
     typer.Option(
         metavar="NAME",
         parser=values.decoder,
+        autocompletion=completion.decoders,
         help="What decodes videos: auto, decord or pyav.",
         rich_help_panel="Features",
     ),
