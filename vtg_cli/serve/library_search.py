@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 
 from extractors.errors import VtgError
-from model.search.filters import Filters
 from model.search.library import Library as SearchLibrary
 from model.search.results import Hit, SearchResult
 from vtg_cli.serve.hit_lists import HitList, HitLists
@@ -124,10 +122,13 @@ class LibrarySearch:
         if hits.can_grow and len(hits.hits) < start + count:
             offered = {video.path: video for video in self._offered.videos() if hits.wanted.allows(video)}
             try:
-                if why := self._nothing_to_search(offered):
-                    return Found(SearchResult(hits.wanted.query, (), None, 0, 0), notes=(why,))
-                self._check(hits.wanted)
-                hits.grow(self._library, offered, count)
+                if not offered:
+                    return _nothing(hits.wanted, "No video fits the filters.")
+                if self._library.exists:
+                    self._check(hits.wanted)
+                    hits.grow(self._library, offered, count)
+                if not hits.result.videos:
+                    return _nothing(hits.wanted, "None of these videos is in the library yet.")
             except CannotSearch:
                 raise
             except VtgError as error:
@@ -144,13 +145,6 @@ class LibrarySearch:
             missing=missing,
         )
 
-    def _nothing_to_search(self, offered: Mapping[Path, Video]) -> str:
-        """Why no video can be searched; empty if some can."""
-        if not offered:
-            return "No video fits the filters."
-        is_held = self._library.videos(Filters(among=tuple(offered)))
-        return "" if is_held else "None of these videos is in the library yet."
-
     def _check(self, wanted: Wanted) -> None:
         """Raise CannotSearch if the model cannot tell clear matches that are asked for."""
         model = self._library.grounder.model
@@ -159,6 +153,10 @@ class LibrarySearch:
                 f"the scores of {model.name} rank moments, but do not tell which match clearly; search for all "
                 "matches"
             )
+
+
+def _nothing(wanted: Wanted, why: str) -> Found:
+    return Found(SearchResult(wanted.query, (), None, 0, 0), notes=(why,))
 
 
 def _notes(result: SearchResult) -> list[str]:
