@@ -160,7 +160,7 @@ def troubled(endpoint: str, trouble: Trouble) -> Iterator[Proxy]:
                 return
             body = self.rfile.read(length)
             if what == "wait":
-                proxy.go_on.wait(60)
+                proxy.go_on.wait(300)
             if what == "drop":
                 self.close_connection = True
                 return

@@ -7,6 +7,7 @@ from typing import Any
 
 from extractors.errors import UsageError
 from extractors.places import Address
+from extractors.storage.faults import StorageError, fault_of
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
@@ -31,6 +32,7 @@ def require_usable(address: Address) -> None:
 
     Raises:
         UsageError: if it holds credentials or names no bucket, or a package for it is not installed.
+        StorageError: as of `filesystem_of`.
     """
     if address.has_secrets:
         raise UsageError(
@@ -47,6 +49,7 @@ def filesystem_of(address: Address) -> Any:
 
     Raises:
         UsageError: if a package for it is not installed.
+        StorageError: if it cannot be set up, for lack of credentials for instance.
     """
     place = address.scheme, address.bucket
     with _lock:
@@ -73,7 +76,7 @@ def _open(address: Address) -> Any:
         extra = "pip install 'vtg[cloud]'"
         command = extra if package in (_BUNDLED, None) else f"{extra} {package}"
         raise UsageError(
-            f"{address}: {address.scheme}:// needs a package that is not installed ({error.name}); {command}"
+            f"{address}: {address.scheme}:// needs a package that is not installed ({error.name or error}); {command}"
         ) from error
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if package == "s3fs":
@@ -84,7 +87,10 @@ def _open(address: Address) -> Any:
             "read_timeout": READ_TIMEOUT_S,
             "retries": {"total_max_attempts": 1},
         }
-    filesystem, _ = fsspec.core.url_to_fs(address.text, **options)
+    try:
+        filesystem, _ = fsspec.core.url_to_fs(address.text, **options)
+    except Exception as error:  # some look for credentials at once
+        raise StorageError(address, fault_of(error).reason) from error
     if package == "s3fs":
         filesystem.retries = 1
     return filesystem

@@ -109,6 +109,18 @@ def test_nobody_answers(address: Address, monkeypatch: pytest.MonkeyPatch) -> No
         state_of(address)
 
 
+def test_settings_that_make_no_sense(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.config import conf
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "not an address")
+    with pytest.raises(StorageError, match="the storage refused the request"):
+        state_of(address)
+    monkeypatch.setattr(filesystems, "_opened", {})
+    monkeypatch.setitem(conf, "s3", {"key": "a", "username": "b"})
+    with pytest.raises(StorageError, match=r"the storage refused the request \(KeyError: .*key or username"):
+        state_of(address)
+
+
 def test_no_credentials(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

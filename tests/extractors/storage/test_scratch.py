@@ -27,22 +27,27 @@ sys.stdin.read()
 def test_room_is_bounded_and_given_in_turn(tmp_path: Path) -> None:
     scratch, stop = Scratch(100, tmp_path), threading.Event()
     assert scratch.take(0, 60, stop)
-    order: list[int] = []
+    taken: list[int] = []
 
     def take(turn: int, size: int) -> None:
         if scratch.take(turn, size, stop):
-            order.append(turn)
+            taken.append(turn)
 
-    threads = [threading.Thread(target=take, args=(turn, size)) for turn, size in ((3, 10), (1, 60), (4, 30))]
-    for thread in threads:
+    first, large, small = (
+        threading.Thread(target=take, args=(turn, size)) for turn, size in ((1, 60), (3, 50), (4, 30))
+    )
+    for thread in (small, large, first):
         thread.start()
-    # 3 and 4 would fit now, but 1 comes first, and 2 is given up.
     scratch.skip(2)
-    assert order == []
+    # 4 would fit beside 0 and beside 1, but it comes after 3, which does not.
+    assert taken == []
     scratch.give_back(60)
-    for thread in threads:
-        thread.join()
-    assert (order[0], sorted(order)) == (1, [1, 3, 4])
+    first.join()
+    assert taken == [1]
+    scratch.give_back(60)
+    large.join()
+    small.join()
+    assert sorted(taken) == [1, 3, 4]
 
 
 def test_one_file_always_fits(tmp_path: Path) -> None:
