@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from benchmarks.synthetic_data import SyntheticSpec, write_synthetic
@@ -441,3 +443,93 @@ def test_two_processes_write_one_run(
     assert load_file(run.last).keys() == load_file(run.best).keys()
     measured = scores("--checkpoint", folder, "--data", tiny, home=home)
     assert measured == json.loads((folder / "best_metrics.json").read_text())["suppressed"]
+
+
+@pytest.fixture(scope="module")
+def exact(home: Path) -> Callable[..., list[str | Path]]:
+    """The arguments of a training without dropout, by its batch size, and its output."""
+    write_synthetic(home / "exact", STEADY)
+
+    def arguments(batch_size: int, output: Path) -> list[str | Path]:
+        overrides = ("model.dropout=0", "model.input_dropout=0", "model.dummy_dropout=0", "training.epochs=3")
+        config = write_config(
+            tiny_config(*overrides, f"training.batch_size={batch_size}"), home / f"exact-{batch_size}.toml"
+        )
+        return ["train", "--config", config, "--data", home / "exact", "--device", "cpu", "--output", output]
+
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def of_two(home: Path, exact: Callable[..., list[str | Path]]) -> Run:
+    """The run of two processes."""
+    done = _train_in_processes([*_TWO, *exact(3, home / "of-two")], home, home)
+    assert done.returncode == 0, done.stderr
+    return Run(home / "of-two")
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_does(
+    home: Path, exact: Callable[..., list[str | Path]], of_two: Run, tmp_path: Path
+) -> None:
+    done = vtg(*exact(6, tmp_path / "one"), home=home)
+    assert done.returncode == 0, done.stderr
+    one = [row["losses"]["total"] for row in Run(tmp_path / "one").log()]
+    two = [row["losses"]["total"] for row in of_two.log()]
+    # What is logged is the loss of the first process's half of the samples.
+    assert one[-1] < 0.5 * one[0]
+    assert two == pytest.approx(one, rel=0.1)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_after_one_was_killed(
+    home: Path, exact: Callable[..., list[str | Path]], of_two: Run, tmp_path: Path
+) -> None:
+    broken = Run(tmp_path / "broken")
+    started = subprocess.Popen(
+        [*map(str, [*_TWO, *exact(3, broken.folder)])],
+        env=_processes_environment(home),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline_s = time.monotonic() + 240
+    while not (broken.folder / "log.jsonl").exists() or not broken.log():
+        assert started.poll() is None
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    workers = [one for one in psutil.Process(started.pid).children() if "vtg_cli" in one.cmdline()]
+    assert len(workers) == 2
+    workers[1].kill()
+    assert started.wait(timeout=240) != 0
+    assert 1 <= len(broken.log()) < 3
+
+    command = [*_TWO, "train", "--resume", broken.folder, "--device", "cpu"]
+    resumed = _train_in_processes(command, home, tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    losses = [[row["losses"]["total"] for row in run.log()] for run in (of_two, broken)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    weights, same = load_file(of_two.last), load_file(broken.last)
+    for name, value in weights.items():
+        torch.testing.assert_close(value, same[name], rtol=1e-4, atol=1e-6)
+
+
+_TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "vtg_cli"]
+
+
+def _processes_environment(home: Path) -> dict[str, str]:
+    return clean_environment(home) | {"MASTER_PORT": "0", "OMP_NUM_THREADS": "1"}
+
+
+def _train_in_processes(
+    command: Sequence[str | Path], home: Path, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*map(str, command)],
+        env=_processes_environment(home),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
