@@ -15,7 +15,7 @@ from extractors.errors import VideoError
 from extractors.files.identity import Identity, KnownContent, VideoIdentity
 from extractors.places import Address, Place
 from extractors.storage.faults import StorageError
-from extractors.storage.fetching import fetch
+from extractors.storage.fetching import fetch, not_kept
 from extractors.storage.listing import ObjectState, state_of
 from extractors.storage.scratch import Scratch
 
@@ -141,6 +141,8 @@ class ObjectSource:
                 self._download(self._state)
         except StorageError as error:
             self._error = VideoError(self.place, error.reason)
+        except VideoError as error:
+            self._error = self.named(error)
         except Exception as error:
             self._error = error
         finally:
@@ -155,14 +157,18 @@ class ObjectSource:
             StorageError: if that fails; the room is then given back.
         """
         supply = self._supply
-        path = supply.scratch.new_file(_plain(self._address.suffix))
+        path = None
         try:
+            path = supply.scratch.new_file(_plain(self._address.suffix))
             content = fetch(self._address, state, path, supply.stop)
             file = VideoIdentity(path, stop=supply.stop, content=content)
-        except BaseException:
-            with suppress(OSError):
-                path.unlink()
+        except BaseException as error:
+            if path is not None:
+                with suppress(OSError):
+                    path.unlink()
             supply.scratch.give_back(state.size)
+            if isinstance(error, OSError):
+                raise not_kept(self._address, error) from error
             raise
         supply.remember(self._address, state, KnownContent(file.address, content))
         self._room = state.size

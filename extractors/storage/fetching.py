@@ -39,13 +39,16 @@ def fetch(address: Address, state: ObjectState, target: Path, stop: threading.Ev
                 digest.update(block)
                 file.write(block)
     except OSError as error:
-        raise StorageError(
-            address,
-            f"cannot be kept on this machine ({write_failure(error)}); VTG_SCRATCH may name another folder",
-        ) from error
+        raise not_kept(address, error) from error
     if state_of(address, stop) != state:
         raise _changed(address)
     return digest.hexdigest()
+
+
+def not_kept(address: Address, error: OSError) -> StorageError:
+    """The error of an object that finds no place on this machine."""
+    reason = f"cannot be kept on this machine ({write_failure(error)}); VTG_SCRATCH may name another folder"
+    return StorageError(address, reason)
 
 
 class _Blocks:

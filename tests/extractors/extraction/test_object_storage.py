@@ -177,6 +177,16 @@ def test_little_room(filled: Bucket, tmp_path: Path, scratch_bytes: int) -> None
     assert _statuses(report) == ["extracted"] * 5
 
 
+def test_no_room_on_this_machine(filled: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VTG_SCRATCH", "/dev/null/scratch")
+    report = _extract([f"{filled.url}/videos/"], tmp_path / "cache")
+    assert _statuses(report) == ["failed"] * 5
+    reasons = {result.reason for result in report.results}
+    assert reasons == {
+        "cannot be kept on this machine (Not a directory); VTG_SCRATCH may name another folder"
+    }
+
+
 def test_broken_and_lost_objects_are_named(filled: Bucket, tmp_path: Path) -> None:
     filled.put("videos/v1.mp4", b"not a video")
     places = collect_places([f"{filled.url}/videos/"])
