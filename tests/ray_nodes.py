@@ -57,10 +57,10 @@ class Nodes:
         address: str = self._cluster.address
         return address
 
-    def add(self) -> Any:
+    def add(self, cpus: int = 1) -> Any:
         """A new node, which may not be up yet."""
         return _patiently(
-            lambda: self._cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES, wait=False)
+            lambda: self._cluster.add_node(num_cpus=cpus, object_store_memory=_STORE_BYTES, wait=False)
         )
 
     def remove(self, node: Any) -> None:

@@ -39,9 +39,10 @@ def connected(address: str) -> Iterator[None]:
     """
     from extractors.extraction.ray_cluster import require_ray
 
-    if address.startswith("ray://"):
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if named.startswith("ray://"):
         raise UsageError(
-            f"--ray {address}: a client's connection is too slow for events; run the command on a node of the cluster, "
+            f"--ray {named}: a client's connection is too slow for events; run the command on a node of the cluster, "
             "or with 'ray job submit'"
         )
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})

@@ -206,6 +206,24 @@ def test_interrupt_ends_all_workers(
 
 
 @pytest.mark.slow
+def test_waits_until_a_node_has_room(
+    nodes: Nodes, videos: Path, notes: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (notes / "wait").unlink()
+    options = ("--ray", nodes.address, "--cache", tmp_path / "cache", "--cpus-per-worker", "2")
+    run = Run(environment, videos / "v00.mp4", *options)
+    assert run.process.stderr is not None
+    assert run.process.stderr.readline() == (
+        "note: no node of the cluster has room for a worker (2 CPUs, 0 GPUs); waiting for one\n"
+    )
+    node = nodes.add(cpus=2)
+    code, out, errors = run.end()
+    assert code == 0, errors
+    assert "1 extracted" in out
+    nodes.remove(node)
+
+
+@pytest.mark.slow
 def test_cache_that_nodes_do_not_share_is_refused(
     nodes: Nodes, videos: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -233,6 +251,7 @@ def test_cache_that_nodes_do_not_share_is_refused(
     [
         (("--ray", "local", "--devices", "cpu,cpu"), "give --devices or --ray, not both"),
         (("--ray", "ray://localhost:10001"), "run the command on a node of the cluster"),
+        (("--ray", "local", "--gpus-per-worker", "-1"), "--gpus-per-worker -1: must be a number from 0"),
         (("--ray", "local", "--cpus-per-worker", "0"), "--cpus-per-worker 0: must be a number from 0.01"),
         (("--ray", "local", "--retries", "-1"), "--retries -1: must be a whole number from 0"),
     ],
