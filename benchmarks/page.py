@@ -1,14 +1,16 @@
-"""Measure the page's search in many videos, in a headless Chromium: until the first results, and while scrolling.
+"""Measure the page's search in many videos, in a headless Chromium: until the first results, while scrolling, by keys.
 
-    python benchmarks/page.py [--videos 2000] [--screenshots FOLDER] [--json]
+    python benchmarks/page.py [--videos 2000] [--folder FOLDER] [--json]
 
 The videos are small files: scenes of the example, and copies of them with other content in a box that players pass
 over. The scenes' rows are made by `lite`, and each copy gets those of its scene with a little noise, so that every
 video has moments of its own. All else is as for any user: `vtg serve` offers the folder with a library that holds it.
+With `--folder` the videos are kept there, and used again.
 
 A search is timed in the page, from the key press to the first results on screen: the first of a process, which loads
-the model, then others. Then the list is scrolled to its last hit, 300 pixels per frame, and the
-longest tasks of the page's thread are noted. On a busy machine they are longer than the page's own work.
+the model, then others. Then the list is scrolled, 300 pixels per frame, and a trace of Chromium tells how long the
+tasks of the page's thread took, and how much CPU time they needed. On a busy machine a task takes long because it waits
+for a CPU; the same on an empty page tells how much of that there is.
 """
 
 from __future__ import annotations
@@ -23,16 +25,18 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import psutil
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -47,14 +51,11 @@ _LENGTH_S, _STEP_S = 12, 5
 _FPS = 5
 _NOISE = 0.02  # of a row's length
 _NOTCH = 300  # pixels
-_MOST_SCROLLING_S = 120
-_SIZES = {"1280": (1280, 900), "390": (390, 844)}
+_SCROLLING_S = 30
+_TABS = 40  # that a moment may be away
+_TASK = "ThreadControllerImpl::RunTask"
+_TALL = "<title>empty</title><div style='height: 9000000px'></div>"
 
-_WATCH_TASKS = """() => {
-    window.tasks = [];
-    new PerformanceObserver((list) => list.getEntries().forEach((entry) => window.tasks.push(entry.duration)))
-        .observe({ type: "longtask" });
-}"""
 _TIME_SEARCH = """(query) => new Promise((resolve) => {
     const found = document.getElementById("everywhere-found");
     document.getElementById("everywhere-query").value = query;
@@ -66,19 +67,18 @@ _TIME_SEARCH = """(query) => new Promise((resolve) => {
         requestAnimationFrame(() => requestAnimationFrame(() => resolve(performance.now() - begin)));
     }).observe(found, { childList: true });
 })"""
-_SCROLL = """async ([notch, limit]) => {
-    const end = document.getElementById("hits-end"), more = document.getElementById("hits-more");
-    const found = document.getElementById("everywhere-found");
-    const isAtTheEnd = () => end.getBoundingClientRect().top <= innerHeight && more.hidden
-        && document.querySelectorAll("#hits li").length === parseInt(found.textContent, 10);
-    const begin = performance.now();
+_SCROLL = """async ([notch, seconds]) => {
+    const begin = performance.now(), end = begin + 1000 * seconds;
+    const more = document.getElementById("hits-more");
+    const isAtTheEnd = () => more?.hidden && /^\\d/.test(document.getElementById("everywhere-found").textContent)
+        && scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
     let frames = 0;
-    while (!isAtTheEnd() && performance.now() - begin < 1000 * limit) {
+    while (performance.now() < end && !isAtTheEnd()) {
         scrollBy(0, notch);
         await new Promise((resolve) => requestAnimationFrame(resolve));
         frames += 1;
     }
-    return [frames, isAtTheEnd()];
+    return [frames, (performance.now() - begin) / 1000];
 }"""
 
 
@@ -88,7 +88,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--videos", type=int, default=2000)
-    parser.add_argument("--screenshots", type=Path, metavar="FOLDER")
     parser.add_argument("--folder", type=Path, help="where videos and library are kept, and used again")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -96,13 +95,14 @@ def main() -> None:
         place = options.folder or Path(name)
         if not (place / "index").exists():
             make_library(place, options.videos)
-        with _server(place) as address:
-            figures = measure(address, options.videos, options.screenshots)
+        with _server(place) as (address, process):
+            figures = measure(address, process, options.videos)
     if options.json:
         print(json.dumps(figures, indent=2))
-    else:
-        for what, value in figures.items():
-            print(f"{what}: {value:.3f}" if isinstance(value, float) else f"{what}: {value}")
+        return
+    print("| figure | value |\n|---|---|")
+    for what, value in figures.items():
+        print(f"| {what} | {value} |")
 
 
 def make_library(place: Path, count: int) -> None:
@@ -158,8 +158,8 @@ def _scenes(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _server(place: Path) -> Iterator[str]:
-    """The address of a server of the videos, once it has looked at all of them."""
+def _server(place: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The address and the process of a server of the videos, once it has looked at all of them."""
     command = [
         *(sys.executable, "-m", "vtg_cli.main", "serve", str(place / "videos"), "--port", "0", "--quiet"),
         *(
@@ -180,7 +180,7 @@ def _server(place: Path) -> Iterator[str]:
             time.sleep(0.5)
         while (state := _ask(address, "api/library"))["adding"] or state["searchable"] < state["videos"]:
             time.sleep(0.5)
-        yield address
+        yield address, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -192,8 +192,8 @@ def _ask(address: str, path: str) -> dict[str, Any]:
     return read
 
 
-def measure(address: str, count: int, screenshots: Path | None) -> dict[str, Any]:
-    """Search, scroll and look, in a browser."""
+def measure(address: str, server: psutil.Process, count: int) -> dict[str, Any]:
+    """Search, scroll and look, in a browser; each figure by what it is of."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         sys.exit("there is no Chromium on this machine")
@@ -203,62 +203,128 @@ def measure(address: str, count: int, screenshots: Path | None) -> dict[str, Any
         )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(120_000)
+        page.set_content(_TALL)
+        empty = scroll(browser, page)
         page.goto(address)
-        page.locator("#everywhere-show").click()
-        page.locator("#library-state", has_text=f"All of {count} videos").wait_for()
-        page.locator("#per-video").fill("1")
-        first_ms = page.evaluate(_TIME_SEARCH, FIRST_QUERY)
-        times_ms = []
+        keys, first_ms = search_by_keys(page, count)
+        times_ms, cpu_s = [], []
         for query in QUERIES:
             page.wait_for_timeout(1000)  # a person reads what was found
+            before_s = _cpu_s(server)
             times_ms.append(page.evaluate(_TIME_SEARCH, query))
-        page.evaluate(_WATCH_TASKS)
-        print(
-            f"first results: {first_ms:.0f} ms, then {', '.join(f'{one:.0f}' for one in times_ms)}",
-            file=sys.stderr,
-        )
-        frames_s, seconds = _scroll_to_the_end(page)
-        down = page.evaluate("window.tasks.splice(0)")
-        for key in ("Home", "End", "Home"):
-            page.locator("main").focus()
-            page.keyboard.press(key)
-            page.wait_for_timeout(1500)
-        jumps = page.evaluate("window.tasks.splice(0)")
-        hits = page.locator("button.hit").count()
-        page.locator("button.hit").nth(1).click()
-        page.wait_for_timeout(2000)
+            cpu_s.append(_cpu_s(server) - before_s)
+        full = scroll(browser, page)
+        nodes = page.evaluate("document.querySelectorAll('*').length")
+        found = page.locator("#everywhere-found").inner_text()
+        page.locator("main").focus()
+        page.keyboard.press("Home")
+        page.locator("button.hit").first.click()
+        page.locator("#hit-player").wait_for()
         violations = [f"{one['id']} ({one['impact']})" for one in Axe().run(page).response["violations"]]
-        figures = {
-            "videos": count,
-            "hits on the page": hits,
-            "first search of the process, s": first_ms / 1000,
-            "later searches, median s": statistics.median(times_ms) / 1000,
-            "later searches, longest s": max(times_ms) / 1000,
-            "scrolling to the end, s": seconds,
-            "frames per second while scrolling": frames_s,
-            "longest task while scrolling, ms": max(down, default=0.0),
-            "tasks over 100 ms while scrolling": sum(one > 100 for one in down),
-            "longest task of jumps to both ends, ms": max(jumps, default=0.0),
-            "axe-core violations": violations,
-        }
-        if screenshots is not None:
-            screenshots.mkdir(parents=True, exist_ok=True)
-            for name, (width, height) in _SIZES.items():
-                page.set_viewport_size({"width": width, "height": height})
-                page.wait_for_timeout(1500)
-                page.screenshot(path=screenshots / f"page-{name}.png")
         browser.close()
-    return figures
+    return {
+        "videos": count,
+        "first search of the process": f"{first_ms / 1000:.2f} s",
+        "first results, median": f"{statistics.median(times_ms) / 1000:.2f} s",
+        "first results, slowest": f"{max(times_ms) / 1000:.2f} s",
+        "CPU time of the server for them": f"{statistics.median(cpu_s):.2f} s, {max(cpu_s):.2f} s",
+        "listed after scrolling": found,
+        "elements of the page then": nodes,
+        "frames per second": f"{full.frames_per_s:.0f} (empty page: {empty.frames_per_s:.0f})",
+        "CPU time per frame": f"{full.cpu_ms_per_frame:.1f} ms (empty page: {empty.cpu_ms_per_frame:.1f} ms)",
+        **{
+            f"tasks over {limit} ms": f"{full.longer_than(limit)} (empty page: {empty.longer_than(limit)})"
+            for limit in (50, 100)
+        },
+        "longest task": f"{max(full.wall_ms):.0f} ms (empty page: {max(empty.wall_ms):.0f} ms)",
+        "CPU time of that task": f"{full.cpu_ms[full.wall_ms.index(max(full.wall_ms))]:.0f} ms",
+        "most CPU time of any task": f"{max(full.cpu_ms):.0f} ms (empty page: {max(empty.cpu_ms):.0f} ms)",
+        "keys to a playing moment": keys,
+        "axe-core violations": ", ".join(violations) or "none",
+    }
 
 
-def _scroll_to_the_end(page: Page) -> tuple[float, float]:
-    """Scroll by a notch per frame until there are no more hits; returns frames per second, and seconds."""
-    begin_s = time.perf_counter()
-    frames, is_at_the_end = page.evaluate(_SCROLL, [_NOTCH, _MOST_SCROLLING_S])
-    if not is_at_the_end:
-        print(f"the list did not end in {_MOST_SCROLLING_S} s", file=sys.stderr)
-    seconds = time.perf_counter() - begin_s
-    return frames / seconds, seconds
+def _cpu_s(process: psutil.Process) -> float:
+    """CPU seconds of a process without its subprocesses, which draw the pictures."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@dataclass(frozen=True)
+class Scrolled:
+    """What a page's thread did while the page was scrolled.
+
+    Attributes:
+        frames: how many were drawn.
+        seconds: for how long.
+        wall_ms: how long each task took.
+        cpu_ms: how long it computed.
+    """
+
+    frames: int
+    seconds: float
+    wall_ms: list[float]
+    cpu_ms: list[float]
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds
+
+    @property
+    def cpu_ms_per_frame(self) -> float:
+        """How long all tasks computed, for each frame."""
+        return sum(self.cpu_ms) / self.frames
+
+    def longer_than(self, limit_ms: float) -> int:
+        """How many tasks took longer."""
+        return sum(one > limit_ms for one in self.wall_ms)
+
+
+def scroll(browser: Browser, page: Page) -> Scrolled:
+    """Scroll by a notch per frame, until there are no more hits or the time is over."""
+    browser.start_tracing(page=page, categories=["toplevel"])
+    frames, seconds = page.evaluate(_SCROLL, [_NOTCH, _SCROLLING_S])
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    threads = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    of_threads = [event for event in events if (event["pid"], event["tid"]) in threads]
+    # Other pages, such as those of the browser itself, do next to nothing.
+    busiest, _ = Counter((event["pid"], event["tid"]) for event in of_threads).most_common(1)[0]
+    tasks = [
+        event
+        for event in of_threads
+        if (event["pid"], event["tid"]) == busiest and event["name"] == _TASK and event["ph"] == "X"
+    ]
+    return Scrolled(
+        frames,
+        seconds,
+        [task["dur"] / 1000 for task in tasks],
+        [task.get("tdur", 0) / 1000 for task in tasks],
+    )
+
+
+def search_by_keys(page: Page, count: int) -> tuple[str, float]:
+    """Search and play a moment without a mouse; returns the keys, and the milliseconds of the search."""
+    page.locator("#work[aria-busy='false']").wait_for()
+    page.keyboard.press("a")
+    page.locator("#library-state", has_text=f"All of {count} videos").wait_for()
+    page.locator("#per-video").fill("1")  # the most videos that a list can need
+    page.locator("#everywhere-query").focus()
+    page.keyboard.type(FIRST_QUERY)
+    first_ms = page.evaluate(_TIME_SEARCH, FIRST_QUERY)
+    tabs = 0
+    while not page.evaluate("document.activeElement.matches('button.hit')"):
+        if tabs == _TABS:
+            return "a moment cannot be reached", first_ms
+        page.keyboard.press("Tab")
+        tabs += 1
+    page.keyboard.press("Enter")
+    page.locator("#hit-player").wait_for()
+    return f"a, the query, Enter, {tabs} × Tab, Enter", first_ms
 
 
 if __name__ == "__main__":
