@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from pathlib import Path
 
 import pytest
 
 from extractors.errors import VideoError
+from extractors.extraction.device_worker import HandedVideo
 from extractors.places import Address, local_path, place_of, without_secrets
+from extractors.subprocesses import wire
+from extractors.videos.events import VideoFinished, VideoOpening, WorkerLost
 
 
 def test_addresses_and_paths() -> None:
@@ -67,3 +72,26 @@ def test_an_address_is_no_path() -> None:
     assert local_path(Path("a.mp4")) == Path("a.mp4")
     with pytest.raises(TypeError, match=r"s3://bucket/a\.mp4"):
         local_path(Address("s3", "bucket", "a.mp4"))
+
+
+@pytest.mark.parametrize("place", [Path("a/b.mp4"), Address("s3", "bucket", "a b/why?.mp4")])
+def test_places_reach_other_processes(place: Path | Address) -> None:
+    sent = [
+        VideoOpening(3, place),
+        WorkerLost("cpu", "killed", (place, Path("x"), Address("gs", "b", "k"))),
+        VideoFinished(0, place, "failed", VideoError(place, "is broken")),
+        HandedVideo(1, place),
+        HandedVideo(-1, None),
+    ]
+    pipe = io.BytesIO()
+    for message in sent:
+        wire.send(pipe, message)
+    pipe.seek(0)
+    kinds = (VideoOpening, WorkerLost, VideoFinished, HandedVideo)
+    received = [wire.receive(pipe, kinds) for _ in sent]
+    assert [str(message) for message in received] == [str(message) for message in sent]
+    assert received[0] == sent[0]
+    assert received[1] == sent[1]
+    assert received[2].error.path == place
+    assert received[3:] == sent[3:]
+    assert pickle.loads(pickle.dumps(VideoError(place, "is broken"))).path == place
