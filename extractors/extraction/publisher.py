@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
 from extractors.cache.features import CachedFeatures
@@ -48,7 +47,7 @@ class Publisher:
         self._output = None if output is None else PublishedFeatures(output)
         self._specs = specs
         self._cache = cache
-        self._line: deque[tuple[Stored, Future[None]]] = deque()
+        self._line: list[tuple[Stored, Future[None]]] = []
         self._stop = threading.Event()
 
     def __enter__(self) -> Publisher:
@@ -76,19 +75,23 @@ class Publisher:
         yield from self.published(waiting=_AT_ONCE - 1)
 
     def published(self, *, waiting: int) -> Iterator[tuple[Stored, VideoError | None]]:
-        """The next videos that are published; waits until no more than a number of them are not.
+        """The videos that are published by now; waits until no more than a number of others are not.
 
         Raises:
             CacheError: if the output cannot be written.
         """
-        while self._line and (self._line[0][1].done() or len(self._line) > waiting):
-            video, done = self._line.popleft()
-            try:
-                done.result()
-            except VideoError as error:
-                yield video, error
-            else:
-                yield video, None
+        while True:
+            ready = [video for video in self._line if video[1].done()]
+            for one in ready:
+                self._line.remove(one)
+                error = one[1].exception()
+                if error is not None and not isinstance(error, VideoError):
+                    raise error
+                yield one[0], error
+            if len(self._line) <= waiting:
+                return
+            if not ready:
+                wait([done for _, done in self._line], return_when=FIRST_COMPLETED)
 
     def _publish(self, output: PublishedFeatures, source: LookedUp, done: Future[None]) -> None:
         try:
