@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from model import (
         EncodedVideo,
         Filters,
+        Grounded,
         Grounder,
         GroundingResult,
         Hit,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EncodedVideo",
     "Filters",
+    "Grounded",
     "Grounder",
     "GroundingResult",
     "Hit",

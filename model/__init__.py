@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from model.grounding.results import Saliency as Saliency
     from model.search.filters import Filters as Filters
     from model.search.library import Library as Library
+    from model.search.ranking import Grounded as Grounded
     from model.search.results import Hit as Hit
     from model.search.results import SearchResult as SearchResult
 
@@ -26,6 +27,7 @@ _HOMES = {
     "Saliency": "model.grounding.results",
     "Filters": "model.search.filters",
     "Library": "model.search.library",
+    "Grounded": "model.search.ranking",
     "Hit": "model.search.results",
     "SearchResult": "model.search.results",
 }
@@ -33,6 +35,7 @@ _HOMES = {
 __all__ = [
     "EncodedVideo",
     "Filters",
+    "Grounded",
     "Grounder",
     "GroundingResult",
     "Hit",

@@ -292,6 +292,7 @@ def test_many_segments_of_one_video_hide_no_other(empty, tmp_path):
         ({"queries": []}, "a query is empty"),
         ({"queries": "red", "top_k": 0}, "at least 1"),
         ({"queries": "red", "per_video": 0}, "at least 1"),
+        ({"queries": "red", "most_videos": 0}, "at least 1"),
     ],
 )
 def test_wrong_requests(library, arguments, message):

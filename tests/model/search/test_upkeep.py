@@ -60,6 +60,17 @@ def test_new_videos(library, folder):
     assert library.verify() == []
 
 
+def test_folders_around_what_was_added_are_followed(tmp_path, folder):
+    with colour_library(tmp_path / "index", tmp_path / "cache") as made:
+        made.add([folder / "red.mp4"], folders=[folder])
+        assert names(made) == ["red.mp4"]
+        assert made.info().roots == (folder,)
+        (folder / "red.mp4").rename(folder / "moved.mp4")
+        changes = made.update()
+        assert names(made) == ["blue.mp4", "green.mp4", "moved.mp4"]
+        assert sorted(statuses(changes)) == ["cached", "extracted", "extracted"]
+
+
 def test_changed_videos(library, folder):
     time.sleep(0.01)
     colour_video(folder / "red.mp4", [("black", 2), ("blue", 2)], variant=9)
