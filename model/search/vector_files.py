@@ -3,7 +3,7 @@
     <folder>/manifest.json           which segments there are; replaced in one step
     <folder>/<generation>-<n>.ids    (N,) int64, rising
     <folder>/<generation>-<n>.rows   (N, dim) float16, in the order of the ids
-    <folder>/<generation>-<n>.codes  short codes of the rows of a segment, in an index that is large enough to need them
+    <folder>/<generation>-<n>.codes  codes of the rows of a segment, in an index that is large enough to need them
     <folder>/<generation>-<n>.codec  how rows become codes
 
 A saved file is never written to again. A save writes new files, replaces the manifest and then removes the files that
@@ -18,7 +18,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 BLOCK_ROWS = 1 << 14
 """Rows that are copied or compared in one step."""
 
-_FORMAT = 1
+_FORMAT, _OTHER_CODES = 2, 1  # formats; they differ in their codes alone
 _FILE = re.compile(r"\d{8}-\d+\.\w+")
 _ATTEMPTS = 20  # to open what a writer may be replacing
 
@@ -220,6 +220,8 @@ class Segment:
 def read_manifest(folder: Path, dim: int) -> Manifest:
     """The manifest of a folder; an empty one if there is none.
 
+    Codes of an older format are left out: then the rows themselves are searched, until a save has coded them again.
+
     Raises:
         VectorsDamaged: if it is no manifest, or of rows of another length.
         VectorIndexError: if it cannot be read.
@@ -238,13 +240,15 @@ def read_manifest(folder: Path, dim: int) -> Manifest:
             _blob(data["codec"]),
             int(data["trained_on"]),
         )
+        if version == _OTHER_CODES:
+            manifest = _without_codes(manifest)
     except FileNotFoundError:
         return Manifest(dim)
     except OSError as error:
         raise VectorIndexError(f"{path}: cannot be read: {reason_of(error)}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, "is not a manifest of vectors") from error
-    if version != _FORMAT:
+    if version not in (_FORMAT, _OTHER_CODES):
         raise _damaged(path, f"has format {version}, and this version of vtg reads format {_FORMAT}")
     if manifest.dim != dim:
         raise _damaged(path, f"is of vectors of {manifest.dim} values, not {dim}")
@@ -362,6 +366,11 @@ def open_segment(folder: Path, facts: SegmentFacts, dim: int) -> Segment:
 
 def _open_blob(folder: Path, blob: Blob | None) -> OpenFile | None:
     return None if blob is None else OpenFile(folder / blob.name, blob.crc)
+
+
+def _without_codes(manifest: Manifest) -> Manifest:
+    segments = tuple(replace(facts, codes=None) for facts in manifest.segments)
+    return replace(manifest, segments=segments, codec=None, trained_on=0)
 
 
 def _blob(data: dict[str, Any] | None) -> Blob | None:

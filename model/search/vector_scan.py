@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,8 @@ from model.search.vector_files import BLOCK_ROWS, Segment
 
 if TYPE_CHECKING:
     import faiss
+
+_READERS = 4  # threads that wait for the disk
 
 Scores = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -44,22 +47,21 @@ def scan(segment: Segment, at: NDArray[np.intp], queries: Scores, top_k: int) ->
     segment.release()
 
 
-def rescored(segments: Sequence[Segment], candidates: Ids, query: Scores, top_k: int) -> Found:
+def rescored(
+    segments: Sequence[Segment], places: Sequence[NDArray[np.int64]], query: Scores, top_k: int
+) -> Found:
     """The best of some candidates for one query (1, dim), by their rows.
 
     Args:
-        segments: where they are; those that are not there are left out.
-        candidates: their ids; -1 is none.
+        segments: where they are.
+        places: where in each segment, rising.
     """
-    likely = np.sort(candidates[candidates >= 0])
-    ids, rows = [], []
-    for segment in segments:
-        at = segment.places(likely)
-        ids.append(segment.ids[at])
-        rows.append(segment.picked(at))
-    there = np.concatenate(ids)
+    there = np.concatenate([segment.ids[at] for segment, at in zip(segments, places, strict=True)])
     if not len(there):
         return nothing(query, top_k)
+    chosen = [(segment, at) for segment, at in zip(segments, places, strict=True) if len(at)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        rows = list(pool.map(lambda one: one[0].picked(one[1]), chosen))
     scores, nearest = flat(np.concatenate(rows)).search(query, min(top_k, len(there)))
     return scores, there[nearest]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.search.vector_codes import Codec, Coded, can_be_coded, joined, samples_for
 from model.search.vector_files import (
     BLOCK_ROWS,
     Blob,
@@ -24,9 +24,6 @@ from model.search.vector_files import (
     write_manifest,
     write_segment,
 )
-
-if TYPE_CHECKING:
-    from model.search.vector_codes import Codec
 
 SEGMENT_ROWS = 1 << 18
 """Most rows of a segment. A removal rewrites the segments that it touches."""
@@ -64,6 +61,11 @@ class Writer:
             for parts in _grouped(segments)
         ]
 
+    def needs_codec(self, rows: int) -> bool:
+        """Whether a save of a number of rows makes codes where there are none, or has to make all of them again."""
+        old = self._state.manifest
+        return rows > max(EXACT_ROWS, _GROWTH * old.trained_on) and can_be_coded(old.dim)
+
     def save(self, segments: Sequence[Segment]) -> None:
         """Make the rows of segments the index.
 
@@ -78,11 +80,9 @@ class Writer:
 
     def _codec_for(self, segments: Sequence[Segment]) -> tuple[Codec | None, Blob | None, int]:
         """The codec for some rows, its file, and how many rows there were when it was made."""
-        from model.search.vector_codes import Codec, can_be_coded, samples_for
-
         old = self._state.manifest
         rows = sum(map(len, segments))
-        if rows <= max(EXACT_ROWS, _GROWTH * old.trained_on) or not can_be_coded(old.dim):
+        if not self.needs_codec(rows):
             data = self._state.codec
             return None if data is None else Codec.from_bytes(data.read()), old.codec, old.trained_on
         chosen = np.sort(np.random.default_rng(0).choice(rows, samples_for(rows), replace=False))
@@ -104,17 +104,10 @@ class Writer:
             return facts
         if codec is None or facts.count < _CODED_ROWS:
             return replace(facts, codes=None)
-        codes = codec.codes()
-        for part in parts:
-            if part.codes is not None and not is_new:
-                codes.add_bytes(part.codes.read(), part.ids[~part.alive])
-                continue
-            at = np.flatnonzero(part.alive)
-            for start in range(0, len(at), BLOCK_ROWS):
-                block = at[start : start + BLOCK_ROWS]
-                codes.add(part.ids[block], part.rows[block])
-            part.release()
-        return replace(facts, codes=write_blob(self._folder, f"{self._name()}.codes", codes.to_bytes()))
+        codes = joined([_coded(part, codec, is_new=is_new) for part in parts])
+        order = np.argsort(np.concatenate([part.ids[part.alive] for part in parts]), kind="stable")
+        data = codes.at(order).to_bytes()
+        return replace(facts, codes=write_blob(self._folder, f"{self._name()}.codes", data))
 
     def _name(self) -> str:
         return f"{self._state.manifest.generation + 1:08d}-{next(self._names)}"
@@ -122,6 +115,17 @@ class Writer:
     def _require_current(self) -> None:
         if read_manifest(self._folder, self._state.manifest.dim) != self._state.manifest:
             raise VectorIndexError(f"{self._folder}: another process has changed the index; open it again")
+
+
+def _coded(part: Segment, codec: Codec, *, is_new: bool) -> Coded:
+    """The codes of the rows of a segment that are not removed; its own if the codec is not new."""
+    at = np.flatnonzero(part.alive)
+    if part.codes is not None and not is_new:
+        return codec.coded(part.codes.read(), len(part.ids)).at(at)
+    blocks = [at[start : start + BLOCK_ROWS] for start in range(0, len(at), BLOCK_ROWS)]
+    coded = joined([codec.encode(part.rows[block]) for block in blocks])
+    part.release()
+    return coded
 
 
 def _plan(segments: Sequence[Segment]) -> list[list[Segment]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import UsageError, reason_of
+from model.search.vector_codes import Codec, Coded, Codes
 from model.search.vector_files import (
     Segment,
     State,
@@ -25,13 +26,10 @@ from model.search.vector_writing import EXACT_ROWS, SEGMENT_ROWS, Writer
 if TYPE_CHECKING:
     import faiss
 
-    from model.search.vector_codes import Codes
-
 _NEW_SEGMENTS = 64
 _SCANNED_ROWS = EXACT_ROWS // 2  # as fast as a search by codes
-_CANDIDATES, _MOST_CANDIDATES = 4096, 8192
-_ROWS_PER_CANDIDATE = 1024
-_CANDIDATES_PER_HIT = 4
+_CANDIDATES, _ROWS_PER_CANDIDATE, _CANDIDATES_PER_HIT = 2048, 2048, 4  # whose rows are read
+_ROUGH_CANDIDATES, _ROWS_PER_ROUGH_CANDIDATE = 16_384, 100  # whose fine codes are read
 
 
 class VectorIndex:
@@ -40,9 +38,9 @@ class VectorIndex:
     Rows are stored in half precision. `search` sees at once what is added and removed; other processes see it if they
     open the folder after `save`. One process may write at a time; it has to open the index after it became the writer.
 
-    Up to `EXACT_ROWS` rows, all are compared with a query. Where there are more, short codes of the rows find some
-    thousands of candidates, and those are compared. Codes are made by `save`, from a sample of the rows, and
-    made again when there are four times as many.
+    Up to `EXACT_ROWS` rows, all are compared with a query. Where there are more, codes of the rows find some thousands
+    of candidates, and those are compared. How rows are coded is learnt by `save` from a sample of them, and learnt
+    again when there are four times as many.
 
     Args:
         folder: where it is kept.
@@ -140,12 +138,15 @@ class VectorIndex:
             segment.alive[segment.places(wanted)] = False
 
     def save(self) -> None:
-        """Write what was added and removed. A kill at any moment leaves either the last state or this one.
+        """Write what was added and removed, and codes that are missing or of an older version of vtg.
+
+        A kill at any moment leaves either the last state or this one.
 
         Raises:
             VectorIndexError: if another process has saved since this was opened, or a file cannot be written.
         """
-        if not self._new and all(segment.is_whole for segment in self._state.segments):
+        is_saved = not self._new and all(segment.is_whole for segment in self._state.segments)
+        if is_saved and not self._writer.needs_codec(len(self)):
             return
         self._writer.save(list(self._all()))
         self._start_from(open_state(self._folder, self.dim))
@@ -220,13 +221,21 @@ class VectorIndex:
 
     def _by_codes(self, coded: list[Segment], queries: Scores, top_k: int, wanted: Ids | None) -> Found:
         """The best rows of segments that have codes."""
-        share = min(sum(map(len, coded)) // _ROWS_PER_CANDIDATE, _MOST_CANDIDATES)
-        count = max(_CANDIDATES, share, _CANDIDATES_PER_HIT * top_k)
-        candidates = self._codes().search(queries, count, wanted)
+        codes, starts = self._codes(coded)
+        places = None
+        if wanted is not None or not all(segment.is_whole for segment in coded):
+            at = [np.flatnonzero(one.alive) if wanted is None else one.places(wanted) for one in coded]
+            places = np.concatenate([start + mine for start, mine in zip(starts, at, strict=False)])
+        searched = int(starts[-1]) if places is None else len(places)
+        count = max(_CANDIDATES, searched // _ROWS_PER_CANDIDATE, _CANDIDATES_PER_HIT * top_k)
+        rough_count = max(
+            _ROUGH_CANDIDATES, searched // _ROWS_PER_ROUGH_CANDIDATE, _CANDIDATES_PER_HIT * count
+        )
         parts = []
-        for place, likely in enumerate(candidates):
-            query = queries[place : place + 1]
-            parts.append(best([nothing(query, top_k), rescored(coded, likely, query, top_k)], top_k))
+        for query, found in zip(queries, codes.search(queries, rough_count, count, places), strict=True):
+            likely = np.split(found, np.searchsorted(found, starts[1:-1]))
+            at = [mine - start for mine, start in zip(likely, starts, strict=False)]
+            parts.append(best([nothing(query[None], top_k), rescored(coded, at, query[None], top_k)], top_k))
         scores, ids = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(ids)
 
@@ -234,7 +243,12 @@ class VectorIndex:
         """The best rows of a segment, compared one by one."""
         if wanted is not None:
             yield from scan(segment, segment.places(wanted), queries, top_k)
-        elif segment.facts is None or segment.codes is not None or not segment.is_whole:
+        elif (
+            segment.facts is None
+            or segment.codes is not None
+            or not segment.is_whole
+            or self._writer.needs_codec(len(self))  # too many to keep
+        ):
             yield from scan(segment, np.flatnonzero(segment.alive), queries, top_k)
         else:
             # Asked again and again, so its rows stay in memory.
@@ -248,20 +262,18 @@ class VectorIndex:
         yield from self._state.segments
         yield from self._new
 
-    def _codes(self) -> Codes:
-        """The codes of all segments, read when they are first needed."""
+    def _codes(self, coded: list[Segment]) -> tuple[Codes, NDArray[np.int64]]:
+        """The codes of all rows that have some, read when they are first needed, and where those of each segment start.
+
+        The last start is how many codes there are.
+        """
+        starts = np.cumsum([0, *(len(segment.ids) for segment in coded)])
         with self._lock:
             if self._loaded is None:
-                from model.search.vector_codes import Codec
-
                 assert self._state.codec is not None
-                codes = Codec.from_bytes(self._state.codec.read()).codes()
-                for segment in self._state.segments:
-                    if segment.codes is not None:
-                        codes.add_bytes(segment.codes.read())
-                codes.end_adding()
-                self._loaded = codes
-            return self._loaded
+                codec = Codec.from_bytes(self._state.codec.read())
+                self._loaded = Codes(codec, _read_codes(codec, coded), int(starts[-1]))
+            return self._loaded, starts
 
     def _make_room(self, rows: int) -> None:
         """Make what is new in memory few segments, or files that are not in the index before they are saved."""
@@ -271,3 +283,10 @@ class VectorIndex:
             self._new = [*written, *self._writer.write(new)]
         elif len(new) > _NEW_SEGMENTS:
             self._new = [*written, merged(new)]
+
+
+def _read_codes(codec: Codec, coded: list[Segment]) -> Iterator[Coded]:
+    for segment in coded:
+        assert segment.codes is not None
+        yield codec.coded(segment.codes.read(), len(segment.ids))
+        segment.codes.release()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from extractors.errors import UsageError
 from model.search import vector_codes, vector_writing, vectors
-from model.search.vector_files import MANIFEST, VectorIndexError, VectorsDamaged
+from model.search.vector_files import MANIFEST, VectorIndexError, VectorsDamaged, open_state
 from model.search.vectors import VectorIndex
 
 DIM = 24
@@ -162,9 +162,8 @@ def clustered(count, seed, dim=64):
 @pytest.fixture
 def coded(folder, monkeypatch):
     """An index with codes, in several segments; its rows and queries."""
-    limit(
-        monkeypatch, SEGMENT_ROWS=8000, EXACT_ROWS=4000, _SCANNED_ROWS=2000, _CODED_ROWS=1000, _CANDIDATES=600
-    )
+    limit(monkeypatch, SEGMENT_ROWS=8000, EXACT_ROWS=4000, _SCANNED_ROWS=2000, _CODED_ROWS=1000)
+    limit(monkeypatch, _CANDIDATES=600, _ROUGH_CANDIDATES=2000)
     rows, queries = clustered(20_000, seed=0)
     index = VectorIndex.open(folder, rows.shape[1])
     for start in range(0, 20_000, 1500):
@@ -193,6 +192,54 @@ def test_codes_limit_what_is_compared(coded, monkeypatch):
     index, rows, queries = coded
     limit(monkeypatch, _CANDIDATES=20, _CANDIDATES_PER_HIT=1)
     assert 0.1 < recall(index, np.arange(20_000), rows, queries) < 0.9
+
+
+def test_fine_codes_order_candidates(coded, monkeypatch):
+    index, rows, queries = coded
+    limit(monkeypatch, _CANDIDATES=25, _CANDIDATES_PER_HIT=1)
+    limit(monkeypatch, _ROUGH_CANDIDATES=25, _ROWS_PER_ROUGH_CANDIDATE=20_000)
+    by_short_codes = recall(index, np.arange(20_000), rows, queries)
+    limit(monkeypatch, _ROUGH_CANDIDATES=2000)
+    assert recall(index, np.arange(20_000), rows, queries) > by_short_codes + 0.1
+
+
+def test_codes_follow_their_rows(coded, folder):
+    index, _, _ = coded
+    index.remove(np.arange(1, 9000, 2))
+    index.add(np.arange(20_000, 23_000)[::-1], clustered(3000, seed=1)[0])
+    index.save()
+    state = open_state(folder, index.dim)
+    codec = vector_codes.Codec.from_bytes(state.codec.read())
+    compared = 0
+    for segment in state.segments:
+        if segment.codes is not None:
+            kept, made = (
+                codec.coded(segment.codes.read(), len(segment)),
+                codec.encode(segment.rows),
+            )
+            assert (kept.lists == made.lists).mean() > 0.999  # rows between two lists may round either way
+            assert (kept.short == made.short).mean() > 0.999
+            assert (kept.fine == made.fine).mean() > 0.999
+            compared += len(segment)
+    assert compared > 15_000
+
+
+def test_codes_of_the_first_format_are_made_again(coded, folder):
+    index, rows, queries = coded
+    for path in (*folder.glob("*.codes"), *folder.glob("*.codec")):
+        path.write_bytes(b"of another kind")
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace('"format": 2', '"format": 1'))
+    reader = VectorIndex.open(folder, index.dim)
+    assert recall(reader, np.arange(20_000), rows, queries) == 1
+    assert not reader._flat  # which would hold all rows in memory
+    reader.verify()
+    reader.save()
+    assert all(path.stat().st_size > 100 for path in (*folder.glob("*.codes"), *folder.glob("*.codec")))
+    assert '"format": 2' in (folder / MANIFEST).read_text()
+    made = VectorIndex.open(folder, index.dim)
+    made.verify()
+    assert recall(made, np.arange(20_000), rows, queries) > 0.95
+    assert made.size_bytes == sum(path.stat().st_size for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("spread", [1, 1000])
