@@ -7,7 +7,7 @@ every few seconds: a kill costs no extracted features, and of the index no more 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from extractors.extraction.pipeline import extract_each
 from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
 from extractors.places import local_path
-from extractors.videos.events import Event, VideoFinished
+from extractors.videos.events import Event, ExtractionReport, RoomWanted, VideoFinished, WorkerLost
 from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
 from model.search.storage.catalogue import File
@@ -30,6 +30,8 @@ from model.search.storage.index import Index, NewVideo, Snapshot
 from model.search.storage.segments import segment_vectors
 
 Listener = Callable[[Event], None]
+ExtractAll = Callable[[Sequence[Path], Listener], ExtractionReport]
+"""Makes the missing features of videos elsewhere, such as on a cluster; called with a listener for its events."""
 
 _BATCH = 64  # videos that are written together
 _BATCH_S = 5.0
@@ -42,10 +44,14 @@ class Intake:
         index: of the library.
         grounder: whose features are indexed.
         listen: called with the events of extraction, and with a `VideoFinished` for every file.
+        extract: extracts into the grounder's cache; this process does if there is none.
     """
 
-    def __init__(self, index: Index, grounder: Grounder, listen: Listener) -> None:
+    def __init__(
+        self, index: Index, grounder: Grounder, listen: Listener, extract: ExtractAll | None = None
+    ) -> None:
         self._index = index
+        self._extract = extract
         self._grounder = grounder
         self._listen = listen
         self._specs = [encoder.spec for encoder in grounder.video_encoders]
@@ -73,25 +79,45 @@ class Intake:
                 self._listen(results[index])
             else:
                 new.append((index, path))
-        for event in self._extracted(new):
+
+        def finish(event: VideoFinished) -> None:
             results[event.index] = event
             self._listen(event)
+
+        if new:
+            self._add(new, finish)
         return [results[index] for index in range(len(files))]
 
-    def _extracted(self, files: Sequence[tuple[int, Path]]) -> Iterator[VideoFinished]:
-        if not files:
-            return
+    def _add(self, files: Sequence[tuple[int, Path]], finish: Callable[[VideoFinished], None]) -> None:
+        """Extract files and index each as it is extracted."""
+        batch = _Batch(self._index)
+
+        def add(event: VideoFinished) -> None:
+            done = event if event.status == "failed" else self._indexed(event, batch)
+            if done.status == "failed":
+                batch.add_failure(local_path(done.path))
+            finish(done)
+
+        def hear(event: Event) -> None:
+            if isinstance(event, (WorkerLost, RoomWanted)):
+                self._listen(event)
+                return
+            event = replace(event, index=files[event.index][0])
+            if isinstance(event, VideoFinished):
+                add(event)
+            else:
+                self._listen(event)
+
         cache, grounder = self._grounder.cache, self._grounder
         cache.sweep()
-        batch = _Batch(self._index)
-        finished = extract_each(files, grounder.video_encoders, cache, grounder.extraction, self._listen)
         try:
+            if self._extract is not None:
+                self._extract([path for _, path in files], hear)
+                return
+            finished = extract_each(files, grounder.video_encoders, cache, grounder.extraction, self._listen)
             with closing(finished):
                 for event, _ in finished:
-                    done = event if event.status == "failed" else self._indexed(event, batch)
-                    if done.status == "failed":
-                        batch.add_failure(local_path(done.path))
-                    yield done
+                    add(event)
         finally:
             batch.write()
 

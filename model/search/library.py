@@ -17,7 +17,7 @@ from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import Candidate, QueryDirections, find_candidates
 from model.search.filters import Filters, absolute, is_in
-from model.search.intake import Intake
+from model.search.intake import ExtractAll, Intake
 from model.search.ranking import Grounded, Request, rank
 from model.search.results import (
     Changes,
@@ -124,6 +124,7 @@ class Library:
         folders: Collection[Path] = (),
         on_event: Callable[[Event], None] = ignore,
         on_start: Callable[[int], None] = lambda count: None,
+        extract: ExtractAll | None = None,
     ) -> Changes:
         """Add videos. Features that the cache lacks are extracted first; what is in the library already is skipped.
 
@@ -132,6 +133,8 @@ class Library:
             folders: those around the paths in which `update` is to look for others, too.
             on_event: called as videos are extracted, and with a `VideoFinished` for each.
             on_start: called with the number of videos before the first is looked at.
+            extract: extracts the grounder's features into its cache, such as on a cluster; this process does if there
+                is none.
 
         Returns:
             what became of each video. One that cannot be read is reported, and the others are added.
@@ -156,7 +159,7 @@ class Library:
             if writer.catalogue.fact(_FEATURES) is None:
                 self._note_features(writer.catalogue, features)
         on_start(len(files))
-        return Changes(tuple(Intake(self._index, self.grounder, on_event).take(files)))
+        return Changes(tuple(Intake(self._index, self.grounder, on_event, extract).take(files)))
 
     def update(
         self,

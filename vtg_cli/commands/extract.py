@@ -167,20 +167,12 @@ def _workers(
 ) -> Iterator[_Extract]:
     """What extracts, ready for work."""
     if cluster.ray is not None:
-        from extractors.extraction.ray_cluster import extract_on_ray
         from vtg_cli.cluster import connected
 
         with connected(cluster.ray):
-            share = cluster.share(encoders.device)
-            yield lambda videos, plan, used, store, options, *, on_event: extract_on_ray(
-                videos,
-                plan.options,
-                store,
-                options,
-                share=share,
-                most_workers=cluster.workers,
-                retries=cluster.retries,
-                on_event=on_event,
+            extract_on_cluster = cluster.extract_with(encoders.device)
+            yield lambda videos, plan, used, store, options, *, on_event: extract_on_cluster(
+                videos, plan.options, store, options, on_event=on_event
             )
     elif devices is not None:
         from extractors.compute.device import resolve_devices

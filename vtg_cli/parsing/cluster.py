@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
@@ -12,6 +13,7 @@ from vtg_cli.parsing import values
 
 if TYPE_CHECKING:
     from extractors.extraction.ray_cluster import WorkerShare
+    from extractors.videos.events import ExtractionReport
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ class ClusterArguments:
             help="How often to try a video again whose worker died.",
         ),
     ] = 2
+
+    def extract_with(self, device: str) -> partial[ExtractionReport]:
+        """`extract_on_ray` with these options; arguments and errors as for `share`."""
+        from extractors.extraction.ray_cluster import extract_on_ray
+
+        return partial(
+            extract_on_ray, share=self.share(device), most_workers=self.workers, retries=self.retries
+        )
 
     def share(self, device: str) -> WorkerShare:
         """What a worker takes of the cluster that this process is connected to.

@@ -206,6 +206,28 @@ def test_interrupt_ends_all_workers(
 
 
 @pytest.mark.slow
+def test_cluster_fills_a_library(
+    nodes: Nodes, home: Path, videos: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("v00.mp4", "v01.mp4"):
+        shutil.copy(videos / name, folder)
+    (folder / "broken.mp4").write_bytes((videos / "v02.mp4").read_bytes()[:700])
+    here = ("--library", f"{tmp_path}/shelf", "--cache", tmp_path / "cache")
+    options = ("--features", "lite", "--ray", nodes.address)
+    done = vtg("index", "add", folder, *here, *options, home=home, **environment)
+    assert done.returncode == 1
+    assert done.stderr.count("broken.mp4") == 1
+    assert len(entries(tmp_path / "cache")) == 2
+    again = vtg("index", "verify", *here, home=home)
+    assert again.returncode == 0, again.stdout + again.stderr
+    again = vtg("index", "add", folder / "v00.mp4", folder / "v01.mp4", *here, home=home)
+    assert "2 already there" in again.stdout
+    wait_until(lambda: not ray_workers())
+
+
+@pytest.mark.slow
 def test_waits_until_a_node_has_room(
     nodes: Nodes, videos: Path, notes: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

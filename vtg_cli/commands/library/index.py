@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vtg_cli.commands.library.intake import taking_in
+from vtg_cli.commands.library.intake import extracting, taking_in
 from vtg_cli.parsing import values
+from vtg_cli.parsing.cluster import ClusterArguments
 from vtg_cli.parsing.help import App
 from vtg_cli.parsing.library import LibraryArguments
 from vtg_cli.parsing.options import ModelArguments
@@ -34,6 +35,7 @@ def add(
     ],
     library: LibraryArguments,
     choice: ModelArguments,
+    cluster: ClusterArguments,
 ) -> None:
     """Add videos to a library.
 
@@ -48,9 +50,16 @@ def add(
       vtg index add talks/ "clips/*.mp4" --library work
 
       vtg index add videos/ --features clip
+
+      vtg index add /shared/videos --ray auto --cache /shared/features
     """
-    with taking_in(library, choice) as intake:
-        changes = intake.library.add(paths, on_event=intake.on_event, on_start=intake.on_start)
+    with (
+        taking_in(library, choice) as intake,
+        extracting(intake.library, cluster, choice.encoders) as extract,
+    ):
+        changes = intake.library.add(
+            paths, on_event=intake.on_event, on_start=intake.on_start, extract=extract
+        )
         intake.pause()
         _report(intake.library, changes)
 

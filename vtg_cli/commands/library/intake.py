@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from vtg_cli.parsing.cluster import ClusterArguments
 from vtg_cli.parsing.library import LibraryArguments
-from vtg_cli.parsing.options import ModelArguments
+from vtg_cli.parsing.options import EncoderArguments, ModelArguments
 from vtg_cli.terminal.console import note
 
 if TYPE_CHECKING:
     from extractors.videos.events import Event
+    from model.search.intake import ExtractAll
     from model.search.library import Library
 
 
@@ -50,3 +52,27 @@ def taking_in(library: LibraryArguments, choice: ModelArguments) -> Iterator[Int
                 note(sentence)
 
         yield Intake(opened, on_event, begin, progress.pause)
+
+
+@contextmanager
+def extracting(
+    library: Library, cluster: ClusterArguments, encoders: EncoderArguments
+) -> Iterator[ExtractAll | None]:
+    """What extracts for a library on a cluster; None if it is not to be one.
+
+    Raises:
+        UsageError, VtgError: as `connected` and `ClusterArguments.share`.
+    """
+    if cluster.ray is None:
+        yield None
+        return
+    from vtg_cli.cluster import connected
+
+    with connected(cluster.ray):
+        extract_on_cluster = cluster.extract_with(encoders.device)
+        grounder, options = library.grounder, encoders.options()
+        specs = [encoder.spec for encoder in grounder.video_encoders]
+        features = {spec.name: replace(options, clip_length_s=spec.clip_length_s) for spec in specs}
+        yield lambda files, listen: extract_on_cluster(
+            files, features, grounder.cache, grounder.extraction, on_event=listen
+        )
