@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractors.encoders.registry import clip_length_s, video_feature
 
-INDEX_BYTES = 85
+INDEX_BYTES = 140
 """Of a vector in an index on disk, besides its values in half precision: codes and numbers (docs/search.md)."""
 
 
