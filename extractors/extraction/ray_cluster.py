@@ -299,9 +299,12 @@ class _Cluster:
             self._lose(worker, "it lost a video")
         except self._ray.exceptions.RayError as error:
             reason = _how_it_ended(error)
-            if worker.beginning is not None and reason != _NODE_GONE:
-                self._note_fault(VtgError(f"no worker can begin on the cluster; the last one: {reason}"))
-            self._lose(worker, reason, counts=not getattr(error, "preempted", False))
+            if worker.beginning is None:
+                self._lose(worker, reason, counts=not getattr(error, "preempted", False))
+            elif reason == _NODE_GONE:
+                self._dismiss(worker)
+            else:
+                self._fail(worker, VtgError(f"a worker could not begin: {reason}"))
 
     def _begin(self, worker: _RayWorker, message: str | VtgError) -> None:
         worker.beginning = None

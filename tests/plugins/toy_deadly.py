@@ -15,6 +15,7 @@ from extractors.decoding.grid import Sampling
 from extractors.encoders.base import EncoderOptions
 from extractors.encoders.entry import Feature
 from extractors.encoders.registry import register
+from extractors.errors import WeightsInvalid
 from extractors.features import FeatureSpec
 
 
@@ -22,7 +23,7 @@ class DeadlyEncoder:
     """A `VideoEncoder`: red, green and blue of the middle frame.
 
     The folder VTG_TOY_NOTES gets a file per batch, named by its content. While it holds a file
-    `wait`, batches wait after the first two.
+    `wait`, batches wait after the first two. If it holds a file `damaged`, the encoder finds its weights damaged.
     """
 
     batch_size = 64
@@ -38,6 +39,8 @@ class DeadlyEncoder:
         if rows[0, 0] > 200 and rows[0, 1] < 100:
             os._exit(9)
         notes = Path(os.environ["VTG_TOY_NOTES"])
+        if (notes / "damaged").exists():
+            raise WeightsInvalid("toy.safetensors: is damaged")
         content = hashlib.blake2b(clips.tobytes(), digest_size=8).hexdigest()
         (notes / f"{content}-{uuid.uuid4().hex}.note").touch()
         while (notes / "wait").exists() and len(list(notes.glob("*.note"))) > 2:
