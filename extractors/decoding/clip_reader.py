@@ -142,7 +142,8 @@ class ClipReader:
                 return None, "its container is damaged"
             wanted = len(np.unique(np.concatenate([clips.ravel() for clips in self._clips or [_NONE]])))
             if decord_reader.is_slower(timeline, wanted):
-                return None, f"{wanted:,} of its {len(timeline.timestamps_s):,} frames are wanted"
+                # Without numbers: an entry keeps the note, and must not depend on what is extracted beside it.
+                return None, "only some of its frames are wanted"
         try:
             reader = decord_reader.open_reader(timeline, self._geometry, num_threads=self._num_threads)
         except VideoError as error:

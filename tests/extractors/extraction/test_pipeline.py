@@ -180,6 +180,15 @@ def test_only_missing_features_are_made(videos: list[Path], cache: FeatureCache)
     assert started.clip_counts == {"motion": 4}
 
 
+def test_an_entry_does_not_depend_on_what_is_made_beside_it(tmp_path: Path) -> None:
+    path = render(tmp_path / "video.mp4", frames=90, fps=30)
+    caches = [FeatureCache(tmp_path / name) for name in ("alone", "together")]
+    encode_video(path, [IndexEncoder()], caches[0])
+    encode_video(path, [IndexEncoder("motion", kind="slowfast"), IndexEncoder()], caches[1])
+    (alone,), (together,) = (cache.root.rglob("index_features/*.npz") for cache in caches)
+    assert alone.read_bytes() == together.read_bytes()
+
+
 def test_overwrite_makes_them_again(videos: list[Path], cache: FeatureCache) -> None:
     extract_features(videos, [IndexEncoder()], cache)
     encoder = IndexEncoder()
