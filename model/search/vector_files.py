@@ -32,6 +32,8 @@ MANIFEST = "manifest.json"
 BLOCK_ROWS = 1 << 14
 """Rows that are copied or compared in one step."""
 
+_PICKED_ROWS = 256  # whose surroundings, of 64 KB each, are in memory at once
+
 _FORMAT, _OTHER_CODES = 2, 1  # formats; they differ in their codes alone
 _FILE = re.compile(r"\d{8}-\d+\.\w+")
 _ATTEMPTS = 20  # to open what a writer may be replacing
@@ -185,9 +187,11 @@ class Segment:
         """Rows at few places; they are copied."""
         if self._file is None:
             return self.rows[at]
-        self._file.expect_scattered_reads()
-        rows = self.rows[at]
-        self._file.release()  # each row has brought its surroundings into memory
+        rows = np.empty((len(at), self.rows.shape[1]), dtype=np.float16)
+        for start in range(0, len(at), _PICKED_ROWS):
+            self._file.expect_scattered_reads()
+            rows[start : start + _PICKED_ROWS] = self.rows[at[start : start + _PICKED_ROWS]]
+            self._file.release()  # each row has brought its surroundings into memory
         return rows
 
     def release(self) -> None:

@@ -14,7 +14,7 @@ from model.search.vector_files import BLOCK_ROWS, Segment
 if TYPE_CHECKING:
     import faiss
 
-_READERS = 4  # threads that wait for the disk
+_READERS = 2  # threads; each brings the surroundings of its rows into memory
 
 Scores = NDArray[np.float32]
 Ids = NDArray[np.int64]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _NEW_SEGMENTS = 64
 _SCANNED_ROWS = EXACT_ROWS // 2  # as fast as a search by codes
-_CANDIDATES, _ROWS_PER_CANDIDATE, _CANDIDATES_PER_HIT = 2048, 2048, 4  # whose rows are read
+_CANDIDATES, _ROWS_PER_CANDIDATE, _CANDIDATES_PER_HIT = 1024, 2048, 4  # whose rows are read
 _ROUGH_CANDIDATES, _ROWS_PER_ROUGH_CANDIDATE = 16_384, 100  # whose fine codes are read
 
 

@@ -433,6 +433,26 @@ def test_rows_are_read_back(filled):
         filled.rows(np.array([3, 7]))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux counts")
+def test_scattered_rows_leave_memory(folder):
+    index = VectorIndex.open(folder, 512)
+    index.add(np.arange(40_000), unit_rows(40_000, dim=512))
+    index.save()
+    (segment,) = open_state(folder, 512).segments
+    at = np.arange(0, 40_000, 40)
+    most, release = [], segment._file.release
+
+    def count():
+        mappings = Path("/proc/self/smaps").read_text().split("VmFlags")
+        of_rows = [one for one in mappings if f"{segment.facts.name}.rows" in one]  # also of the writer
+        most.append(sum(int(one.split("\nRss:")[1].split()[0]) for one in of_rows))
+        release()
+
+    segment._file.release = count
+    assert (segment.picked(at) == segment.rows[at]).all()
+    assert 0 < max(most) < 20_000  # KB, of the 40,000 of the file
+
+
 def test_removal_gives_space_back(filled, folder):
     before = filled.size_bytes
     filled.remove(np.arange(0, 500, 2))
