@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _PIPE_BYTES = 1 << 20
 _LEAST_PIPE_BYTES = 1 << 14  # of a system that does not say
@@ -43,6 +44,13 @@ class _Kept:
     line: bytes = b""
     decoders: int = 0
     containers: int = 0
+    # Decoders that work side by side complain on their own threads.
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def complain(self) -> None:
+        """Count a report that is in no pipe."""
+        with self.lock:
+            self.decoders += 1
 
     def read(self) -> None:
         """Count what is in the pipe."""
@@ -54,10 +62,11 @@ class _Kept:
         self.line = last[:_LINE_BYTES]
         of_containers = sum(map(_is_of_container, lines))
         self.containers += of_containers
-        self.decoders += len(lines) - of_containers
         # Nobody knows whose the complaints were that were lost. Pipes fill page by page, and are full before the last
         # byte.
-        self.decoders += len(data) > self.capacity // 2
+        is_full = len(data) > self.capacity // 2
+        with self.lock:
+            self.decoders += len(lines) - of_containers + is_full
 
 
 _kept: _Kept | None = None
@@ -120,7 +129,7 @@ class Listener:
 def complain() -> None:
     """Record damage that a decoder reported by its return value, because not all of them log it."""
     if _kept is not None:
-        _kept.decoders += 1
+        _kept.complain()
 
 
 def set_level_of_av() -> None:

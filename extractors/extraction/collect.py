@@ -70,7 +70,7 @@ def _videos_at(address: Address) -> list[Address]:
         if not matches:
             raise UsageError(f"{address} matches no video")
         return matches
-    if _is_video_name(address.name) and not address.key.endswith("/"):
+    if is_video_name(address.name) and not address.key.endswith("/"):
         return [address]
     videos = _videos_under(address)
     if not videos and (address.key.endswith("/") or not address.key):
@@ -81,7 +81,7 @@ def _videos_at(address: Address) -> list[Address]:
 def _videos_under(folder: Address) -> list[Address]:
     from extractors.storage.listing import objects_under
 
-    return [address for address in objects_under(folder) if _is_video_name(address.name)]
+    return [address for address in objects_under(folder) if is_video_name(address.name)]
 
 
 def _as_expression(part: str) -> str:
@@ -140,7 +140,7 @@ def videos_in(folder: Path) -> Iterator[Path]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if _is_video_name(name))
+        yield from (Path(parent, name) for name in sorted(files) if is_video_name(name))
     # A folder that cannot be looked into may hold videos: it is listed, and fails as a video does.
     yield from (Path(error.filename) for error in closed)
 
@@ -151,9 +151,10 @@ def _videos_matching(pattern: str) -> Iterator[Path]:
         if path.is_dir():
             # `**` matches folders beside the files in them; the caller lists each file once.
             yield from videos_in(path)
-        elif _is_video_name(path.name):
+        elif is_video_name(path.name):
             yield path
 
 
-def _is_video_name(name: str) -> bool:
+def is_video_name(name: str) -> bool:
+    """Whether a file of this name is a video of its folder."""
     return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES

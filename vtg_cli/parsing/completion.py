@@ -57,11 +57,29 @@ def _configs() -> Iterable[str]:
     return available_configs()
 
 
+def _devices() -> Iterable[str]:
+    from extractors.compute.device import DEVICES
+
+    return (name for name in DEVICES if name != "cuda:N")
+
+
+def _precisions() -> Iterable[str]:
+    from extractors.compute.device import PRECISIONS
+
+    return PRECISIONS
+
+
+def _decoders() -> Iterable[str]:
+    from extractors.decoding.clip_reader import DECODERS
+
+    return DECODERS
+
+
 models = _starting_with(_models)
 weights = _starting_with(_weights)
 formats = _starting_with(_formats)
 datasets = _starting_with(_datasets)
 configs = _starting_with(_configs)
-devices = _starting_with(lambda: ("auto", "cpu", "cuda", "mps"))
-precisions = _starting_with(lambda: ("auto", "fp32", "bf16", "fp16"))
-decoders = _starting_with(lambda: ("auto", "decord", "pyav"))
+devices = _starting_with(_devices)
+precisions = _starting_with(_precisions)
+decoders = _starting_with(_decoders)

@@ -64,17 +64,13 @@ def _steps(folder: Path) -> Iterator[Step]:
 
 
 def _videos_in(folder: Path) -> list[str]:
-    from extractors.extraction.collect import VIDEO_SUFFIXES
+    from extractors.extraction.collect import is_video_name
 
     names = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in islice(entries, _MOST_ENTRIES):
             with suppress(OSError):
-                if (
-                    not entry.name.startswith(".")
-                    and Path(entry.name).suffix.lower() in VIDEO_SUFFIXES
-                    and entry.is_file()
-                ):
+                if is_video_name(entry.name) and entry.is_file():
                     names.append(entry.name)
     return sorted(names)
 
