@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 from extractors.errors import UsageError, VtgError
 
+_ANSWER_S = 5.0  # within which a cluster accepts a connection; Ray itself tries for several minutes
 _OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes; events never get there
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,7 +51,7 @@ def connected(address: str) -> Iterator[None]:
     ray = require_ray()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with ExitStack() as stack:
-        arguments = _arguments(address, stack)
+        arguments = _new_cluster(stack) if address == "local" else {"address": _running(address)}
         stack.callback(ray.shutdown)
         try:
             ray.init(**arguments, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -61,9 +63,35 @@ def connected(address: str) -> Iterator[None]:
         yield
 
 
-def _arguments(address: str, stack: ExitStack) -> dict[str, Any]:
-    if address != "local":
-        return {"address": address}
+def _running(address: str) -> str:
+    """HOST:PORT of a cluster that answers.
+
+    Raises:
+        UsageError: if there is none. Ray keeps the address of a cluster that crashed.
+    """
+    found = address
+    if address == "auto":
+        from ray._private.services import get_ray_address_from_environment
+
+        try:
+            found = str(get_ray_address_from_environment("auto", None))
+        except ConnectionError as error:
+            raise _no_cluster(address, error) from error
+    host, colon, port = found.rpartition(":")
+    if not (colon and port.isdecimal()):
+        raise UsageError(f"--ray {address}: {found} is not HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        where = "" if found == address else f" at {found}"
+        raise UsageError(
+            f"--ray {address}: no Ray cluster answers{where}; start one with 'ray start --head', name its address, or "
+            "use --ray local"
+        ) from error
+    return found
+
+
+def _new_cluster(stack: ExitStack) -> dict[str, Any]:
     from extractors.subprocesses.cores import usable_cores
 
     # The default is the same folder for all users. A path in it has to be short, because it names sockets.

@@ -60,7 +60,8 @@ def test_command_of_the_readme(command, folder, monkeypatch):
             serving.wait_for("out", "1 video at http://127.0.0.1:8642/")
             assert serving.end() == 0
         return
-    done = vtg(*command[1:], home=folder)
+    # Nothing listens there; without an address, Ray looks for a cluster on this machine.
+    done = vtg(*command[1:], home=folder, RAY_ADDRESS="127.0.0.1:9")
     if "--ray" in command:
         # There is no cluster: the option is known, and what to do is said.
         assert done.returncode == 2

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -296,6 +297,27 @@ def test_wrong_options_are_usage_errors(
     done = vtg("extract", videos, *arguments, home=home)
     assert done.returncode == 2
     assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def dead_address() -> Iterator[str]:
+    """A port that is taken, on which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_cluster_that_is_gone_is_a_usage_error(
+    named: bool, dead_address: str, home: Path, videos: Path
+) -> None:
+    option = dead_address if named else "auto"
+    environment = {} if named else {"RAY_ADDRESS": dead_address}
+    done = vtg("extract", videos, "--ray", option, home=home, **environment)
+    assert done.returncode == 2
+    where = "" if named else f" at {dead_address}"
+    assert f"--ray {option}: no Ray cluster answers{where}; start one with 'ray start --head'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
