@@ -102,9 +102,7 @@ class DecodeAhead:
         self._halted = stop or threading.Event()
         # A local folder of results is written to, but the cache beside it is what counts.
         self._published = PublishedFeatures(options.output) if isinstance(options.output, Address) else None
-        self._supply = Supply(
-            videos, cache, self._published, self._is_complete, options.scratch_bytes, self._stop
-        )
+        self._supply = Supply(videos, cache, self._published, self._is_complete, options, self._stop)
         self._thread = threading.Thread(target=self._run, name="vtg-decode", daemon=True)
 
     def __enter__(self) -> DecodeAhead:

@@ -96,7 +96,12 @@ def extract_on_devices(
     start_s = time.perf_counter()
     cache.sweep()
     features = {name: replace(encoder, offline=True, on_download=None) for name, encoder in features.items()}
-    options = replace(options, scratch_bytes=options.scratch_bytes // len(resolved))
+    options = replace(
+        options,
+        scratch_bytes=options.scratch_bytes // len(resolved),
+        # No worker downloads what others have the time for.
+        objects_ahead=min(options.objects_ahead, max(len(paths) // len(resolved) - 1, 0)),
+    )
     job = DeviceJob("", features, load.__module__, load.__name__, cache.root, options)
     videos = WorkList([place_of(path) for path in paths], on_event or ignore)
     results = _Workers(videos, job).run(resolved)

@@ -21,6 +21,7 @@ class ExtractionOptions(DecodingOptions):
         output: a folder, here or in object storage, to which features are also written in the published layout as each
             video is finished. In object storage, what is there already is not made again.
         scratch_bytes: room on this machine for videos in object storage while they are read; one always fits.
+        objects_ahead: how many videos in object storage are looked up or downloaded before their turn.
     """
 
     first_chunk_s: float | None = 4.0  # the encoders wait for it
@@ -28,3 +29,4 @@ class ExtractionOptions(DecodingOptions):
     stall_s: float | None = STALL_S
     output: Place | None = None
     scratch_bytes: int = SCRATCH_BYTES
+    objects_ahead: int = 4

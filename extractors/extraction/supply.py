@@ -12,6 +12,7 @@ from extractors.cache.features import CachedFeatures
 from extractors.cache.published import PublishedFeatures
 from extractors.cache.store import FeatureCache
 from extractors.errors import VideoError
+from extractors.extraction.options import ExtractionOptions
 from extractors.files.identity import Identity, KnownContent, VideoIdentity
 from extractors.places import Address, Place
 from extractors.storage.faults import StorageError
@@ -19,7 +20,6 @@ from extractors.storage.fetching import fetch, not_kept
 from extractors.storage.listing import ObjectState, state_of
 from extractors.storage.scratch import Scratch
 
-_AHEAD = 4  # objects that are looked up or downloaded before their turn
 _POLL_S = 0.25
 
 
@@ -186,7 +186,7 @@ class Supply:
         cache: where the content of files and objects is remembered.
         published: where the features are also written, and the content of objects is also remembered, if anywhere.
         is_complete: whether all features of a video are there; called on the threads that download.
-        scratch_bytes: how much room there is for downloads.
+        options: how much room there is for downloads, and how many come before their turn.
         stop: once it is set, downloads end.
     """
 
@@ -196,12 +196,13 @@ class Supply:
         cache: FeatureCache,
         published: PublishedFeatures | None,
         is_complete: Callable[[Source, Identity], bool],
-        scratch_bytes: int,
+        options: ExtractionOptions,
         stop: threading.Event,
     ) -> None:
         self.stop = stop
         self.is_complete = is_complete
-        self.scratch = Scratch(scratch_bytes)
+        self.scratch = Scratch(options.scratch_bytes)
+        self._ahead = options.objects_ahead
         self._videos = videos
         self._cache = cache
         self._published = published
@@ -217,7 +218,7 @@ class Supply:
                 line.append(source)
             else:
                 line.append(FileSource(index, place, self._cache, self.stop))
-            while line and (isinstance(line[0], FileSource) or len(line) > _AHEAD):
+            while line and (isinstance(line[0], FileSource) or len(line) > self._ahead):
                 yield line.popleft()
         yield from line
 

@@ -34,6 +34,7 @@ from extractors.videos.events import (
     VideoStarted,
     WorkerLost,
 )
+from tests.buckets import Bucket
 from tests.extractors.index_encoder import IndexEncoder, centre_indices, make_video
 
 REPO = Path(__file__).resolve().parents[3]
@@ -279,6 +280,16 @@ def test_processes_share_the_videos(six: list[Path], cache: FeatureCache, notes:
         assert kinds == [VideoStarted, *[VideoProgress] * 4, VideoFinished]
     _assert_stored(cache, six[0], *six[2:])
     assert not _litter(cache.root)
+
+
+def test_processes_share_the_objects(
+    six: list[Path], cache: FeatureCache, notes: Path, bucket: Bucket
+) -> None:
+    for path in six[:5]:
+        bucket.put(path.name, path.read_bytes())
+    addresses = [f"{bucket.url}/{path.name}" for path in six[:5]]
+    report = extract_on_devices(addresses, TWO, _features(notes), cache, load=load_meeting)
+    assert _statuses(report) == ["extracted"] * 5
 
 
 def test_what_is_cached_is_not_made_again(videos: list[Path], cache: FeatureCache, notes: Path) -> None:
