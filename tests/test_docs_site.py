@@ -39,6 +39,17 @@ def test_the_reference_of_the_commands_is_that_of_the_program():
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == reference(), "run: python docs/cli.py"
 
 
+def test_every_environment_variable_is_described():
+    sources = [
+        path for package in ("extractors", "model", "vtg_cli") for path in (ROOT / package).rglob("*.py")
+    ]
+    used = {
+        name for path in sources for name in re.findall(r'"(VTG_[A-Z]+)"', path.read_text(encoding="utf-8"))
+    }
+    rows = re.findall(r"^\| `(VTG_[A-Z]+)`", (DOCS / "environment.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(used)
+
+
 def commands_of(page: Path) -> list[list[str]]:
     blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
