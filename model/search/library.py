@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from model.search.results import (
     LibraryVideo,
     SearchResult,
 )
+from model.search.roots import is_taken_out
 from model.search.storage.catalogue import Catalogue, Entries, File
 from model.search.storage.index import Index, Snapshot, covers
 from model.search.storage.places import library_folder
@@ -145,17 +146,14 @@ class Library:
             CacheError, VectorIndexError: if the cache or the library cannot be read or written.
         """
         files = [absolute(path) for path in collect_videos(paths)]
-        roots = {absolute(path) for path in folders}
-        roots |= {
-            place for path in paths if Path(path).exists() and not is_in(place := absolute(path), roots)
-        }
+        added = {absolute(path) for path in paths if Path(path).exists()}
         # A pattern stands for the files it matches now.
-        roots |= {file for file in files if not is_in(file, roots)}
+        added |= {file for file in files if not is_in(file, added)}
         features = (
             self.grounder.model.features
         )  # first: a choice that cannot be loaded leaves no library behind
         with self._index.writing() as writer, writer.catalogue.transaction():
-            remember(writer.catalogue, roots)
+            remember(writer.catalogue, added, {absolute(path) for path in folders})
             if writer.catalogue.fact(_FEATURES) is None:
                 self._note_features(writer.catalogue, features)
         on_start(len(files))
@@ -207,6 +205,15 @@ class Library:
         """
         self._require()
         return Changes(removed=tuple(take_out(self._index, paths)))
+
+    def taken_out(self, paths: Iterable[Path]) -> set[Path]:
+        """Those of some absolute paths that `remove` took out, alone or with a folder, and `add` has not brought back.
+
+        Raises:
+            CacheError: if the library cannot be read.
+        """
+        roots = self._index.catalogue().roots() if self._index.exists else {}
+        return {path for path in paths if is_taken_out(path, roots)}
 
     def verify(self, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> list[Finding]:
         """Compare the library with one that is built now from the folders and the cache.

@@ -33,6 +33,11 @@ def is_included(path: Path, roots: Roots) -> bool:
     return next((roots[place] for place in (path, *path.parents) if place in roots), False)
 
 
+def is_taken_out(path: Path, roots: Roots) -> bool:
+    """Whether a path was removed from a library on purpose, alone or with a folder around it, and not added since."""
+    return not next((roots[place] for place in (path, *path.parents) if place in roots), True)
+
+
 def look_at(roots: Roots, known: Iterable[Path]) -> Sight:
     """Look for the videos of roots.
 

@@ -16,13 +16,20 @@ from model.search.storage.catalogue import Catalogue
 from model.search.storage.index import Index, covers, superseded
 
 
-def remember(catalogue: Catalogue, added: Collection[Path]) -> None:
-    """Note folders and files that are added, in a transaction."""
-    added = set(added)
+def remember(catalogue: Catalogue, added: Collection[Path], around: Collection[Path] = ()) -> None:
+    """Note what is added, in a transaction.
+
+    Args:
+        catalogue: of the library.
+        added: folders and files.
+        around: folders around some of them, which are followed from now on.
+    """
+    added, around = set(added), set(around)
     # What was removed from a folder that is added again comes back with it.
     catalogue.remove_roots(path for path in catalogue.roots() if is_in(path, added))
     roots = catalogue.roots()
-    catalogue.put_roots((path for path in sorted(added) if not is_included(path, roots)), included=True)
+    followed = around | {path for path in added if not is_in(path, around)}
+    catalogue.put_roots((path for path in sorted(followed) if not is_included(path, roots)), included=True)
 
 
 def follow(
@@ -79,7 +86,9 @@ def take_out(index: Index, paths: Sequence[str | Path]) -> list[Path]:
         with catalogue.transaction():
             catalogue.remove_roots(root for root in roots if is_in(root, places))
             kept = catalogue.roots()
-            catalogue.put_roots((place for place in places if is_included(place, kept)), included=False)
+            # What is gone, and in no folder that is followed, cannot come back.
+            left_out = (place for place in places if is_included(place, kept) or not is_missing(place))
+            catalogue.put_roots(left_out, included=False)
         removed = [path for path in known if is_in(path, places)]
         writer.remove_files(removed)
     return removed

@@ -217,12 +217,19 @@ def test_adding_can_be_cancelled(place, tmp_path):
         assert client.get("/api/library").json()["searchable"] == 0
 
 
-def test_a_named_library_brings_its_videos(place, tmp_path):
-    home = tmp_path / "home"
-    (tmp_path / "videos").mkdir()
-    render(tmp_path / "videos" / "one.mp4", frames=40, fps=10)
-    made = vtg("index", "add", tmp_path / "videos", "--library", "films", home=home)
+def test_a_named_library_brings_its_videos_but_not_removed_ones(place, tmp_path):
+    home, videos = tmp_path / "home", tmp_path / "videos"
+    videos.mkdir()
+    render(videos / "one.mp4", frames=40, fps=10)
+    render(videos / "a removed one.mp4", frames=30, fps=10)
+    made = vtg("index", "add", videos, "--library", "films", home=home)
     assert made.returncode == 0, made.stderr
+    with Library.open(home / "vtg" / "libraries" / "films") as library:
+        library.remove([videos / "a removed one.mp4"])
+    render(videos / "two.mp4", frames=50, fps=10)
     with serving("--index", "films", home=home) as running, running.client() as client:
+        wait_for(lambda: names(search(client)) == {"one.mp4", "two.mp4"}, 60)
+        state = client.get("/api/library").json()
+        assert (state["videos"], state["searchable"]) == (3, 2)
+        client.post("/api/library/add").raise_for_status()
         wait_for(lambda: is_whole(client), 60)
-        assert names(search(client)) == {"one.mp4"}

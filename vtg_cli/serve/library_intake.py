@@ -90,6 +90,8 @@ class LibraryIntake:
         # By path: the id of the video that was there when it was added. A file that changes has another id.
         self._held: dict[Path, str] = {}
         self._failed: dict[str, str] = {}
+        self._taken_out: set[Path] = set()
+        self._bringing_back = False
         self._adding: Adding | None = None
         self._error: str | None = None
         self._thread = threading.Thread(target=self._run, name="vtg-intake-library", daemon=True)
@@ -109,9 +111,12 @@ class LibraryIntake:
             )
 
     def follow(self) -> None:
-        """Add what the library lacks, now and whenever videos arrive; videos that failed are tried again."""
+        """Add what the library lacks, now and whenever videos arrive.
+
+        Videos that failed are tried again, and those that were removed from the library before this come back.
+        """
         with self._changed:
-            self._following = True
+            self._following = self._bringing_back = True
             self._failed.clear()
             self._error = None
             self._look_again()
@@ -187,12 +192,15 @@ class LibraryIntake:
         return False
 
     def _look(self) -> None:
-        """Find out what the library holds, and take uploads out that were deleted."""
+        """Find out what the library holds and what was removed from it, and take uploads out that were deleted."""
         known = {
             path: video.size_bytes for video in self._library.videos() for path in (video.path, *video.copies)
         }
         offered = self._offered.videos()
+        taken_out = self._library.taken_out(video.path for video in offered)
         with self._changed:
+            self._taken_out = set() if self._bringing_back else taken_out
+            self._bringing_back = False
             self._held = {path: held for path, held in self._held.items() if path in known}
             for video in offered:
                 if known.get(video.path) == video.size_bytes:
@@ -216,7 +224,9 @@ class LibraryIntake:
             lacking = [
                 video
                 for video in videos
-                if self._held.get(video.path) != video.id and video.id not in self._failed
+                if self._held.get(video.path) != video.id
+                and video.id not in self._failed
+                and video.path not in self._taken_out
             ]
         missing = []
         for video in lacking:

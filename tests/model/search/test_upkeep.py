@@ -14,6 +14,7 @@ import pytest
 from extractors.errors import UsageError
 from extractors.videos.events import VideoFinished
 from model import Grounder
+from model.search.filters import absolute
 from model.search.library import Library
 from model.search.storage import segments
 from tests.model.search.colours import colour_library, colour_video, colour_videos
@@ -159,6 +160,26 @@ def test_removed_videos_stay_out(library, folder):
     assert library.verify() == []
     library.add([folder])
     assert len(names(library)) == 3
+
+
+def test_removed_videos_stay_out_when_others_arrive(library, folder):
+    red = absolute(folder / "red.mp4")
+    library.remove([red])
+    assert library.taken_out([red, red.with_name("blue.mp4")]) == {red}
+    new = colour_video(folder / "new.mp4", [("green", 2)], variant=9)
+    library.add([new], folders=[folder])
+    library.update()
+    assert names(library) == ["blue.mp4", "green.mp4", "new.mp4"]
+    library.add([red], folders=[folder])
+    assert library.taken_out([red]) == set()
+
+
+def test_removed_folders_and_files_are_remembered(library, folder):
+    red = absolute(folder / "red.mp4")
+    library.remove([folder])
+    assert library.taken_out([red, absolute(folder)]) == {red, absolute(folder)}
+    library.add([folder])
+    assert library.taken_out([red]) == set()
 
 
 def test_removal_by_folder_and_pattern(library, folder):
