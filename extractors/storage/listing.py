@@ -64,7 +64,7 @@ def objects_under(folder: Address) -> list[Address]:
     """
     require_usable(folder)
     filesystem = filesystem_of(folder)
-    root = path_of(Address(folder.scheme, folder.bucket, ""))
+    root = path_of(Address(folder.scheme, folder.bucket, "")).rstrip("/")
     path = path_of(folder).rstrip("/")
     found: Mapping[str, Any] = retried(folder, lambda: filesystem.find(path, detail=True)) or {}
     keys = []
