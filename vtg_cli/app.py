@@ -21,6 +21,7 @@ from vtg_cli.commands import (
     train,
     weights,
 )
+from vtg_cli.commands.cues import transcript
 from vtg_cli.commands.library import index, search
 from vtg_cli.commands.start import demo, next_steps
 from vtg_cli.parsing.help import App
@@ -70,6 +71,7 @@ app.command("demo")(demo.demo)
 app.command("ground")(ground.ground)
 app.command("search")(search.search)
 app.command("extract")(extract.extract)
+app.command("transcript")(transcript.transcript)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("serve")(serve.serve)

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.cache.claims import Claim
+from extractors.cache.documents import DOCUMENTS, Documents
 from extractors.cache.entry import read_file, read_record, write_entry
 from extractors.cache.features import CachedFeatures, entry_of, features_of
 from extractors.cache.object_records import content_in, record_name, record_of
@@ -250,6 +251,15 @@ class FeatureCache:
         """
         return _read_bytes(self._video_entry(address, spec))
 
+    def documents(self, name: str, recipe: int) -> Documents:
+        """What is kept of videos beside their features, such as the cues in them.
+
+        Args:
+            name: of the kind of documents.
+            recipe: version of how they are made; raised whenever the same video would give another document.
+        """
+        return Documents(self.root, name, recipe, on_write_error=self._pass_over)
+
     def recall(self, video: Address, state: ObjectState) -> KnownContent | None:
         """The content of an object in object storage in a state, if it is remembered."""
         with suppress(OSError):
@@ -459,7 +469,7 @@ def _writing(path: Path, advice: str = _ELSEWHERE) -> Iterator[None]:
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
     """Path, size in bytes and time of storing of every entry of a recipe that does not vanish meanwhile."""
-    for path in sorted(folder.glob("*_features/*.npz")):
+    for path in sorted([*folder.glob("*_features/*.npz"), *folder.glob(f"{DOCUMENTS}/*.json")]):
         with suppress(FileNotFoundError):
             stat = path.stat()
             yield path, stat.st_size, stat.st_mtime
@@ -467,6 +477,8 @@ def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
 
 def _is_current(entry: Path) -> bool:
     """Whether an entry has this version. Only a full read shows whether it is intact."""
+    if entry.parent.name == DOCUMENTS:  # documents of another recipe are in another folder
+        return True
     record = read_record(entry)
     return record is not None and ("query" in record or "content" in record)
 

@@ -29,8 +29,9 @@ RUN_BY_HAND = [["make", "demo"], ["make", "test"], ["pip", "install", "."]]
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("user")
     (folder / "videos").mkdir()
-    for name in ("video.mp4", "videos/one.mp4"):
+    for name in ("video.mp4", "videos/one.mp4", "talk.mp4"):
         (folder / name).write_bytes((EXAMPLES / "example.mp4").read_bytes())
+    (folder / "talk.srt").write_text("1\n00:00:02,000 --> 00:00:05,000\nThe budget is four million.\n\n")
     moments = {"qid": 1, "query": "a cat", "vid": "video", "duration": 48, "relevant_windows": [[6, 14]]}
     (folder / "gt.jsonl").write_text(json.dumps(moments))
     (folder / "preds.jsonl").write_text(json.dumps({"qid": 1, "pred_relevant_windows": [[6, 14, 0.9]]}))

@@ -126,9 +126,17 @@ def write_output(results: Sequence[GroundingResult], output: str, form: Format) 
     Raises:
         VtgError: if the file cannot be written, or the format cannot hold these results.
     """
+    write_data(_rendered(results, form), output)
+
+
+def write_data(data: bytes, output: str) -> None:
+    """Write bytes to a file, atomically, or to standard output.
+
+    Raises:
+        VtgError: if the file cannot be written.
+    """
     from extractors.files.atomic import atomic_write
 
-    data = _rendered(results, form)
     if output == STDOUT:
         _print(data)
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
 from vtg_cli.terminal.timecode import subtitle_time
-from vtg_cli.writers.cues import cues
+from vtg_cli.writers.cues import Cue, cues
 from vtg_cli.writers.formats import Format
 
 if TYPE_CHECKING:
@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     """Write one numbered subtitle per moment, in order of time."""
-    for number, cue in enumerate(cues(results), start=1):
+    write_cues(cues(results), file)
+
+
+def write_cues(shown: Iterable[Cue], file: TextIO) -> None:
+    """Write numbered subtitles. The texts have no empty lines."""
+    for number, cue in enumerate(shown, start=1):
         start, end = (subtitle_time(seconds, separator=",") for seconds in (cue.start_s, cue.end_s))
-        file.write(f"{number}\n{start} --> {end}\n{cue.text}\n\n")
+        # A line that looks like times would begin another subtitle.
+        text = cue.text.replace("-->", "->")
+        file.write(f"{number}\n{start} --> {end}\n{text}\n\n")
 
 
 FORMAT = Format(

@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, TextIO
 
 from vtg_cli.terminal.timecode import subtitle_time
-from vtg_cli.writers.cues import cues
+from vtg_cli.writers.cues import Cue, cues
 from vtg_cli.writers.formats import Format
 
 if TYPE_CHECKING:
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     """Write one cue per moment, in order of time."""
+    write_cues(cues(results), file)
+
+
+def write_cues(shown: Iterable[Cue], file: TextIO) -> None:
+    """Write the heading and the cues. The texts have no empty lines."""
     file.write("WEBVTT\n")
-    for cue in cues(results):
+    for cue in shown:
         text = escape(cue.text, quote=False)
         file.write(f"\n{subtitle_time(cue.start_s)} --> {subtitle_time(cue.end_s)}\n{text}\n")
 

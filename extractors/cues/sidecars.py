@@ -1,0 +1,52 @@
+"""Subtitle files beside a video, found by their names: `talk.srt` and `talk.en.srt` belong to `talk.mp4`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from extractors.cues.cue import CueStream
+from extractors.cues.subtitle_file import SUFFIXES, read_subtitle_file
+from extractors.errors import VideoError
+
+_MOST_FILES = 50
+_LONGEST_LANGUAGE = 35  # as the longest of BCP 47
+
+
+def find_sidecars(video: Path) -> list[tuple[Path, str]]:
+    """The subtitle files of a video, and the languages that their names give.
+
+    Files without a language come first, then the others by name. Of a file name such as `talk.en.forced.srt`, the
+    language is `en.forced`.
+
+    Returns:
+        at most 50; none if the folder cannot be listed.
+    """
+    stem = video.stem.casefold()
+    found = []
+    with suppress(OSError), os.scandir(video.parent) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            name = path.stem.casefold()
+            if path.suffix.lower() not in SUFFIXES or not (name == stem or name.startswith(f"{stem}.")):
+                continue
+            language = path.stem[len(stem) + 1 :]
+            if len(language) <= _LONGEST_LANGUAGE:
+                found.append((path, language))
+    return sorted(found, key=lambda one: (one[1], one[0].name))[:_MOST_FILES]
+
+
+def read_sidecars(video: Path) -> tuple[list[CueStream], list[str]]:
+    """Read the subtitle files of a video.
+
+    Returns:
+        those that can be read, and why others cannot be, one sentence each.
+    """
+    streams, failures = [], []
+    for path, language in find_sidecars(video):
+        try:
+            streams.append(read_subtitle_file(path, language=language))
+        except VideoError as error:
+            failures.append(str(error))
+    return streams, failures

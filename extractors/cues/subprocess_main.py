@@ -1,0 +1,96 @@
+"""The subprocess of `subprocess_reader`: reads the cues of the video files that it is asked for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from extractors.cues.cue import Cue, CueStream
+from extractors.cues.tracks import read_tracks
+from extractors.decoding import ffmpeg_log, pulse
+from extractors.decoding.decode import as_video_errors
+from extractors.errors import VideoError
+from extractors.subprocesses import worker
+from extractors.subprocesses.wire import Alive, Failed
+
+_CUES_AT_ONCE = 50  # of the longest texts in the longest notation they fill half a message
+
+
+@dataclass(frozen=True)
+class CueRequest:
+    """A video file whose text tracks are to be read."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class SomeCues:
+    """Successive cues of one stream.
+
+    Attributes:
+        name, language: of the stream.
+        cues: some of its cues.
+        notes: of the stream; with its last cues.
+    """
+
+    name: str
+    language: str
+    cues: tuple[Cue, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CuesEnd:
+    """All cues were sent.
+
+    Attributes:
+        duration_s: length of the video in seconds.
+    """
+
+    duration_s: float
+
+
+def main() -> None:
+    """Serve requests until there are no more."""
+    ffmpeg_log.keep()
+    channel = worker.begin()
+    pulse.on_beat(lambda: channel.send(Alive()))
+    with suppress(BrokenPipeError):  # the parent has ended
+        for request in channel.requests(CueRequest):
+            serve(request, channel)
+
+
+def serve(request: CueRequest, channel: worker.Channel) -> None:
+    """Send the cues of a video, or why it failed."""
+    try:
+        with as_video_errors(request.path):
+            duration_s, streams = read_tracks(request.path)
+        for stream in streams:
+            for part in _parts(stream):
+                channel.send(part)
+        channel.send(CuesEnd(duration_s))
+    except VideoError as error:
+        channel.send(Failed(error))
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # Where a file makes the decoders' own assumptions fail.
+        reason = str(error).strip().partition("\n")[0]
+        text = f"its text tracks cannot be read ({type(error).__name__}: {reason[:120]})"
+        channel.send(Failed(VideoError(request.path, text)))
+
+
+def _parts(stream: CueStream) -> list[SomeCues]:
+    starts = range(0, len(stream.cues), _CUES_AT_ONCE)
+    return [
+        SomeCues(
+            stream.name,
+            stream.language,
+            stream.cues[start : start + _CUES_AT_ONCE],
+            stream.notes if start == starts[-1] else (),
+        )
+        for start in starts
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""All subtitles of a video: files beside it, and text tracks inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from extractors.cache.store import FeatureCache
+from extractors.cues.cue import CueStream, Transcript
+from extractors.cues.sidecars import read_sidecars
+from extractors.cues.subprocess_reader import read_tracks_apart
+
+_RECIPE = 1  # raised whenever the same tracks would give other cues
+
+
+def read_subtitles(video: Path, cache: FeatureCache) -> Transcript:
+    """Read the subtitles of a video.
+
+    Text tracks are read once and kept in the cache by the content of the video. Files beside it are small, and are read
+    each time, so that a change to one shows at once.
+
+    Args:
+        video: the file.
+        cache: where tracks are kept.
+
+    Returns:
+        the streams: files beside the video first, then its tracks. If a file beside it cannot be read, a note says so.
+
+    Raises:
+        VideoError: if the video cannot be read.
+        CacheError: if the cache cannot be read or written.
+    """
+    duration_s, tracks = _tracks(video, cache)
+    sidecars, failures = read_sidecars(video)
+    named = [(str(video.with_name(stream.name)), stream) for stream in sidecars]
+    named += [(f"{video}, {stream.name}", stream) for stream in tracks]
+    streams, notes = [], [*failures]
+    for name, stream in named:
+        kept = stream.within(duration_s)
+        notes += [f"{name}: {note}" for note in kept.notes]
+        if kept.cues:
+            streams.append(kept)
+    return Transcript(str(video), duration_s, tuple(streams), tuple(notes))
+
+
+def _tracks(video: Path, cache: FeatureCache) -> tuple[float, list[CueStream]]:
+    identity = cache.identify(video)
+    documents = cache.documents("subtitles", _RECIPE)
+    known = _read(documents.load(identity))
+    if known is not None:
+        return known
+    duration_s, streams = read_tracks_apart(video)
+    identity.confirm()
+    documents.store(identity, {"duration_s": duration_s, "streams": [stream.to_json() for stream in streams]})
+    return duration_s, streams
+
+
+def _read(document: Any) -> tuple[float, list[CueStream]] | None:
+    try:
+        return float(document["duration_s"]), [CueStream.from_json(stream) for stream in document["streams"]]
+    except (ValueError, TypeError, LookupError):
+        return None

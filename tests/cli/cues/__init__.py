@@ -1,0 +1,1 @@
+"""Tests of the commands on what is said and written in videos."""

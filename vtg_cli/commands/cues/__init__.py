@@ -1,0 +1,1 @@
+"""The commands on what is said and written in videos."""

@@ -1,0 +1,114 @@
+"""`vtg transcript`: the subtitles of a video, as a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from extractors.errors import UsageError, VideoError
+from vtg_cli.parsing import values
+from vtg_cli.parsing.options import Cache, Quiet, Verbose
+from vtg_cli.parsing.values import is_same_file
+from vtg_cli.terminal.console import detail, note
+
+if TYPE_CHECKING:
+    from extractors.cues.cue import CueStream, Transcript
+
+
+@dataclass(frozen=True)
+class TranscriptOutput:
+    """What is written, and where."""
+
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=values.path_text("--output"),
+            help="Write to a file. The ending selects the format: srt, vtt, json, txt.",
+            show_default="standard output",
+        ),
+    ] = "-"
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of an --output whose ending does not select one: srt, vtt, json, txt.",
+        ),
+    ] = None
+    streams: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stream",
+            metavar="NAME",
+            help="Which subtitles to write, by name (talk.en.srt, 'track 2') or language (en); can be given several "
+            "times.",
+            show_default="the first",
+        ),
+    ] = None
+
+
+def transcript(
+    video: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEO", parser=values.existing("VIDEO"), help="A video file.", show_default=False
+        ),
+    ],
+    wanted: TranscriptOutput,
+    cache: Cache = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the subtitles of a video: those in the file, and those beside it (talk.srt, talk.en.vtt for talk.mp4).
+
+    Files beside the video come first, then the tracks inside it. A note names those that are not written.
+
+    [bold]Examples[/]
+
+      vtg transcript talk.mp4
+
+      vtg transcript talk.mkv -o talk.srt
+
+      vtg transcript talk.mkv --stream en -o talk.json
+    """
+    from extractors.cache.store import FeatureCache
+    from extractors.cues.subtitles import read_subtitles
+    from vtg_cli.writers.transcript import require_form, write_transcript
+
+    del quiet, verbose  # they act through their callbacks
+    form = require_form(wanted.output, wanted.form)
+    found = read_subtitles(video, FeatureCache(cache, on_write_error=lambda error: note(str(error))))
+    _check_target(wanted.output, video, found)
+    for sentence in found.notes:
+        note(sentence)
+    if not found.streams:
+        raise VideoError(video, "has no subtitles, neither inside nor beside it")
+    chosen = found.chosen(wanted.streams or ())
+    write_transcript(found, chosen, wanted.output, form)
+    _report(found, chosen)
+
+
+def _check_target(output: str, video: Path, found: Transcript) -> None:
+    """Raise UsageError if the file to write is one that was read."""
+    for source in (video, *(video.with_name(stream.name) for stream in found.streams)):
+        if is_same_file(Path(output), source):
+            raise UsageError(
+                f"--output {output}: is what the subtitles are read from; give the file another name"
+            )
+
+
+def _report(found: Transcript, chosen: tuple[CueStream, ...]) -> None:
+    detail(f"written: {', '.join(stream.name for stream in chosen)}")
+    others = [
+        f"{stream.name} ({stream.language})" if stream.language else stream.name
+        for stream in found.streams
+        if stream not in chosen
+    ]
+    if others:
+        note(f"{found.video} also has {', '.join(others)}; --stream chooses")
