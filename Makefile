@@ -8,7 +8,7 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/vtg ground examples/example.mp4 "a cat" "a cup of coffee" "a rocket on the launch pad" --top-k 3
 
-# A process a core, with one thread each: what is tested in parallel need not fight over cores.
+# One process per core with one thread each, so that tests in parallel do not compete for cores.
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow

@@ -125,8 +125,8 @@ def write_synthetic(folder: Path, spec: SyntheticSpec = SyntheticSpec()) -> None
     """Write a synthetic dataset.
 
     Files: `train.jsonl` and `val.jsonl`, and in half precision `clip_features/<vid>.npz`,
-    `slowfast_features/<vid>.npz` (array `features`, a row a clip) and `clip_text_features/qid<qid>.npz` (array
-    `last_hidden_state`, a row a token). With `highlights` a query goes by its video's id, and its tokens lie in
+    `slowfast_features/<vid>.npz` (array `features`, one row per clip) and `clip_text_features/qid<qid>.npz` (array
+    `last_hidden_state`, one row per token). With `highlights` a query goes by its video's id, and its tokens lie in
     `clip_text_features/<vid>.npz`. The annotations of a split are written when all its features are there.
 
     Args:

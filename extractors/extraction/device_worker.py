@@ -59,7 +59,7 @@ class DeviceJob:
         send: Callable[[Event], None],
         stop: threading.Event,
     ) -> None:
-        """Extract the features of videos: the work of every worker, wherever it runs.
+        """Extract the features of videos: the work of every worker, here or on a cluster.
 
         Args:
             encoders: as `encoders()` has built them.

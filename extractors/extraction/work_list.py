@@ -1,6 +1,6 @@
 """The list of videos that workers share: which are left, which worker has which, and what became of each.
 
-Whoever starts workers, as subprocesses or on a cluster, hands out videos from this list one at a time.
+The process that starts workers, here or on a cluster, hands out videos from this list one at a time.
 """
 
 from __future__ import annotations

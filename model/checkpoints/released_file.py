@@ -161,7 +161,9 @@ class _StoredTensor:
             raise WeightsInvalid(f"{path}: a tensor has no possible shape; the file is damaged")
         raw = archive.read(f"{_root(archive, path)}data/{self.storage.key}")
         if len(raw) != self.storage.numel * self.storage.dtype.itemsize:
-            raise WeightsInvalid(f"{path}: a tensor is shorter than it says; the file is damaged")
+            raise WeightsInvalid(
+                f"{path}: a tensor has fewer values than its shape needs; the file is damaged"
+            )
         numbers = torch.frombuffer(bytearray(raw), dtype=self.storage.dtype) if raw else torch.empty(0)
         return numbers.as_strided(self.size, self.stride, self.offset).clone()
 

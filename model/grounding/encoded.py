@@ -24,7 +24,7 @@ class EncodedVideo:
     Attributes:
         path: the file, or the object in object storage.
         duration_s: its length in seconds.
-        features: by name, (N, dim) float32, a row a clip.
+        features: by name, (N, dim) float32, one row per clip.
         facts: what decoding found out about it.
     """
 

@@ -41,7 +41,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 class Running:
-    """A `vtg` command that goes on until it is told to end, in a process of its own, with what it says."""
+    """A `vtg` command in a process of its own, which runs until it is stopped, with its output."""
 
     def __init__(self, *arguments: str | Path, home: Path) -> None:
         self._process = subprocess.Popen(

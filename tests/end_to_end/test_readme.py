@@ -51,7 +51,7 @@ def test_command_of_the_readme(command, folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert command[0] == "vtg"
     if "--watch" in command:
-        # It goes on until it is told to end.
+        # It runs until it is stopped.
         with Running(*command[1:], home=folder) as watching:
             watching.wait_for("out", "one.mp4")
             assert watching.end() == 0
@@ -64,15 +64,15 @@ def test_command_of_the_readme(command, folder, monkeypatch):
     # Nothing listens there; without an address, Ray looks for a cluster on this machine.
     done = vtg(*command[1:], home=folder, RAY_ADDRESS="127.0.0.1:9")
     if "--ray" in command:
-        # There is no cluster: the option is known, and what to do is said.
+        # There is no cluster: the option is known, and the message names what to do.
         assert done.returncode == 2
         assert "start one with 'ray start --head'" in done.stderr
     elif command[1:3] == ["weights", "pull"]:
-        # There is no network in tests: the name is known, and the way out is told.
+        # There is no network in tests: the name is known, and the message names the way out.
         assert done.returncode == 1
         assert "vtg weights add clip-vit-b-32" in done.stderr
     elif command[1] == "train":
-        # Nor is there a dataset: it is said what it takes, on one screen.
+        # Nor is there a dataset: the message lists what is needed, on one screen.
         assert done.returncode == 1
         assert "vtg datasets pull qvhighlights" in done.stderr
         assert len(done.stderr.splitlines()) < 24

@@ -33,7 +33,7 @@ class Member:
     """What an archive holds.
 
     Attributes:
-        name: where it says it belongs.
+        name: the path that it names.
         kind: one of `KINDS`.
         size: of its content in bytes.
         target: what a link leads to.

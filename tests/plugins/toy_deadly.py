@@ -1,4 +1,4 @@
-"""An encoder of another package that takes its time, leaves word of its work, and dies of red videos."""
+"""An encoder of another package that takes its time, notes what it does, and dies of red videos."""
 
 from __future__ import annotations
 

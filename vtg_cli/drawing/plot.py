@@ -125,7 +125,7 @@ def _drawing(fonts: Sequence[str]) -> Iterator[None]:
 
 def _fonts_for(text: str) -> tuple[list[str], str]:
     """Names of fonts that have the letters of a text between them, and the letters that none has."""
-    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # it tells of caches that it builds
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # it reports the caches that it builds
     from matplotlib import font_manager
 
     # Characters that change others, or show nothing, need no glyph.

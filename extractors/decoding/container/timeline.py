@@ -198,9 +198,9 @@ def read_timeline(file: Path | VideoFile) -> Timeline:
     """Read when each frame is shown.
 
     Raises:
-        VideoError: as `open_container`, and if the stream holds no frames, or none of any size, or hardly any for
-            what it says to last, or if the file claims or holds more than there is room for, or has a gap that takes
-            too long to search through.
+        VideoError: as `open_container`, and if the stream holds no frames, none with a size, or too few for the
+            length that it declares; if the file claims or holds more than there is room for; or if a gap takes too long
+            to search.
     """
     file = _checked(file)
     path = file.path

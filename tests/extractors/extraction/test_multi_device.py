@@ -73,7 +73,7 @@ def videos(six: list[Path]) -> list[Path]:
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
-    """A folder in which processes leave word; their encoders are told of it as of a weights file."""
+    """A folder in which processes leave notes; their encoders get it as a weights file."""
     (tmp_path / "notes").mkdir()
     return tmp_path / "notes"
 
@@ -104,7 +104,7 @@ def _assert_stored(cache: FeatureCache, *paths: Path) -> None:
 
 
 class _Noting(IndexEncoder):
-    """Leaves word of who encodes, and takes its time."""
+    """Notes which process encodes, and takes its time."""
 
     def __init__(self, notes: Path) -> None:
         super().__init__(batch_size=1, delay_s=0.1)

@@ -174,7 +174,7 @@ def test_damaged_release_is_refused(tmp_path: Path) -> None:
         for name in source.namelist():
             content = source.read(name)
             target.writestr(name, content[:8] if "/data/" in name else content)
-    with pytest.raises(WeightsInvalid, match="shorter than it says"):
+    with pytest.raises(WeightsInvalid, match="fewer values than its shape needs"):
         read_released(rewritten)
 
 
