@@ -6,7 +6,7 @@
 
 `--data` holds `SPLIT.jsonl` (`qid`, `vid`, `duration`, `relevant_windows`), `objects_SPLIT.jsonl` (`qid`, `objects`),
 `negatives/SPLIT_KIND.jsonl` and `negatives/objects_SPLIT_KIND.jsonl` for the kinds `in_domain` and `out_of_domain`, and
-`clip_features/VID.npz` (`features`, a row a second). `--text` holds `lvis.npz` (`names`, `text`) and
+`clip_features/VID.npz` (`features`, one row per second). `--text` holds `lvis.npz` (`names`, `text`) and
 `openimages_unnamed.npz` (`text`), the background. A query's vector is the mean of its objects' vectors.
 
 `--controls` adds what the text alone and the duration alone tell about existence. `--joined N` adds videos that are
@@ -63,7 +63,7 @@ class Asked:
     """A query on a video.
 
     Attributes:
-        video: rows of features, a row a second.
+        video: rows of features, one row per second.
         duration_s: of the video.
         query: (E,) its vector.
         truth_s: (M, 2) where it happens, in seconds; empty where it does not.

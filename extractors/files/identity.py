@@ -43,8 +43,8 @@ _CONTENT = re.compile(r"[0-9a-f]{64}")
 def file_identity(path: str | Path) -> str:
     """Name a file by samples of its content, in milliseconds whatever its size.
 
-    Small files are hashed whole. Of larger ones, the size and `BLOCKS` evenly spaced blocks are hashed. That is enough to
-    tell files of weights apart, but no proof against a forged one; artefacts carry a SHA-256 for that.
+    Small files are hashed whole. Of larger ones, the size and `BLOCKS` evenly spaced blocks are hashed. That tells
+    files of weights apart, but is no proof against a forged one; artefacts carry a SHA-256 for that.
 
     Args:
         path: the file. Its name, its place and its time stamps play no part.
