@@ -21,6 +21,7 @@ from extractors.storage import filesystems
 from tests.buckets import Bucket, serving_buckets
 from tests.cli.running import EXAMPLES
 from tests.end_to_end.test_readme import COMMANDS
+from tests.extractors.cues.rendering import LINES, render_video
 from tests.extractors.index_encoder import make_video
 from vtg_cli.app import app
 
@@ -100,12 +101,14 @@ def _reason(line: str, table: dict[str, str]) -> str | None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A user's folder, with the files that the pages name, and a bucket."""
     folder = tmp_path_factory.mktemp("user")
-    for name in ("video", "talk", "kitchen"):
+    for name in ("video", "kitchen"):
         shutil.copy(EXAMPLES / "example.mp4", folder / f"{name}.mp4")
     for number, name in enumerate(("one", "two", "holidays/three", "old/four", "pets/five")):
         make_video(folder / "videos" / f"{name}.mp4", seconds=4, variant=number)
     for name in ("talks/a", "clips/b", "clips/draft1"):
         make_video(folder / f"{name}.mp4", seconds=2, variant=len(name))
+    render_video(folder / "talk.mkv", tracks=[("srt", LINES, "eng")])
+    render_video(folder / "talk.mp4", tracks=[("mov_text", LINES, "eng")])
     rows = [
         {"qid": number, "query": "a cat", "vid": vid, "duration": 4, "relevant_windows": [[0, 2]]}
         for number, vid in enumerate(("one", "two"))
@@ -169,6 +172,8 @@ CASES = _cases()
     "line", [line for _, line in CASES if line.startswith("vtg ") and _reason(line, NOT_RUN) is None]
 )
 def test_command_of_a_page(line: str, folder: Path) -> None:
+    # A page does not go on from what its lines above have written.
+    (folder / "talk.srt").unlink(missing_ok=True)
     done = CliRunner().invoke(app, _words(line)[1:], input="y\n")
     assert done.exception is None or isinstance(done.exception, (SystemExit, VtgError)), done.exception
     said = f"{done.stdout}\n{done.stderr}\n{done.exception}"
