@@ -61,6 +61,11 @@ class CueStream:
     cues: tuple[Cue, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """Name and language, for messages."""
+        return f"{self.name} ({self.language})" if self.language else self.name
+
     def to_json(self) -> dict[str, Any]:
         """The stream as plain JSON types."""
         return {
@@ -130,8 +135,10 @@ class Transcript:
         for name in names:
             named = [stream for stream in self.streams if name in (stream.name, stream.language)]
             if not named:
-                known = ", ".join(stream.name for stream in self.streams) or "none"
-                raise UsageError(f"--stream {name}: {self.video} has no stream of this name; it has: {known}")
+                known = ", ".join(stream.label for stream in self.streams) or "none"
+                raise UsageError(
+                    f"--stream {name}: {self.video} has no stream of this name or language; it has: {known}"
+                )
             picked.update((stream.name, stream) for stream in named)
         return tuple(picked.values())
 

@@ -107,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         make_video(folder / "videos" / f"{name}.mp4", seconds=4, variant=number)
     for name in ("talks/a", "clips/b", "clips/draft1"):
         make_video(folder / f"{name}.mp4", seconds=2, variant=len(name))
-    render_video(folder / "talk.mkv", tracks=[("srt", LINES, "eng")])
+    render_video(folder / "talk.mkv", tracks=[("srt", LINES, "en")])
     render_video(folder / "talk.mp4", tracks=[("mov_text", LINES, "eng")])
     rows = [
         {"qid": number, "query": "a cat", "vid": vid, "duration": 4, "relevant_windows": [[0, 2]]}

@@ -65,7 +65,7 @@ def test_as_a_user(folder: Path, tmp_path: Path) -> None:
 
 def test_usage(folder: Path) -> None:
     home, talk = folder / "cache", folder / "talk.mkv"
-    with pytest.raises(UsageError, match=r"no stream of this name; it has: track 1, track 2"):
+    with pytest.raises(UsageError, match=r"name or language; it has: track 1 \(eng\), track 2 \(fre\)"):
         run("transcript", talk, "--stream", "de", home=home)
     with pytest.raises(UsageError, match="its ending selects no format"):
         run("transcript", talk, "-o", "talk.doc", home=home)

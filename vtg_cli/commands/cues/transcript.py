@@ -105,10 +105,6 @@ def _check_target(output: str, video: Path, found: Transcript) -> None:
 
 def _report(found: Transcript, chosen: tuple[CueStream, ...]) -> None:
     detail(f"written: {', '.join(stream.name for stream in chosen)}")
-    others = [
-        f"{stream.name} ({stream.language})" if stream.language else stream.name
-        for stream in found.streams
-        if stream not in chosen
-    ]
+    others = [stream.label for stream in found.streams if stream not in chosen]
     if others:
         note(f"{found.video} also has {', '.join(others)}; --stream chooses")
