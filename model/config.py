@@ -328,12 +328,44 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class PretrainingConfig:
+    """Learning from unlabelled videos, by moments that zero-shot grounding finds in them; not part of the paper.
+
+    Attributes:
+        epochs: the first epochs of training, in which pseudo-labels are mixed with the annotated queries; 0 uses none.
+        labels_per_video: pseudo-labels of a video at most.
+        templates: sentences of pseudo-labels, with `{}` for the name of what is seen and its article.
+    """
+
+    epochs: int = 0
+    labels_per_video: int = 3
+    templates: tuple[str, ...] = (
+        "{}",
+        "there is {}",
+        "a person with {}",
+        "a person uses {}",
+        "{} can be seen",
+    )
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "epochs")
+        _require_positive(self, "labels_per_video")
+        _require(len(self.templates) > 0, "templates", "must hold at least one sentence")
+        for template in self.templates:
+            _require(
+                template.count("{}") == 1 and not set(template.replace("{}", "")) & set("{}"),
+                "templates",
+                f"must each hold {{}} once, for a name; {_shortened(template)} does not",
+            )
+
+
+@dataclass(frozen=True)
 class Config:
     """One experiment.
 
     Attributes:
         name: the name of its runs and its model: letters, digits, `-`, `_` and `.`.
-        data, model, training, loss, decoding: its tables.
+        data, model, training, loss, decoding, pretraining: its tables.
 
     Raises:
         ConfigError: if the tables contradict each other; the message names the fields.
@@ -345,6 +377,7 @@ class Config:
     training: TrainingConfig
     loss: LossConfig = field(default_factory=LossConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
 
     def __post_init__(self) -> None:
         _require_name(self.name)
@@ -390,6 +423,16 @@ class Config:
             self.data.annotates_moments or not self.model.existence,
             "model.existence",
             f"must be false: {self.data.dataset} has no moments that may be there or not",
+        )
+        _require(
+            self.pretraining.epochs <= self.training.epochs,
+            "pretraining.epochs",
+            f"is {self.pretraining.epochs}, but training.epochs is {self.training.epochs}, which includes them",
+        )
+        _require(
+            self.data.annotates_moments or self.pretraining.epochs == 0,
+            "pretraining.epochs",
+            f"must be 0: {self.data.dataset} has no moments to learn from unlabelled videos",
         )
         _require(
             self.training.negative_identity == "video" or self.data.info.vids_name_source,

@@ -44,6 +44,7 @@ class Feature:
         class_embeddings: gives (K, dim) rows, one for each class, if its encoder is a classifier. A row of a video is
             their mean, weighted by the classes' probabilities.
         class_words: gives the indices of the classes that stand for each word, in lower case and the singular.
+        concepts: gives names of what people ask for, which any features can be asked about; of one feature.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Feature:
     check_weights: str | Callable[[EncoderOptions], str] | None = None
     class_embeddings: str | Callable[[], NDArray[np.float32]] | None = None
     class_words: str | Callable[[], Mapping[str, tuple[int, ...]]] | None = None
+    concepts: str | Callable[[], tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)

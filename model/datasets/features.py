@@ -57,6 +57,12 @@ class FeatureFolder:
         names = [f"{stem}.npz", f"{stem}.pt", f"{stem}.npy", f"{stem}{_PAIR[0]}.npy"]
         return next((path for path in map(self.folder.joinpath, names) if path.is_file()), None)
 
+    def stems(self) -> list[str]:
+        """The names of all videos or queries that have a file here, in order."""
+        files = (path for path in self.folder.iterdir() if path.suffix in (".npz", ".pt", ".npy"))
+        names = (path.stem.removesuffix(_PAIR[0]) for path in files if not path.stem.endswith(_PAIR[1]))
+        return sorted(set(names))
+
     def load(self, *stems: str) -> Array:
         """Read the rows of a video or query.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,6 +82,7 @@ class GroundingDataset(Dataset[Sample]):
         config: how rows are normalised and clips are labelled.
         labelled: whether samples carry labels.
         keep_bytes: features stay in memory, as they are stored, up to this size; the rest is read again each epoch.
+        first_index: added to an index where random choices depend on it, so that joined datasets choose differently.
 
     Raises:
         AnnotationError: if samples carry labels and a query has nothing to make them of.
@@ -95,6 +97,7 @@ class GroundingDataset(Dataset[Sample]):
         *,
         labelled: bool = True,
         keep_bytes: int = _KEEP_BYTES,
+        first_index: int = 0,
     ) -> None:
         if labelled and config.data.annotates_moments:
             _require_moments(annotations)
@@ -104,6 +107,7 @@ class GroundingDataset(Dataset[Sample]):
         self._texts = texts
         self._tokens: dict[int | str, Array] = {}
         self._labelled = labelled
+        self._first_index = first_index
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -123,7 +127,7 @@ class GroundingDataset(Dataset[Sample]):
         labels = None
         if self._labelled:
             epoch = epoch if config.training.resample_labels else 0
-            rng = np.random.default_rng([config.training.seed, epoch, index])
+            rng = np.random.default_rng([config.training.seed, epoch, self._first_index + index])
             labels = clip_labels(annotation, config.data, len(video), rng)
         return Sample(annotation, video, token_rows(self._text(annotation), config.data), labels)
 
@@ -133,24 +137,57 @@ class GroundingDataset(Dataset[Sample]):
         return self._tokens[annotation.qid]
 
 
+class JoinedDataset(Dataset[Sample]):
+    """The samples of one dataset, and those of another behind them, each with features of its own."""
+
+    def __init__(self, first: GroundingDataset, second: GroundingDataset) -> None:
+        self.annotations = (*first.annotations, *second.annotations)
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def longest_clips(self) -> int:
+        """Clips of the longest video."""
+        return max(self._first.longest_clips(), self._second.longest_clips())
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        epoch, index = place
+        count = len(self._first)
+        return self._first[epoch, index] if index < count else self._second[epoch, index - count]
+
+
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Every sample once per epoch, in batches that depend on the seed and the epoch.
 
     Args:
         durations_s: of the samples' videos, as a measure of their lengths.
         config: batch size, seed, and how strongly samples of similar length are grouped.
+        early: of the samples, the last ones that take part in the first epochs only.
+        early_epochs: how many epochs these are.
 
     Attributes:
         epoch: the epoch to come; set by the one who trains.
     """
 
-    def __init__(self, durations_s: Sequence[float], config: TrainingConfig) -> None:
-        self._lengths = np.nan_to_num(np.asarray(durations_s))
+    def __init__(
+        self, durations_s: Sequence[float], config: TrainingConfig, *, early: int = 0, early_epochs: int = 0
+    ) -> None:
+        self._all_lengths = np.nan_to_num(np.asarray(durations_s))
+        self._early = early
+        self._early_epochs = early_epochs
         self._groups = config.length_groups
         self._seed = config.seed
         self.batch_size = config.batch_size
         self.drop_last = config.drop_last
         self.epoch = 0
+
+    @property
+    def _lengths(self) -> NDArray[Any]:
+        """Of the samples of the epoch to come."""
+        early = self._early if self.epoch > self._early_epochs else 0
+        lengths: NDArray[Any] = self._all_lengths[: len(self._all_lengths) - early]
+        return lengths
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng([self._seed, self.epoch])

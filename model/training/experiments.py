@@ -64,6 +64,7 @@ def run_experiment(
     splits: tuple[Split, Split],
     *,
     negatives: Split | None = None,
+    unlabelled: Split | None = None,
     domains: Sequence[str] = (),
     device: str = "auto",
     on_begin: Callable[[str], None] | None = None,
@@ -77,6 +78,7 @@ def run_experiment(
         run: its folder, created; a domain's run is the folder of that name in it.
         splits: the training split and the split that is scored.
         negatives: from `training_negatives`.
+        unlabelled: from `unlabelled_split`; learnt from in the first epochs.
         domains: one model each; empty trains one of all.
         device: where the network trains.
         on_begin: called with each domain before its first epoch; empty if there is one model.
@@ -107,6 +109,9 @@ def run_experiment(
             scored.dataset(config, labelled=False),
             part,
             negatives=None if negatives is None else negatives.dataset(config, labelled=False),
+            unlabelled=None
+            if unlabelled is None
+            else unlabelled.dataset(config, labelled=True, first_index=len(learnt.annotations)),
             specs=(train_split.video_specs, train_split.text_spec),
             device=device,
             on_event=on_event,

@@ -9,7 +9,7 @@ from extractors.errors import UsageError, VtgError
 from model.config import Config
 from model.datasets.library.catalogue import dataset_folder, find_annotations
 
-_PATHS = ("data", "train", "evaluate", "videos", "negatives")
+_PATHS = ("data", "train", "evaluate", "videos", "negatives", "pretrain", "concepts")
 
 
 class DataMissing(VtgError):
@@ -27,6 +27,9 @@ class Inputs:
         videos: folder of videos whose features are extracted where they are missing.
         negatives: further negatives to train on; None if there are none.
         skip_missing: leave out queries whose features are missing, instead of refusing to begin.
+        pretrain: folder of unlabelled videos, or of their feature files, to learn from first; None if there is none.
+        concepts: what is looked for in them; None for the names that come with vtg.
+        pseudo_labels: what was found in them before, which a resumed run goes on with; part of the run, not recorded.
     """
 
     data: Path | None = None
@@ -35,6 +38,9 @@ class Inputs:
     videos: Path | None = None
     skip_missing: bool = False
     negatives: Path | None = None
+    pretrain: Path | None = None
+    concepts: Path | None = None
+    pseudo_labels: Path | None = None
 
     def to_json(self) -> dict[str, str | bool | None]:
         """Plain values, paths made absolute; `from_json` reads them."""
@@ -54,15 +60,15 @@ class Inputs:
         Args:
             named_in: the file that names them, for the message.
             scoring: whether the inputs are only scored on, so that `train` is needed only without `evaluate`, and
-                `negatives` are not.
+                what else is learnt from is not.
             but: what else can be done about it.
 
         Raises:
             DataMissing: if one does not exist.
         """
         train = None if scoring and self.evaluate is not None else self.train
-        negatives = None if scoring else self.negatives
-        for path in (self.data, train, self.evaluate, self.videos, negatives):
+        learnt = () if scoring else (self.negatives, self.pretrain)
+        for path in (self.data, train, self.evaluate, self.videos, *learnt):
             if path is not None and not path.exists():
                 raise DataMissing(
                     f"{named_in}: {path} no longer exists; restore it, or correct its path there{but}"

@@ -25,7 +25,7 @@ from extractors.errors import UsageError, VtgError
 from extractors.features import FeatureSpec
 from model.checkpoints.checkpoint import Checkpoint, feature_specs
 from model.config import Config
-from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, collate
+from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, JoinedDataset, collate
 from model.losses import Criterion, LossTerms, foreign_pairs, negative_index
 from model.metrics.existence import auroc, threshold_for
 from model.network.flashvtg import AbsentPairs, FlashVTG, FlashVTGOutput
@@ -51,6 +51,7 @@ def train(
     run: Run,
     *,
     negatives: GroundingDataset | None = None,
+    unlabelled: GroundingDataset | None = None,
     specs: tuple[Sequence[FeatureSpec], FeatureSpec] | None = None,
     device: str = "auto",
     on_event: Callable[[Event], None] | None = None,
@@ -63,22 +64,30 @@ def train(
         eval_set: what chooses the checkpoint.
         run: its folder, created; if it holds epochs, training resumes after them.
         negatives: those of the file that `training.negatives` names, unlabelled; None if it names none.
+        unlabelled: pseudo-labels of unlabelled videos, for the first `pretraining.epochs`; None if that is 0.
         specs: what the rows of videos and queries are, as far as it is known; kept in the checkpoints.
         device: `auto`, `cpu`, `cuda`, … as for encoders.
         on_event: called on this thread as things happen, in the main process alone.
 
     Raises:
-        ValueError: if there are negatives, but the configuration names no file of them, or the other way round.
+        ValueError: if there are negatives, but the configuration names no file of them, or the other way round;
+            likewise pseudo-labels and the epochs that learn from them.
         UsageError: if a split is too small for a batch, or the device is not there.
         RunError: if the folder holds a run of another configuration, or cannot be resumed.
         VtgError: if a loss is not finite, or the evaluation split lacks the selection metrics.
     """
     if (negatives is None) != (config.training.negatives_file is None):
         raise ValueError("negatives go with a configuration that names a file of them")
+    if (unlabelled is None) != (config.pretraining.epochs == 0):
+        raise ValueError("pseudo-labels go with a configuration of which some epochs learn from them")
+    learnt: GroundingDataset | JoinedDataset = (
+        train_set if unlabelled is None else JoinedDataset(train_set, unlabelled)
+    )
+    early = 0 if unlabelled is None else len(unlabelled)
     specs = specs or feature_specs(config)
     on_event = on_event or (lambda event: None)
     with accelerator(config, device) as process:
-        return _Trainer(config, train_set, eval_set, negatives, run, specs, process, on_event).run()
+        return _Trainer(config, learnt, early, eval_set, negatives, run, specs, process, on_event).run()
 
 
 def continue_run(run: Run, config: Config) -> None:
@@ -116,7 +125,8 @@ class _Trainer:
     def __init__(
         self,
         config: Config,
-        train_set: GroundingDataset,
+        train_set: GroundingDataset | JoinedDataset,
+        early: int,
         eval_set: GroundingDataset,
         negatives: GroundingDataset | None,
         run: Run,
@@ -145,7 +155,10 @@ class _Trainer:
             network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self._batches_of = EpochBatches(
-            [annotation.duration_s for annotation in train_set.annotations], training
+            [annotation.duration_s for annotation in train_set.annotations],
+            training,
+            early=early,
+            early_epochs=config.pretraining.epochs,
         )
         loader: DataLoader[Any] = DataLoader(
             train_set,
@@ -169,11 +182,12 @@ class _Trainer:
         if self._process.scaler is not None and self._progress.scaler:
             self._process.scaler.load_state_dict(dict(self._progress.scaler))
         require_selection(eval_set.annotations, config)
+        self._batches_of.epoch = training.epochs  # the one with the fewest samples
         if len(self._loader) == 0:
+            count = len(train_set) - (early if config.pretraining.epochs < training.epochs else 0)
             raise UsageError(
                 f"training.batch_size: a batch of {training.batch_size} is more than all samples, of which there "
-                f"{'is' if len(train_set) == 1 else 'are'} {len(train_set)}; make it smaller, or "
-                "set training.drop_last=false"
+                f"{'is' if count == 1 else 'are'} {count}; make it smaller, or set training.drop_last=false"
             )
 
     def run(self) -> TrainingResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +14,18 @@ from extractors.encoders.base import EncoderOptions
 from extractors.errors import UsageError
 from extractors.videos.events import Event
 from model.config import Config, load_config
-from model.dataset_entry import dataset_info
+from model.dataset_entry import OWN, dataset_info, require_dataset
+from model.datasets.annotations import Annotation
 from model.training.experiments import config_for, own_config
 from model.training.inputs import Inputs, negatives_file
 from model.training.loop import agreed_folder
+from model.training.pretraining import unlabelled_split
 from model.training.run import Run, is_main_process, new_folder
-from model.training.splits import Split, training_negatives, training_splits
+from model.training.split_features import holds_features
+from model.training.splits import Split, held_out_splits, training_negatives, training_splits
 
 _OWN_SUFFIX = ".jsonl"
+_EARLY = 0.6  # share of the epochs that mix in pseudo-labels by default; docs/results.md has what it gives
 _OWN_EXAMPLE = '{"vid": "kitchen", "query": "man opens fridge", "relevant_windows": [[12.0, 17.5]]}'
 
 
@@ -42,10 +47,20 @@ class Experiment:
     part: str = ""
     note: str = ""
 
+    @property
+    def unlabelled_only(self) -> bool:
+        """Whether nothing but unlabelled videos is learnt from."""
+        return self.inputs.pretrain is not None and self.inputs.train is None and _needs_own(self.config)
+
     def splits(
         self, *, cache: FeatureCache, options: EncoderOptions, on_event: Callable[[Event], None] | None = None
     ) -> tuple[Split, Split]:
         """What is learnt from, and what is scored; arguments and errors as of `training_splits`."""
+        if self.unlabelled_only and self.inputs.pretrain is not None:
+            found = unlabelled_split(
+                self.config, self.inputs, cache=cache, options=options, on_event=on_event
+            )
+            return held_out_splits(found, self.inputs.pretrain)
         splits = training_splits(self.config, self.inputs, cache=cache, options=options, on_event=on_event)
         return (splits[0].of_domain(self.part), splits[1].of_domain(self.part)) if self.part else splits
 
@@ -62,12 +77,30 @@ class Experiment:
             self.config, self.inputs, scored, cache=cache, options=options, on_event=on_event
         )
 
-    def begin(self, folder: Path | None, device: str) -> Run:
+    def unlabelled(
+        self,
+        scored: Split,
+        *,
+        cache: FeatureCache,
+        options: EncoderOptions,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Split | None:
+        """Pseudo-labels to learn from besides, none of a video that is scored; arguments and errors as of
+        `unlabelled_split`."""
+        if self.config.pretraining.epochs == 0:
+            return None
+        vids = {annotation.vid for annotation in scored.annotations}
+        return unlabelled_split(
+            self.config, self.inputs, scored=vids, cache=cache, options=options, on_event=on_event
+        )
+
+    def begin(self, folder: Path | None, device: str, pseudo_labels: Sequence[Annotation] = ()) -> Run:
         """Create the run.
 
         Args:
             folder: where it is kept; None for a new folder `runs/CONFIG-DATE-TIME`.
             device: where the network will train; processes on several agree on one folder.
+            pseudo_labels: what was found in unlabelled videos, to be kept with the run.
 
         Raises:
             UsageError, RunError: as `Run.create`.
@@ -78,7 +111,19 @@ class Experiment:
             made = new_folder(Path("runs") / name) if is_main_process() else Path()
             folder = agreed_folder(made, self.config, device)
         run = Run(folder)
-        run.create(self.config, {**self.inputs.to_json(), "domains": list(self.domains)})
+        inputs = self.inputs
+        if self.unlabelled_only and inputs.pretrain is not None:
+            # From here on the pseudo-labels are annotations like any others.
+            raw = not holds_features(inputs.pretrain, self.config.data.video_features)
+            inputs = replace(
+                inputs,
+                train=run.pseudo_labels,
+                videos=inputs.pretrain if raw else None,
+                data=None if raw else inputs.pretrain,
+            )
+        run.create(self.config, {**inputs.to_json(), "domains": list(self.domains)})
+        if pseudo_labels:
+            run.write_pseudo_labels([annotation.row for annotation in pseudo_labels])
         return run
 
 
@@ -94,7 +139,8 @@ def plan_experiment(
     """Choose what to train.
 
     Args:
-        dataset: a published dataset, or a `.jsonl` file of one's own annotations; None for that of `config`.
+        dataset: a published dataset, or a `.jsonl` file of one's own annotations; None for that of `config`, or for
+            unlabelled videos alone.
         config: a configuration by name or file; None for the dataset's first.
         overrides: changes to it, `KEY=VALUE`.
         inputs: where the data lies; its `train` follows from `dataset`.
@@ -106,7 +152,7 @@ def plan_experiment(
         ConfigError: if the configuration is not valid.
     """
     inputs = inputs or Inputs()
-    if dataset is None and config is None:
+    if dataset is None and config is None and inputs.pretrain is None:
         raise UsageError(
             "say what to train on: --dataset NAME (see `vtg datasets list`), or --dataset FILE.jsonl"
         )
@@ -119,9 +165,18 @@ def plan_experiment(
     elif own is not None:
         folder = inputs.data or own.parent
         chosen, note = own_config(folder, inputs.videos, overrides, options or EncoderOptions())
+    elif dataset is not None:
+        chosen = config_for(dataset, overrides)
     else:
-        chosen = config_for(str(dataset), overrides)
-    if own is None and chosen.data.info.is_own and not chosen.data.train_annotations:
+        assert inputs.pretrain is not None
+        streams = [
+            stream
+            for name in require_dataset(OWN).configs
+            for stream in load_config(name).data.video_features
+        ]
+        videos = None if holds_features(inputs.pretrain, streams) else inputs.pretrain
+        chosen, note = own_config(inputs.pretrain, videos, overrides, options or EncoderOptions())
+    if own is None and _needs_own(chosen) and inputs.pretrain is None:
         raise UsageError(f"{chosen.name} is trained on your own data: give --dataset FILE{_OWN_SUFFIX}")
     known_here = own is None and dataset is not None and config is not None
     if known_here and dataset_info(str(dataset)).name != chosen.data.dataset:
@@ -130,6 +185,7 @@ def plan_experiment(
     if unknown:
         known = ", ".join(chosen.data.domains) or "none"
         raise UsageError(f"--domain {unknown[0]}: {chosen.name} has the domains: {known}")
+    chosen = _with_pretraining(chosen, inputs.pretrain, labelled=own is not None or not _needs_own(chosen))
     inputs = replace(inputs, train=own)
     inputs = replace(inputs, negatives=negatives_file(chosen, inputs))
     return Experiment(chosen, inputs, tuple(domains) or chosen.data.domains, note=note)
@@ -145,9 +201,37 @@ def resumed_experiment(run: Run, overrides: Sequence[str] = ()) -> Experiment:
     """
     config, begun = run.config(overrides), run.inputs()
     inputs = Inputs.from_json(begun)
+    if run.pseudo_labels.is_file():
+        inputs = replace(inputs, pseudo_labels=run.pseudo_labels)
     inputs.require_there(str(run.folder / "inputs.json"))
     domains = tuple(str(name) for name in begun.get("domains") or ())
     return Experiment(config, inputs, domains, part="" if domains else str(begun.get("domain") or ""))
+
+
+def _needs_own(config: Config) -> bool:
+    """Whether a configuration has no annotations of its own."""
+    return config.data.info.is_own and not config.data.train_annotations
+
+
+def _with_pretraining(config: Config, pretrain: Path | None, *, labelled: bool) -> Config:
+    """The configuration with as many epochs of pseudo-labels as there is use for.
+
+    Raises:
+        UsageError: if it wants unlabelled videos and there are none.
+        ConfigError: if the dataset has no moments.
+    """
+    epochs = config.pretraining.epochs
+    if pretrain is None:
+        if epochs > 0:
+            raise UsageError(
+                f"pretraining.epochs is {epochs}: name a folder of unlabelled videos with --pretrain, or set it to 0"
+            )
+        return config
+    if not labelled:
+        epochs = 0  # all epochs learn from pseudo-labels, as annotations
+    elif epochs == 0:
+        epochs = math.ceil(_EARLY * config.training.epochs)
+    return replace(config, pretraining=replace(config.pretraining, epochs=epochs))
 
 
 def _own_annotations(dataset: str) -> Path | None:

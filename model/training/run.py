@@ -3,6 +3,7 @@
     config.toml            the configuration, every field of it
     environment.json       versions, machine, command
     log.jsonl              one line per epoch: losses, metrics, seconds
+    pseudo_labels.jsonl    what was found in unlabelled videos, if any were named
     best.safetensors       the best checkpoint, with best_predictions.jsonl and best_metrics.json
     last.safetensors       the newest checkpoint
     resume.safetensors     weights, optimizer and progress; written last, so it decides which epochs count
@@ -104,6 +105,11 @@ class Run:
         return self.folder / "last.safetensors"
 
     @property
+    def pseudo_labels(self) -> Path:
+        """What was found in unlabelled videos."""
+        return self.folder / "pseudo_labels.jsonl"
+
+    @property
     def tensorboard(self) -> Path:
         """The event files."""
         return self.folder / "tensorboard"
@@ -175,6 +181,11 @@ class Run:
             raise RunError(f"{path}: has no paths of the data")
         return inputs
 
+    def write_pseudo_labels(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what was found in unlabelled videos; of several processes, the first does."""
+        if is_main_process():
+            self._write(self.pseudo_labels.name, _json_lines(rows))
+
     def log(self) -> list[dict[str, Any]]:
         """The lines of `log.jsonl`, of the epochs that `resume.safetensors` knows; RunError if it cannot be read."""
         path = self.folder / "log.jsonl"
@@ -190,15 +201,14 @@ class Run:
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the log."""
-        self._write("log.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+        self._write("log.jsonl", _json_lines(rows))
 
     def write_best(
         self, checkpoint: Checkpoint, predictions: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
     ) -> None:
         """Keep the best checkpoint, its predictions in the benchmarks' form, and what they score."""
         save_checkpoint(checkpoint, self.best)
-        rows = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in predictions)
-        self._write("best_predictions.jsonl", rows)
+        self._write("best_predictions.jsonl", _json_lines(predictions))
         self._write("best_metrics.json", _json(dict(metrics)))
 
     def write_last(self, checkpoint: Checkpoint, state: ResumeState) -> None:
@@ -292,6 +302,10 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _json_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
 def _json(value: Any) -> bytes:

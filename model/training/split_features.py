@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from extractors.extraction.pipeline import extract_features
 from extractors.features import FeatureSpec, folder_name
 from extractors.videos.events import Event
 from model.checkpoints.checkpoint import feature_specs
-from model.config import Config
+from model.config import Config, FeatureConfig
 from model.datasets.annotations import Annotation
 from model.datasets.features import TEXT_KEY, FeatureFolder
 from model.datasets.library.catalogue import find_features
@@ -62,8 +62,8 @@ class SplitFeatures:
         self._options = options or EncoderOptions()
         self._on_event = on_event
 
-    def videos(self, annotations: list[Annotation]) -> tuple[VideoSource, tuple[FeatureSpec, ...]]:
-        """The rows of the videos of annotations, and what they are."""
+    def videos(self, vids: Iterable[str]) -> tuple[VideoSource, tuple[FeatureSpec, ...]]:
+        """The rows of videos, and what they are."""
         data = self._config.data
         if self._inputs.videos is None:
             folders = [
@@ -81,9 +81,7 @@ class SplitFeatures:
             load_video_encoder(spec.name, replace(self._options, clip_length_s=data.clip_length_s))
             for spec in data.video_features
         ]
-        videos = extracted_videos(
-            annotations, self._inputs.videos, encoders, self._cache, on_event=self._on_event
-        )
+        videos = extracted_videos(vids, self._inputs.videos, encoders, self._cache, on_event=self._on_event)
         specs = tuple(encoder.spec for encoder in encoders)
         for spec, feature in zip(specs, data.video_features, strict=True):
             if spec.dim != feature.dim:
@@ -165,15 +163,15 @@ class SplitFeatures:
 
 
 def extracted_videos(
-    annotations: Sequence[Annotation],
+    vids: Iterable[str],
     folder: Path,
     encoders: Sequence[VideoEncoder],
     cache: FeatureCache,
     *,
     on_event: Callable[[Event], None] | None = None,
 ) -> CachedVideos:
-    """The videos of annotations in a folder, with features extracted where the cache lacks them."""
-    wanted = {annotation.vid for annotation in annotations}
+    """Videos in a folder, by name with or without a suffix, with features extracted where the cache lacks them."""
+    wanted = set(vids)
     files: dict[str, Path] = {}
     for path in collect_videos([folder]):
         for vid in (path.stem, path.name):
@@ -182,6 +180,11 @@ def extracted_videos(
     if files:
         extract_features(list(files.values()), encoders, cache, on_event=on_event)
     return CachedVideos(cache, [encoder.spec for encoder in encoders], files)
+
+
+def holds_features(folder: Path, streams: Iterable[FeatureConfig]) -> bool:
+    """Whether a folder holds feature files of any stream, rather than videos."""
+    return any(own_feature_folder(stream.name, folder) is not None for stream in streams)
 
 
 def own_feature_folder(stream: str, folder: Path) -> Path | None:

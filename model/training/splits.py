@@ -53,9 +53,11 @@ class Split:
     left_out: tuple[str, ...] = ()
     origin: str = ""
 
-    def dataset(self, config: Config, *, labelled: bool) -> GroundingDataset:
-        """The split as samples."""
-        return GroundingDataset(self.annotations, self.videos, self.texts, config, labelled=labelled)
+    def dataset(self, config: Config, *, labelled: bool, first_index: int = 0) -> GroundingDataset:
+        """The split as samples; `first_index` as for `GroundingDataset`."""
+        return GroundingDataset(
+            self.annotations, self.videos, self.texts, config, labelled=labelled, first_index=first_index
+        )
 
     def of_domain(self, domain: str) -> Split:
         """The part of one domain; raises AnnotationError if there is none."""
@@ -108,6 +110,20 @@ def training_splits(
         if not split.annotations:
             raise DataMissing(f"there is no query to {verb} with all its features")
     return splits[0], splits[1]
+
+
+def held_out_splits(split: Split, source: Path) -> tuple[Split, Split]:
+    """A split without every tenth video, and these.
+
+    Args:
+        split: all there is.
+        source: what it was made from, for messages.
+
+    Raises:
+        UsageError: if there are too few videos to hold one out.
+    """
+    train, held_out = _hold_out(list(split.annotations), source)
+    return replace(split, annotations=tuple(train)), replace(split, annotations=tuple(held_out))
 
 
 def evaluation_split(
@@ -234,7 +250,7 @@ def _with_features(
     published: bool = True,
 ) -> Split:
     features = SplitFeatures(config, inputs, cache, options, on_event)
-    videos, video_specs = features.videos(annotations)
+    videos, video_specs = features.videos(annotation.vid for annotation in annotations)
     lacking_videos = set(videos.missing([annotation.vid for annotation in annotations]))
     there = [annotation for annotation in annotations if annotation.vid not in lacking_videos]
     texts, text_spec, lacking_texts = features.texts(there, published=published)

@@ -122,7 +122,8 @@ def _parts(
     if inputs.videos is not None:
         parts = load_parts(NAME, "auto", fps, options, cache)
         encoders = [encoder for encoder in parts.video_encoders if encoder.spec.name in parts.model.features]
-        return parts, extracted_videos(annotations, inputs.videos, encoders, cache, on_event=on_event)
+        vids = [annotation.vid for annotation in annotations]
+        return parts, extracted_videos(vids, inputs.videos, encoders, cache, on_event=on_event)
     assert inputs.evaluate is not None
     folder = inputs.data or inputs.evaluate.parent
     aligned = [name for name in automatic_features() if video_feature(name).aligned_with_text]

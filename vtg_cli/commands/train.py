@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from model.training.plan import Experiment
     from model.training.run import Run
     from model.training.splits import Split
+
+
+_BUILT_IN = "builtin"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,23 @@ class DataArguments:
             help="Annotations to score on, with --dataset FILE.",
             existing=True,
             show_default="every tenth video is held out",
+        ),
+    ] = None
+    pretrain: Annotated[
+        Path | None,
+        path_option(
+            "--pretrain",
+            metavar="FOLDER",
+            help="Unlabelled videos, or their feature files, to learn from first; alone, all there is to learn from.",
+            existing=True,
+        ),
+    ] = None
+    concepts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|builtin",
+            help="What to look for in --pretrain: one name per line, or an .npz file of names and their vectors.",
+            show_default="builtin",
         ),
     ] = None
     skip_missing: SkipMissing = False
@@ -145,6 +165,8 @@ def train(
 
       vtg train --dataset mine.jsonl --videos videos/
 
+      vtg train --pretrain videos/
+
       vtg train --resume runs/qvhighlights-slowfast-clip-20261125-120000
     """
     from extractors.compute.device import resolve_device
@@ -158,13 +180,16 @@ def train(
         Run(target.output).require_new()
     if target.dry_run:
         _print_config(experiment)
-    splits, negatives = _splits(experiment, encoders)
+    parts = _parts(experiment, encoders)
     if target.dry_run:
-        counts = _counts(splits, negatives)
+        counts = _counts(parts)
         note(f"{experiment.config.name}: {counts}; with --dry-run nothing is trained")
         return
-    run = experiment.begin(target.output, encoders.device) if target.resume is None else Run(target.resume)
-    results = _run(experiment, run, splits, negatives, encoders.device)
+    if target.resume is None:
+        run = experiment.begin(target.output, encoders.device, parts.pseudo_labels(experiment))
+    else:
+        run = Run(target.resume)
+    results = _run(experiment, run, parts, encoders.device)
     if is_main_process():
         _print_results(experiment, run, results)
 
@@ -187,7 +212,15 @@ def _experiment(
         data.dataset,
         config=recipe.config,
         overrides=recipe.overrides(),
-        inputs=Inputs(data.data, None, data.eval_, data.videos, data.skip_missing),
+        inputs=Inputs(
+            data.data,
+            None,
+            data.eval_,
+            data.videos,
+            data.skip_missing,
+            pretrain=data.pretrain,
+            concepts=_concepts_file(data),
+        ),
         domains=data.domain or (),
         options=options,
     )
@@ -196,7 +229,42 @@ def _experiment(
     return experiment
 
 
-def _splits(experiment: Experiment, encoders: EncoderArguments) -> tuple[tuple[Split, Split], Split | None]:
+def _concepts_file(data: DataArguments) -> Path | None:
+    if data.concepts is None:
+        return None
+    if data.pretrain is None:
+        raise UsageError("--concepts goes with --pretrain FOLDER, which it is looked for in")
+    if data.concepts == _BUILT_IN:
+        return None
+    if not Path(data.concepts).is_file():
+        raise UsageError(
+            f"--concepts {data.concepts}: there is no such file; or leave it out for {_BUILT_IN}"
+        )
+    return Path(data.concepts)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is learnt from, and what is scored.
+
+    Attributes:
+        splits: to train on, and to score on.
+        negatives: further queries about what videos do not show.
+        unlabelled: pseudo-labels for the first epochs.
+    """
+
+    splits: tuple[Split, Split]
+    negatives: Split | None
+    unlabelled: Split | None
+
+    def pseudo_labels(self, experiment: Experiment) -> list[Any]:
+        """All that were found, in the order they are learnt from."""
+        if experiment.unlabelled_only:
+            return [annotation for split in self.splits for annotation in split.annotations]
+        return [] if self.unlabelled is None else list(self.unlabelled.annotations)
+
+
+def _parts(experiment: Experiment, encoders: EncoderArguments) -> _Parts:
     from extractors.cache.store import FeatureCache
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import ExtractionProgress
@@ -206,30 +274,31 @@ def _splits(experiment: Experiment, encoders: EncoderArguments) -> tuple[tuple[S
         options = encoders.options()
         splits = experiment.splits(cache=cache, options=options, on_event=on_event)
         negatives = experiment.negatives(splits[1], cache=cache, options=options, on_event=on_event)
-    parts = splits if negatives is None else (*splits, negatives)
+        unlabelled = experiment.unlabelled(splits[1], cache=cache, options=options, on_event=on_event)
+    parts = [split for split in (*splits, negatives, unlabelled) if split is not None]
     note_left_out(name for split in parts for name in split.left_out)
-    return splits, negatives
+    return _Parts(splits, negatives, unlabelled)
 
 
 def _run(
     experiment: Experiment,
     run: Run,
-    splits: tuple[Split, Split],
-    negatives: Split | None,
+    parts: _Parts,
     device: str,
 ) -> Mapping[str, TrainingResult]:
     from model.training.experiments import run_experiment
     from vtg_cli.terminal.training_progress import TrainingProgress
 
-    note(f"{experiment.config.name}: {_counts(splits, negatives)}; the run is kept in {run.folder}")
+    note(f"{experiment.config.name}: {_counts(parts)}; the run is kept in {run.folder}")
     try:
         with TrainingProgress() as progress:
             return run_experiment(
                 experiment.config,
                 experiment.inputs,
                 run,
-                splits,
-                negatives=negatives,
+                parts.splits,
+                negatives=parts.negatives,
+                unlabelled=parts.unlabelled,
                 domains=experiment.domains,
                 device=device,
                 on_begin=progress.begin,
@@ -266,10 +335,12 @@ def _print_results(experiment: Experiment, run: Run, results: Mapping[str, Train
     )
 
 
-def _counts(splits: tuple[Split, Split], negatives: Split | None) -> str:
-    train, score = (counted(len(split.annotations), "query", "queries") for split in splits)
-    if negatives is not None:
-        train += f" and {counted(len(negatives.annotations), 'negative')}"
+def _counts(parts: _Parts) -> str:
+    train, score = (counted(len(split.annotations), "query", "queries") for split in parts.splits)
+    if parts.negatives is not None:
+        train += f" and {counted(len(parts.negatives.annotations), 'negative')}"
+    if parts.unlabelled is not None:
+        train += f" and {counted(len(parts.unlabelled.annotations), 'pseudo-label')}"
     return f"{train} to train on and {score} to score on"
 
 

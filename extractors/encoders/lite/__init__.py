@@ -17,4 +17,5 @@ FEATURE = Feature(
     fallback=True,
     class_embeddings="extractors.encoders.lite.conse:gloss_embeddings",
     class_words="extractors.encoders.lite.class_words:class_words",
+    concepts="extractors.encoders.lite.class_words:concept_names",
 )

@@ -37,6 +37,14 @@ def class_words() -> Mapping[str, tuple[int, ...]]:
     return {word: tuple(sorted(found)) for word, found in (names | words).items()}
 
 
+def concept_names() -> tuple[str, ...]:
+    """The first name of each class, then kinds and places, in lower case; none that mostly means something else."""
+    stands_for = class_words()
+    words = [word for line in _lines(_WORDS) for word in line.partition(": ")[0].split(", ")]
+    names = [line.split(", ")[0].lower() for line in _lines(_NAMES)]
+    return tuple(name for name in dict.fromkeys([*names, *words]) if stands_for[_plain(name)])
+
+
 def imagenet_names() -> list[str]:
     """The names of each ImageNet class, separated by commas, in ImageNet's order, as timm's `ImageNetInfo` has them."""
     from timm.data import ImageNetInfo

@@ -97,9 +97,7 @@ def judge(video: Array, background: Background, clip_length_s: float) -> Judged:
     levels = rows @ background.phrases.T.astype(np.float32)  # (N, M)
     spread = float(levels.std(axis=1).mean()) + 1e-6
     best_clips = min(max(round(BEST_S / clip_length_s), 1), len(rows))
-    best = (
-        np.partition(levels, len(rows) - best_clips, axis=0)[len(rows) - best_clips :].mean(axis=0) / spread
-    )
+    best = best_levels(levels, best_clips) / spread
     around = math.ceil(AROUND_S / clip_length_s)
     usual = mean_around(levels, around)[min(around, len(rows) // 2) :: around] / spread  # (P, M) at P places
     return Judged(
@@ -119,8 +117,14 @@ def best_level(curve: Array, clips: int) -> float:
         curve: (N,), N > 0.
         clips: how many of them; fewer where the curve is shorter.
     """
-    clips = min(clips, len(curve))
-    return float(np.partition(curve, len(curve) - clips)[len(curve) - clips :].mean())
+    return float(best_levels(curve[:, None], clips)[0])
+
+
+def best_levels(curves: Array, clips: int) -> NDArray[np.float64]:
+    """(Q,) means of the highest values of curves (N, Q), as `best_level`."""
+    rest = len(curves) - min(clips, len(curves))
+    levels: NDArray[np.float64] = np.partition(curves, rest, axis=0)[rest:].mean(axis=0)
+    return levels
 
 
 def mean_around(curves: Array, clips: int) -> NDArray[np.float64]:

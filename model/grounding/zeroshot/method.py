@@ -26,7 +26,15 @@ from model.grounding.zeroshot.background import Background, background_phrases, 
 from model.grounding.zeroshot.blind_spots import BlindSpot, blind_spot
 from model.grounding.zeroshot.calibration import CLEAR, Calibration, calibration, logistic
 from model.grounding.zeroshot.class_shares import Classes, Shares, recognised_classes
-from model.grounding.zeroshot.evidence import AROUND_S, BEST_S, Judged, best_level, judge, mean_around
+from model.grounding.zeroshot.evidence import (
+    AROUND_S,
+    BEST_S,
+    Judged,
+    best_level,
+    best_levels,
+    judge,
+    mean_around,
+)
 from model.grounding.zeroshot.spans import Span, find_spans
 
 NAME = "zero-shot"
@@ -78,17 +86,42 @@ class ZeroShot:
 
     def look(self, video: EncodedVideo, query: TextFeatures, *, top_k: int) -> Findings:
         """Where the video deviates towards a query."""
+        return self.look_for(video, self.targets([query]), 0, top_k=top_k)
+
+    def targets(self, queries: Sequence[TextFeatures]) -> Targets:
+        """Queries as directions and classes, to be looked for in many videos."""
+        directions = self.background.direction(np.stack([query.pooled for query in queries]))
+        meant = None
+        if self._classes is not None:
+            meant = np.stack([self._classes.meant(query.pooled, query.sentence) for query in queries])
+        return Targets(directions, meant)
+
+    def look_for(self, video: EncodedVideo, targets: Targets, place: int, *, top_k: int) -> Findings:
+        """Where the video deviates towards the target at an index."""
         judged, shares = self._judged(video)
         log_share = np.zeros(len(judged.rows))
-        if self._classes is not None and shares is not None:
-            log_share = shares.log_share(self._classes.meant(query.pooled, query.sentence))
+        if targets.meant is not None and shares is not None:
+            log_share = shares.log_share(targets.meant[place])
         return look(
             judged,
-            self.background.direction(query.pooled),
+            targets.directions[place],
             log_share,
             self._calibration,
             clip_length_s=self.clip_length_s,
             top_k=top_k,
+        )
+
+    def shown(self, video: EncodedVideo, targets: Targets) -> NDArray[np.float64]:
+        """(Q,) log-odds that the video shows each target somewhere, from its best clips and its mean."""
+        judged, shares = self._judged(video)
+        deviations = judged.rows @ targets.directions.T.astype(np.float32) / judged.spread  # (N, Q)
+        log_shares = np.zeros((1, len(targets.directions)))
+        if targets.meant is not None and shares is not None:
+            log_shares = np.stack([shares.log_share(meant) for meant in targets.meant], axis=1)  # (N, Q)
+        return self._calibration.log_odds(
+            judged.standing(best_levels(deviations, judged.best_clips)),
+            judged.usual_standing(deviations.mean(axis=0)),
+            best_levels(log_shares, judged.best_clips),
         )
 
     def _judged(self, video: EncodedVideo) -> tuple[Judged, Shares | None]:
@@ -113,6 +146,19 @@ class ZeroShot:
     def background(self) -> Background:
         """What every clip is compared with."""
         return make_background(self._embed_phrases(background_phrases()))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Queries as the model looks for them.
+
+    Attributes:
+        directions: (Q, E) from the background.
+        meant: (Q, C) how far each class is what a query asks for; None where the encoder has no classes.
+    """
+
+    directions: NDArray[np.float64]
+    meant: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,14 @@ def test_missing_dataset_is_explained(tmp_path: Path) -> None:
             "custom-lite is trained on your own data: give --dataset FILE.jsonl",
         ),
         ([], "--dataset"),
+        (["--pretrain", "no"], "--pretrain no: does not exist"),
+        (["--dataset", "mine.jsonl", "--concepts", "builtin"], "--concepts goes with --pretrain FOLDER"),
+        (["--pretrain", ".", "--concepts", "no.txt"], "--concepts no.txt: there is no such file"),
+        (["--pretrain", "."], "holds no video"),
+        (
+            ["--dataset", "mine.jsonl", "--set", "pretraining.epochs=2"],
+            "name a folder of unlabelled videos with",
+        ),
         (["--resume", "no"], "--resume no: does not exist"),
         (["--resume", ".", "--dataset", "qvhl"], "--resume continues a run with its own settings"),
         (["--dataset", "tvsum", "--domain", "XX"], "--domain XX: tvsum-slowfast-clip has the domains: BK"),
@@ -299,6 +307,39 @@ def test_checkpoint_and_predictions_score_the_same(
 
 
 # Datasets of other forms
+
+
+@pytest.mark.slow
+def test_train_on_unlabelled_videos_and_ground(home: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(3):
+        render(videos / f"clip{number}.mp4", frames=60 + 20 * number, fps=5, width=96, height=96, gop=10)
+    run = Run(tmp_path / "run")
+    small = ("hidden_dim=16", "heads=2", "feedforward_dim=16", "cross_attention_layers=1")
+    options = [argument for change in small for argument in ("--set", f"model.{change}")]
+    done = vtg(
+        "train",
+        "--pretrain",
+        videos,
+        "--output",
+        run.folder,
+        "--set",
+        "training.epochs=1",
+        *options,
+        home=home,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in run.pseudo_labels.read_text(encoding="utf-8").splitlines()]
+    assert {row["vid"] for row in found} == {"clip0", "clip1", "clip2"}
+    assert "custom-lite: 6 queries to train on and 3 queries to score on" in done.stderr
+    (videos / "later.mp4").write_bytes(b"")  # what came later is not looked at
+    done = vtg("train", "--resume", run.folder, "--set", "training.epochs=2", home=home)
+    assert done.returncode == 0, done.stderr
+    assert epochs_done(run) == 2
+    done = vtg("ground", videos / "clip1.mp4", found[0]["query"], "--model", run.folder, "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"][0]["model"] == "run"
 
 
 @pytest.mark.slow

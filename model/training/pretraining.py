@@ -1,0 +1,165 @@
+"""Pseudo-labels of a folder of unlabelled videos, as a split to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from extractors.cache.store import FeatureCache
+from extractors.encoders.base import EncoderOptions, TextEncoder
+from extractors.encoders.registry import find_feature, load_text_encoder
+from extractors.errors import UsageError
+from extractors.extraction.collect import collect_videos
+from extractors.features import FeatureSpec
+from extractors.videos.events import Event
+from model.checkpoints.checkpoint import feature_specs
+from model.config import Config
+from model.dataset_entry import OWN
+from model.datasets.annotations import Annotation, parse_annotation, read_annotations
+from model.datasets.features import FeatureFolder
+from model.datasets.sources import FolderVideos, VideoSource
+from model.grounding.encoded import EncodedVideo
+from model.training.concepts import read_concepts
+from model.training.inputs import DataMissing, Inputs
+from model.training.pseudo_labels import pseudo_labels
+from model.training.split_features import SplitFeatures, holds_features, own_feature_folder
+from model.training.splits import Split
+
+
+def unlabelled_split(
+    config: Config,
+    inputs: Inputs,
+    *,
+    scored: Collection[str] = (),
+    cache: FeatureCache | None = None,
+    options: EncoderOptions | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Split:
+    """The pseudo-labels of the folder that `inputs.pretrain` names.
+
+    They are read from `inputs.pseudo_labels` if that is given, and made otherwise.
+
+    Args:
+        config: the experiment; one of its video features has to be comparable with text.
+        inputs: where the videos and the concepts are.
+        scored: ids of videos that are scored on, which are left out.
+        cache: of features that are extracted; the user's own by default.
+        options: of encoders, where features are extracted.
+        on_event: called with the events of extraction.
+
+    Raises:
+        UsageError: if the features cannot be compared with text, or the concepts cannot be used.
+        DataMissing: if no video gives a pseudo-label.
+        FeatureFileError: if a file of features cannot be read.
+        WeightsMissing: if an encoder's weights are not here.
+    """
+    assert inputs.pretrain is not None, "unlabelled videos were asked for"
+    cache, options = cache or FeatureCache(), options or EncoderOptions()
+    features = SplitFeatures(config, replace(inputs, videos=inputs.pretrain), cache, options, on_event)
+    known = None
+    if inputs.pseudo_labels is not None:
+        known = tuple(read_annotations(inputs.pseudo_labels, OWN))
+        wanted = list(dict.fromkeys(annotation.vid for annotation in known))
+        videos, specs = _videos(config, inputs.pretrain, features, wanted)
+    else:
+        wanted = [vid for vid in unlabelled_vids(config, inputs.pretrain) if vid not in scored]
+        videos, specs = _videos(config, inputs.pretrain, features, wanted)
+    lacking = videos.missing(wanted)
+    if known is not None and lacking:
+        raise DataMissing(
+            f"{inputs.pretrain}: {lacking[0]} has pseudo-labels, but no features; restore its file"
+        )
+    annotations = known
+    if annotations is None:
+        there = [vid for vid in wanted if vid not in set(lacking)]
+        annotations = _labelled(config, inputs, there, videos, cache, options)
+    texts, text_spec, _ = features.texts(list(annotations), published=False)
+    return Split(annotations, videos, texts, specs, text_spec, tuple(lacking), str(inputs.pretrain))
+
+
+def unlabelled_vids(config: Config, folder: Path) -> list[str]:
+    """The ids of the videos in a folder of videos, or of files of a configuration's features."""
+    stems = [
+        set(FeatureFolder(place, spec.name, spec.dim).stems())
+        for spec in config.data.video_features
+        if (place := own_feature_folder(spec.name, folder)) is not None
+    ]
+    if stems:
+        return sorted(set.intersection(*stems))
+    return sorted({path.stem for path in collect_videos([folder])})
+
+
+def _videos(
+    config: Config, folder: Path, features: SplitFeatures, vids: list[str]
+) -> tuple[VideoSource, tuple[FeatureSpec, ...]]:
+    """The rows of unlabelled videos: of files of features if the folder holds them, else of the videos themselves."""
+    if not holds_features(folder, config.data.video_features):
+        return features.videos(vids)
+    folders = []
+    for spec in config.data.video_features:
+        place = own_feature_folder(spec.name, folder)
+        if place is None:
+            raise DataMissing(
+                f"--pretrain {folder}: {config.name} reads '{spec.name}' features, but there is no folder "
+                f"{spec.name}_features; bring them, or name a folder of videos"
+            )
+        folders.append(FeatureFolder(place, spec.name, spec.dim))
+    return FolderVideos(folders), feature_specs(config)[0]
+
+
+def _labelled(
+    config: Config,
+    inputs: Inputs,
+    vids: list[str],
+    videos: VideoSource,
+    cache: FeatureCache,
+    options: EncoderOptions,
+) -> tuple[Annotation, ...]:
+    teacher = _teacher_stream(config)
+    clip_length_s = config.data.clip_length_s
+
+    def text_encoder() -> TextEncoder:
+        return load_text_encoder(teacher.name, options)
+
+    def video_of(vid: str) -> EncodedVideo:
+        rows = np.asarray(videos.load(vid)[teacher.index], dtype=np.float32)
+        duration_s = videos.length_s(vid) or len(rows) * clip_length_s
+        return EncodedVideo(Path(vid), duration_s, {teacher.name: rows})
+
+    concepts = read_concepts(inputs.concepts, teacher.name, text_encoder, cache)
+    labels = pseudo_labels(
+        concepts.teacher(teacher.name, clip_length_s, text_encoder, cache),
+        vids,
+        video_of,
+        concepts.queries,
+        per_video=config.pretraining.labels_per_video,
+        templates=config.pretraining.templates,
+        seed=config.training.seed,
+    )
+    if not labels:
+        raise DataMissing(f"--pretrain {inputs.pretrain}: no video there gives a moment to learn from")
+    rows = (label.row(f"pseudo-{number}") for number, label in enumerate(labels))
+    return tuple(parse_annotation(row, OWN) for row in rows)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A stream of features by name, and its place among a configuration's."""
+
+    name: str
+    index: int
+
+
+def _teacher_stream(config: Config) -> _Stream:
+    for index, spec in enumerate(config.data.video_features):
+        feature = find_feature(spec.name)
+        if feature is not None and feature.aligned_with_text and feature.dim == spec.dim:
+            return _Stream(spec.name, index)
+    names = ", ".join(spec.name for spec in config.data.video_features)
+    raise UsageError(
+        f"--pretrain: {config.name} reads {names}, which cannot be compared with text; it needs features such as clip "
+        "or lite"
+    )
