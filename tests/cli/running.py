@@ -9,28 +9,50 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+from tests.cli.forked import Forker
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+_TIMEOUT_S = 300.0
 
 
 def vtg(*arguments: str | Path, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `vtg` with all its state in one folder and no connections."""
+    """Run `vtg` with all its state in one folder and no connections, forked from a process that has its imports.
+
+    With a variable that libraries may read while they are imported, the process is new.
+    """
+    complete = clean_environment(home) | environment
+    if sys.platform == "linux" and _forker().suits(complete):
+        return _forker().run([*map(str, arguments)], complete, _TIMEOUT_S)
+    return new_vtg(*arguments, home=home, **environment)
+
+
+def new_vtg(*arguments: str | Path, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `vtg` in a new process, as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "vtg_cli.main", *map(str, arguments)],
         env=clean_environment(home) | environment,
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=_TIMEOUT_S,
     )
+
+
+@cache
+def _forker() -> Forker:
+    return Forker(_AT_FIRST)
+
+
+# What would lead to the user's own files, and what libraries have set in this process.
+_NOT_HANDED_ON = ("VTG_", "HF_", "TORCH_HOME", "TORCHINDUCTOR_", "TOKENIZERS_")
 
 
 def clean_environment(home: Path) -> dict[str, str]:
     """This process's environment with every cache in a folder."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("VTG_", "HF_", "TORCH_HOME"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)}
     return kept | {
         "HOME": str(home),
         "XDG_CACHE_HOME": str(home / ".cache"),
@@ -38,6 +60,9 @@ def clean_environment(home: Path) -> dict[str, str]:
         "VTG_OFFLINE": "1",
         "COLUMNS": "100",
     }
+
+
+_AT_FIRST = clean_environment(Path.home())
 
 
 class Running:

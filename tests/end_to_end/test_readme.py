@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import EXAMPLES, Running, clean_environment, vtg
+from tests.cli.running import EXAMPLES, Running, clean_environment, new_vtg
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def test_command_of_the_readme(command, folder, monkeypatch):
             assert serving.end() == 0
         return
     # Nothing listens there; without an address, Ray looks for a cluster on this machine.
-    done = vtg(*command[1:], home=folder, RAY_ADDRESS="127.0.0.1:9")
+    done = new_vtg(*command[1:], home=folder, RAY_ADDRESS="127.0.0.1:9")
     if "--ray" in command:
         # There is no cluster: the option is known, and the message names what to do.
         assert done.returncode == 2
