@@ -269,7 +269,7 @@ class DecodingConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The recipe: AdamW at a constant rate, gradients clipped to a norm.
+    """The recipe: AdamW, gradients clipped to a norm; by default at a constant rate, as in the paper.
 
     Attributes:
         epochs: passes over the training split.
@@ -277,7 +277,11 @@ class TrainingConfig:
         drop_last: leave out the last, smaller batch.
         length_groups: batches cut at a time from a shuffled group of samples sorted by length. Larger values pad less;
             1 is plain shuffling, as in the released code.
-        learning_rate: constant.
+        learning_rate: of every step but those of a warm-up or a decay.
+        warmup_steps: the first steps, in which the rate rises linearly; 0 begins with the whole rate.
+        decay_epochs: the last epochs, in which the rate falls linearly towards 0; 0 keeps it constant.
+        average_decay: what is left of a moving average of the weights at each step. The average is evaluated and kept
+            in place of the last weights; 0 averages nothing.
         weight_decay: on every parameter.
         gradient_clip: largest norm of all gradients together; 0 does not clip.
         evaluate_every: epochs between evaluations.
@@ -300,6 +304,9 @@ class TrainingConfig:
     selection_metrics: tuple[str, ...]
     weight_decay: float = 1e-4
     gradient_clip: float = 0.1
+    warmup_steps: int = 0
+    decay_epochs: int = 0
+    average_decay: float = 0.0
     drop_last: bool = False
     length_groups: int = 1
     evaluate_every: int = 1
@@ -314,7 +321,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _require_positive(self, "epochs", "batch_size", "learning_rate", "length_groups", "evaluate_every")
         _require_positive_if_given(self, "patience")
-        _require_not_negative(self, "weight_decay", "gradient_clip", "workers")
+        _require_not_negative(
+            self, "weight_decay", "gradient_clip", "workers", "warmup_steps", "decay_epochs"
+        )
+        _require_all(self, ["average_decay"], lambda decay: 0 <= decay < 1, "must be in [0, 1)")
+        _require(
+            self.decay_epochs <= self.epochs,
+            "decay_epochs",
+            f"is {self.decay_epochs}, but there are {self.epochs} epochs",
+        )
         _require(
             0 <= self.seed <= _LARGEST_SEED, "seed", f"must be from 0 to {_LARGEST_SEED}, is {self.seed}"
         )

@@ -30,11 +30,13 @@ from model.losses import Criterion, LossTerms, foreign_pairs, negative_index
 from model.metrics.existence import auroc, threshold_for
 from model.network.flashvtg import AbsentPairs, FlashVTG, FlashVTGOutput
 from model.training.absent import AbsentBatches
+from model.training.averaging import AveragedWeights
 from model.training.curves import Curves
 from model.training.devices import accelerator, agreed
 from model.training.evaluation import Evaluation, evaluate_model, require_selection, selection_score
 from model.training.events import EpochDone, EvaluationProgress, Event, StepDone, TrainingResult
 from model.training.run import Progress, ResumeState, Run, RunError
+from model.training.schedule import learning_rate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -97,10 +99,12 @@ def continue_run(run: Run, config: Config) -> None:
         RunError: if anything else has.
     """
     before = run.config()
-    fixed = {name: getattr(config.training, name) for name in _RESUMABLE}
+    # A decay is over with the last epoch, so it would have begun at another one.
+    free = [name for name in _RESUMABLE if name != "epochs" or not before.training.decay_epochs]
+    fixed = {name: getattr(config.training, name) for name in free}
     if replace(before, training=replace(before.training, **fixed)) != config:
         raise RunError(
-            f"{run.folder}: its configuration differs; only training.{', training.'.join(_RESUMABLE)} can be "
+            f"{run.folder}: its configuration differs; only training.{', training.'.join(free)} can be "
             "changed when a run is resumed"
         )
     if before != config:
@@ -179,6 +183,14 @@ class _Trainer:
         longest = train_set.longest_clips() if unlimited else None
         self._record = _Record(config, run, specs, network, self._progress.epoch, longest)
         self._network, self._optimizer, self._loader = self._process.prepare(network, optimizer, loader)
+        self._averaged = None
+        if training.average_decay:
+            self._averaged = AveragedWeights(
+                self._process.unwrap_model(self._network),
+                training.average_decay,
+                steps=self._progress.step,
+                weights=state.averages if state is not None else None,
+            )
         if self._process.scaler is not None and self._progress.scaler:
             self._process.scaler.load_state_dict(dict(self._progress.scaler))
         require_selection(eval_set.annotations, config)
@@ -222,6 +234,7 @@ class _Trainer:
         step = 0
         absent = self._absent_pairs(epoch)
         for step, batch in enumerate(self._batches(), start=1):
+            self._set_rate(epoch, step, steps)
             terms = self._step(batch, next(absent))
             for name, value in _values(terms):
                 sums[name] = sums[name] + value if name in sums else value
@@ -269,13 +282,22 @@ class _Trainer:
         if training.gradient_clip:
             self._process.clip_grad_norm_(self._clipped, training.gradient_clip)
         self._optimizer.step()
+        if self._averaged is not None:
+            self._averaged.update(self._process.unwrap_model(self._network))
         return terms
+
+    def _set_rate(self, epoch: int, step: int, steps: int) -> None:
+        before = self._progress.step + step - 1
+        rate = learning_rate(self._config.training, epoch=epoch, step=step, steps=steps, before=before)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
 
     def _finish(self, epoch: int, losses: dict[str, float], seconds: float) -> EpochDone | None:
         """Evaluate if it is time, and write the epoch to disk; only the main process does."""
         start_s = time.perf_counter()
         network = self._process.unwrap_model(self._network)
-        evaluation = self._evaluate(network, epoch)
+        kept = network if self._averaged is None else self._averaged.network()
+        evaluation = self._evaluate(kept, epoch)
         score = selection_score(evaluation.metrics, self._config) if evaluation else None
         progress = self._progress.after(epoch, agreed(self._process, score))
         if self._process.scaler is not None:
@@ -294,7 +316,7 @@ class _Trainer:
             seconds=seconds,
             evaluation_seconds=time.perf_counter() - start_s,
         )
-        self._record.write(event, evaluation, network, self._optimizer, progress)
+        self._record.write(event, evaluation, kept, network, self._optimizer, progress)
         return event
 
     def _evaluate(self, network: FlashVTG, epoch: int) -> Evaluation | None:
@@ -352,13 +374,25 @@ class _Record:
         self,
         event: EpochDone,
         evaluation: Evaluation | None,
+        kept: FlashVTG,
         network: FlashVTG,
         optimizer: torch.optim.Optimizer,
         progress: Progress,
     ) -> None:
-        """Store an epoch; the state to resume from is written last."""
+        """Store an epoch; the state to resume from is written last.
+
+        Args:
+            event: what the epoch gave.
+            evaluation: of the network that is kept; None if it is not time.
+            kept: the network of the checkpoints: the one that is trained, or the average of its weights.
+            network: the one that is trained.
+            optimizer: its moments are stored.
+            progress: with this epoch.
+        """
         video_features, text_features = self._specs
-        weights = {name: value.detach() for name, value in network.state_dict().items()}
+        weights, newest = (
+            {name: value.detach() for name, value in one.state_dict().items()} for one in (kept, network)
+        )
         provenance = self._provenance | {"epoch": str(event.epoch)}
         verdicts = _verdicts(evaluation)
         checkpoint = Checkpoint(
@@ -381,7 +415,8 @@ class _Record:
             kind: {self._names[id(parameter)]: state[kind] for parameter, state in optimizer.state.items()}
             for kind in _MOMENTS
         }
-        self.run.write_last(checkpoint, ResumeState(progress, weights, moments))
+        averages = {} if kept is network else weights
+        self.run.write_last(checkpoint, ResumeState(progress, newest, moments, averages))
 
     def result(self, progress: Progress) -> TrainingResult:
         """How the run ended."""

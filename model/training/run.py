@@ -77,11 +77,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """What training resumes from: its progress, the weights, and the optimizer's moments by parameter name."""
+    """What training resumes from.
+
+    Attributes:
+        progress: how far it is.
+        weights: of the network, by name.
+        moments: of the optimizer, by kind and by parameter name.
+        averages: of the weights, by name; empty if they are not averaged.
+    """
 
     progress: Progress
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Mapping[str, Tensor]]
+    averages: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Run:
@@ -214,8 +222,9 @@ class Run:
     def write_last(self, checkpoint: Checkpoint, state: ResumeState) -> None:
         """Store the newest checkpoint and, after it, the state to resume from."""
         save_checkpoint(checkpoint, self.last)
-        tensors = {f"weights/{name}": value for name, value in state.weights.items()}
-        for kind, moments in state.moments.items():
+        tensors: dict[str, Tensor] = {}
+        groups = {"weights": state.weights, "averages": state.averages, **state.moments}
+        for kind, moments in groups.items():
             tensors |= {f"{kind}/{name}": value for name, value in moments.items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         header = json.dumps(state.progress.__dict__)
@@ -241,7 +250,8 @@ class Run:
                     groups.setdefault(kind, {})[name] = file.get_tensor(key).clone()
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: damaged, so this run cannot be resumed ({error})") from error
-        return ResumeState(progress, groups.pop("weights", {}), groups)
+        weights, averages = groups.pop("weights", {}), groups.pop("averages", {})
+        return ResumeState(progress, weights, groups, averages)
 
     def _in_use(self) -> UsageError:
         return UsageError(
