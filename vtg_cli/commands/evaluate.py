@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class FileArguments:
     """Files of predictions and annotations."""
 
-    PANEL: ClassVar = "Score predictions"
+    PANEL: ClassVar[str] = "Score predictions"
 
     predictions: Annotated[
         Path | None,
@@ -53,7 +53,7 @@ class FileArguments:
 class ScoringArguments:
     """A trained model, and what it is scored on."""
 
-    PANEL: ClassVar = "Score a model"
+    PANEL: ClassVar[str] = "Score a model"
 
     checkpoint: Annotated[
         str | None,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class WatchArguments:
     """Which folder is watched, and how; the rest means something only with a folder."""
 
-    PANEL: ClassVar = "Watching"
+    PANEL: ClassVar[str] = "Watching"
 
     watch: Annotated[
         Path | None,

@@ -36,7 +36,7 @@ class Outputs:
         json_format: the format that --json prints.
     """
 
-    PANEL: ClassVar = "Results"
+    PANEL: ClassVar[str] = "Results"
 
     json: Annotated[
         bool,

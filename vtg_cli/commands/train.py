@@ -28,7 +28,7 @@ _BUILT_IN = "builtin"
 class DataArguments:
     """What is learnt from."""
 
-    PANEL: ClassVar = "Data"
+    PANEL: ClassVar[str] = "Data"
 
     dataset: Annotated[
         str | None,
@@ -90,7 +90,7 @@ class DataArguments:
 class RecipeArguments:
     """How it is learnt."""
 
-    PANEL: ClassVar = "Recipe"
+    PANEL: ClassVar[str] = "Recipe"
 
     config: Annotated[
         str | None,

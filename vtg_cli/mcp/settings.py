@@ -18,7 +18,7 @@ PORT = 8643
 class Settings:
     """What agents may use, and how they connect; None for what the help names as the default."""
 
-    PANEL: ClassVar = "Server"
+    PANEL: ClassVar[str] = "Server"
 
     paths: Annotated[
         list[Path] | None,

@@ -16,7 +16,7 @@ from vtg_cli.parsing.options import path_option
 class Settings:
     """How to serve; None for what the help names as the default."""
 
-    PANEL: ClassVar = "Server"
+    PANEL: ClassVar[str] = "Server"
 
     paths: Annotated[
         list[Path] | None,
