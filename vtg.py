@@ -18,6 +18,7 @@ import model as _api  # noqa: E402 - after the check
 
 if TYPE_CHECKING:
     from model import (
+        CueGrounder,
         EncodedVideo,
         Filters,
         Grounded,
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
         Hit,
         Library,
         Moment,
+        Quote,
         Saliency,
         SearchResult,
     )
 
 __all__ = [
+    "CueGrounder",
     "EncodedVideo",
     "Filters",
     "Grounded",
@@ -39,6 +42,7 @@ __all__ = [
     "Hit",
     "Library",
     "Moment",
+    "Quote",
     "Saliency",
     "SearchResult",
 ]

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from model.cues.grounder import CueGrounder as CueGrounder
     from model.grounding.encoded import EncodedVideo as EncodedVideo
     from model.grounding.grounder import Grounder as Grounder
     from model.grounding.results import GroundingResult as GroundingResult
     from model.grounding.results import Moment as Moment
+    from model.grounding.results import Quote as Quote
     from model.grounding.results import Saliency as Saliency
     from model.search.filters import Filters as Filters
     from model.search.library import Library as Library
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from model.search.results import SearchResult as SearchResult
 
 _HOMES = {
+    "CueGrounder": "model.cues.grounder",
     "Grounder": "model.grounding.grounder",
     "EncodedVideo": "model.grounding.encoded",
     "GroundingResult": "model.grounding.results",
     "Moment": "model.grounding.results",
+    "Quote": "model.grounding.results",
     "Saliency": "model.grounding.results",
     "Filters": "model.search.filters",
     "Library": "model.search.library",
@@ -33,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CueGrounder",
     "EncodedVideo",
     "Filters",
     "Grounded",
@@ -41,6 +46,7 @@ __all__ = [
     "Hit",
     "Library",
     "Moment",
+    "Quote",
     "Saliency",
     "SearchResult",
 ]

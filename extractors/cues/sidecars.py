@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from extractors.cues.subtitle_file import SUFFIXES, read_subtitle_file
 from extractors.errors import VideoError
 
 _MOST_FILES = 50
+# As vtg writes the moments that it found into subtitles: a query and a score.
+_MOMENT = re.compile(r".* \([01]\.\d\d\)(?:\n.*)?")
 _LONGEST_LANGUAGE = 35  # as the longest of BCP 47
 
 
@@ -46,7 +49,12 @@ def read_sidecars(video: Path) -> tuple[list[CueStream], list[str]]:
     streams, failures = [], []
     for path, language in find_sidecars(video):
         try:
-            streams.append(read_subtitle_file(path, language=language))
+            stream = read_subtitle_file(path, language=language)
         except VideoError as error:
             failures.append(str(error))
+            continue
+        if all(_MOMENT.fullmatch(cue.text) for cue in stream.cues):
+            failures.append(f"{path}: holds moments that vtg found, which are no subtitles, and is left out")
+        else:
+            streams.append(stream)
     return streams, failures

@@ -201,7 +201,7 @@ class Grounder:
             WeightsInvalid: if the model's answer is not a number.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
-        _check_request(queries, top_k)
+        check_request(queries, top_k)
         return self._ground([video], queries, top_k, threshold)
 
     def ground_videos(
@@ -217,7 +217,7 @@ class Grounder:
         Returns:
             one result a video, in order.
         """
-        _check_request([query], top_k)
+        check_request([query], top_k)
         return self._ground(videos, [query], top_k, threshold) if videos else []
 
     def _ground(
@@ -309,7 +309,8 @@ def check_queries(queries: Sequence[str]) -> None:
             raise UsageError(f"the query {query!r} is not text: it cannot be written as UTF-8") from None
 
 
-def _check_request(queries: Sequence[str], top_k: int) -> None:
+def check_request(queries: Sequence[str], top_k: int) -> None:
+    """Raise UsageError if a query cannot be asked, or less than one moment is asked for."""
     check_queries(queries)
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,24 @@ from extractors.videos.facts import Segment, VideoFacts
 
 SCHEMA = "vtg.grounding/1"
 
+CUES = "cues"
+"""How results name what answers by the words in a video."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The words that a moment was found by.
+
+    Attributes:
+        source: what they were read from, such as `subtitles`.
+        stream: which of these: the name of a subtitle file, or `track 2` of the video file.
+        text: the words, on one line. They come from the video or from a file beside it: never markup.
+    """
+
+    source: str
+    stream: str
+    text: str
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -23,11 +41,13 @@ class Moment:
         start_s: seconds from the start of the video.
         end_s: seconds from the start of the video.
         score: confidence in [0, 1].
+        quote: the words it was found by; None if it was found by its pictures.
     """
 
     start_s: float
     end_s: float
     score: float
+    quote: Quote | None = None
 
     @property
     def length_s(self) -> float:
@@ -82,6 +102,11 @@ class GroundingResult:
     hints: tuple[str, ...] = ()
 
     @property
+    def is_quoted(self) -> bool:
+        """Whether the moments were found by words in the video, and have quotes."""
+        return self.model == CUES
+
+    @property
     def damaged_s(self) -> tuple[Segment, ...]:
         """Start and end in seconds of damaged segments of the video; what is found there is uncertain."""
         return self.facts.damaged_s
@@ -117,6 +142,7 @@ class GroundingResult:
                     "end_s": round(m.end_s, 3),
                     "score": round(m.score, 4),
                     "clear_match": None if self.clear_from is None else self.is_clear(m),
+                    **({} if m.quote is None else asdict(m.quote)),
                 }
                 for m in self.moments
             ],

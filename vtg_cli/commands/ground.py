@@ -11,6 +11,7 @@ import typer
 
 from extractors.errors import VideoError
 from extractors.places import Place
+from vtg_cli.commands.cues.asking import CueArguments
 from vtg_cli.commands.ground_watch import WatchArguments
 from vtg_cli.commands.outputs import Outputs, note_not_kept
 from vtg_cli.parsing.arguments import SearchArguments, require_videos, videos_and_queries
@@ -23,25 +24,28 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
+# One list, because only the file system shows which arguments are videos.
+VideosAndQueries = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="VIDEO... QUERY",
+        help="One or more video files or addresses in object storage (none with --watch), and one or more "
+        "sentences to look for.",
+        show_default=False,
+    ),
+]
+
 NOTHING_CLEAR = 3
 """Exit code of --only-clear if nothing matches clearly."""
 
 
 def ground(
     search: SearchArguments,
+    cues: CueArguments,
     outputs: Outputs,
     watching: WatchArguments,
     choice: ModelArguments,
-    # One list, because only the file system shows which arguments are videos.
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="VIDEO... QUERY",
-            help="One or more video files or addresses in object storage (none with --watch), and one or more "
-            "sentences to look for.",
-            show_default=False,
-        ),
-    ] = None,
+    arguments: VideosAndQueries = None,
 ) -> None:
     """Find the moments of videos that match each query, ranked, with a saliency curve over time.
 
@@ -68,6 +72,8 @@ def ground(
 
       vtg ground *.mp4 "a goal" -o goals.csv --html 'goals-{video}.html'
 
+      vtg ground talk.mp4 --said "the budget"
+
       vtg ground video.mp4 "a goal" --only-clear || echo "no goal"
 
       vtg ground video.mp4 "a goal" --features open_clip:ViT-L-14/openai
@@ -77,11 +83,13 @@ def ground(
       vtg ground --watch recordings/ "a goal" -o goals.jsonl
     """
     videos, queries = videos_and_queries(arguments or [])
+    cues.check(videos, is_watching=watching.watch is not None)
     if watching.watch is None:
         watching.require_none()
         require_videos(videos, arguments or [])
         outputs.check(videos)
-        answered = answer_videos(videos, search.all_queries(queries), search, outputs, choice)
+        asked = search.all_queries(queries, may_be_none=cues.is_asked)
+        answered = answer_videos(videos, asked, search, outputs, choice, cues)
     else:
         outputs = replace(outputs, json_format="jsonl")
         watching.check(videos, outputs)
@@ -95,17 +103,46 @@ def answer_videos(
     search: SearchArguments,
     outputs: Outputs,
     choice: ModelArguments,
+    cues: CueArguments = CueArguments(),
 ) -> int:
     """Answer for one video after another, each shown at once, then write the files.
+
+    What is asked of cues is answered after the queries. Without queries, no model is loaded and no features are
+    extracted.
 
     Returns:
         the exit code: 1 if a video or a file failed; NOTHING_CLEAR if only clear matches were asked for and there is
         none; else 0.
     """
+    results: list[GroundingResult] = []
+    failed: set[Place] = set()
+    if queries:
+        _ground(videos, queries, search, outputs, choice, results, failed)
+    if cues.is_asked:
+        _ask_cues(
+            [video for video in videos if video not in failed], search, outputs, choice, cues, results, failed
+        )
+        order = {str(video): number for number, video in enumerate(videos)}
+        results.sort(key=lambda result: order[result.video])
+    written = not results or outputs.deliver(results)
+    detail(f"{counted(len(results), 'query', 'queries')} answered")
+    if failed or not written:
+        return 1
+    return NOTHING_CLEAR if search.only_clear and not any(result.moments for result in results) else 0
+
+
+def _ground(
+    videos: Sequence[Place],
+    queries: Sequence[str],
+    search: SearchArguments,
+    outputs: Outputs,
+    choice: ModelArguments,
+    results: list[GroundingResult],
+    failed: set[Place],
+) -> None:
+    """Ground queries in videos; adds the answers, and the videos that cannot be read."""
     from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
 
-    results: list[GroundingResult] = []
-    failed = False
     progress = ExtractionProgress(len(videos), report_failures=False)
     with progress as on_event, DownloadProgress("weights") as on_download:
         grounder = choice.load(on_event=on_event, on_download=on_download, on_write_error=note_not_kept)
@@ -113,7 +150,7 @@ def answer_videos(
             for video in _pausing(progress, encoded):
                 if isinstance(video, VideoError):
                     error_line(str(video))
-                    failed = True
+                    failed.add(video.path)
                     continue
                 answers = search.ground(grounder, video, queries)
                 for sentence in () if results else grounder.notes:
@@ -122,11 +159,30 @@ def answer_videos(
                 outputs.show(answers)
                 if reader.left and not outputs.keeps_something:
                     break
-    written = not results or outputs.deliver(results)
-    detail(f"{counted(len(results), 'query', 'queries')} answered")
-    if failed or not written:
-        return 1
-    return NOTHING_CLEAR if search.only_clear and not any(result.moments for result in results) else 0
+
+
+def _ask_cues(
+    videos: Sequence[Place],
+    search: SearchArguments,
+    outputs: Outputs,
+    choice: ModelArguments,
+    cues: CueArguments,
+    results: list[GroundingResult],
+    failed: set[Place],
+) -> None:
+    """Ask what is said in videos; adds the answers, and the videos that cannot be read."""
+    cache = choice.feature_cache(on_write_error=note_not_kept)
+    for video in videos:
+        if reader.left and not outputs.keeps_something:
+            break
+        try:
+            answers = cues.answer(video, search, cache)
+        except VideoError as error:
+            error_line(str(error))
+            failed.add(video)
+            continue
+        results += answers
+        outputs.show(answers)
 
 
 def _pausing(progress: Display, items: Iterable[_Item]) -> Iterator[_Item]:

@@ -360,6 +360,7 @@ def _show(results: Sequence[GroundingResult]) -> None:
     from vtg_cli.drawing.terminal_curve import glyphs_for, render_result
     from vtg_cli.terminal.console import printable
     from vtg_cli.terminal.timecode import timecode
+    from vtg_cli.terminal.verdict import basis
 
     if sys.stdout is None:
         return
@@ -372,7 +373,7 @@ def _show(results: Sequence[GroundingResult]) -> None:
     with answering():
         console.print(
             f"[bold]{escape(printable(first.video))}[/] {glyphs.separator} {timecode(first.duration_s)} "
-            f"{glyphs.separator} {first.model} on {' + '.join(first.features)} features\n",
+            f"{glyphs.separator} {basis(first)}\n",
             soft_wrap=True,
         )
         for result in results:

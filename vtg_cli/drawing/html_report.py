@@ -21,6 +21,7 @@ from vtg_cli.drawing.page import FROM_FILE, SUFFIXES, address_of, filled, jpeg, 
 from vtg_cli.drawing.playback import is_played_somewhere
 from vtg_cli.terminal.console import one_line
 from vtg_cli.terminal.timecode import timecode
+from vtg_cli.terminal.verdict import basis
 
 if TYPE_CHECKING:
     from model.grounding.results import GroundingResult
@@ -133,7 +134,7 @@ def _page(
     values = {
         "title": text_in_page(name),
         "summary": text_in_page(
-            f"{timecode(first.duration_s)} · {first.model} on {' + '.join(first.features)} features"
+            f"{timecode(first.duration_s)} · {', '.join(dict.fromkeys(map(basis, results)))}"
         ),
         "damage": "".join(
             f'\n<p class="note">{text_in_page(f"This video is {text}.")}</p>'

@@ -14,6 +14,7 @@ from extractors.errors import UsageError, VtgError, reason_of
 from vtg_cli.drawing.curve import COLOURS, MOST_ROWS, evenly_spaced, rows, score_range, time_ticks
 from vtg_cli.terminal.console import note, one_line
 from vtg_cli.terminal.timecode import timecode
+from vtg_cli.terminal.verdict import basis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,7 +173,7 @@ def _letters(file: str) -> set[str]:
 def _head(result: GroundingResult) -> str:
     """What stands above the picture."""
     name = Path(one_line(result.video)).name
-    return f"{name} · {timecode(result.duration_s)} · {result.model} on {' + '.join(result.features)}"
+    return f"{name} · {timecode(result.duration_s)} · {basis(result).removesuffix(' features')}"
 
 
 def _title(result: GroundingResult) -> str:

@@ -79,7 +79,12 @@ def render_result(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCK
 
 
 def moments_table(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCKS) -> Table:
-    """Ranked moments with time codes, lengths, scores, and bars if they fit; thin bars for what is no clear match."""
+    """Ranked moments with time codes, lengths, scores, and bars if they fit; thin bars for what is no clear match.
+
+    Moments with a quote have it in place of a bar, after the stream that it is from.
+    """
+    if result.is_quoted:
+        return _quotes_table(result, glyphs)
     longest = int(np.clip(width - _NUMBERS_WIDTH, 0, _BAR_WIDTH))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("#", "start", "end", "length", "score"):
@@ -96,6 +101,26 @@ def moments_table(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCK
             f"{moment.score:.2f}",
             Text(bar * max(round(moment.score * longest), 0), style=style.removeprefix("bold ")),
             style="bold" if rank == 1 else "",
+        )
+    return table
+
+
+def _quotes_table(result: GroundingResult, glyphs: Glyphs) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("#", "start", "end", "score"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("in", "words"):
+        table.add_column(heading, overflow="fold")
+    before, after = glyphs.quotes[0], glyphs.quotes[1]
+    for rank, moment in enumerate(result.moments, start=1):
+        quote = moment.quote
+        table.add_row(
+            str(rank),
+            timecode(moment.start_s),
+            timecode(moment.end_s),
+            f"{moment.score:.2f}",
+            Text(printable(quote.stream) if quote else ""),
+            Text(f"{before}{printable(quote.text)}{after}" if quote else "", style=_style(result, rank)),
         )
     return table
 

@@ -85,8 +85,12 @@ class SearchArguments:
         results = grounder.ground(video, queries, top_k=self.top_k, threshold=self.threshold)
         return [result.clear() for result in results] if self.only_clear else results
 
-    def all_queries(self, named: Sequence[str]) -> list[str]:
+    def all_queries(self, named: Sequence[str], *, may_be_none: bool = False) -> list[str]:
         """The queries named as arguments, and those of --queries after them.
+
+        Args:
+            named: those that are arguments.
+            may_be_none: whether something else is asked.
 
         Raises:
             UsageError: if there is none, one cannot be asked, or --queries holds none.
@@ -95,7 +99,8 @@ class SearchArguments:
         if len(named) > 1 and all(word.isascii() and word.isalpha() for word in named):
             note(f'these are {len(named)} queries of one word; as one query: "{" ".join(named)}"')
         queries = [*named, *(() if self.queries is None else read_queries(self.queries))]
-        require_queries(queries)
+        if queries or not may_be_none:
+            require_queries(queries)
         return queries
 
 

@@ -15,6 +15,7 @@ from vtg_cli.parsing import completion, values
 from vtg_cli.terminal.console import verbosity
 
 if TYPE_CHECKING:
+    from extractors.cache.store import FeatureCache
     from extractors.decoding.clip_reader import Decoder as DecoderName
     from extractors.encoders.base import EncoderOptions
     from extractors.errors import CacheError
@@ -208,6 +209,12 @@ class ModelArguments:
     decoder: Decoder = "auto"
     encoders: EncoderArguments = EncoderArguments()
 
+    def feature_cache(self, *, on_write_error: Callable[[CacheError], None] | None = None) -> FeatureCache:
+        """The cache that is used; `on_write_error` as for `FeatureCache`."""
+        from extractors.cache.store import FeatureCache
+
+        return FeatureCache(self.encoders.cache, on_write_error=on_write_error)
+
     def load(
         self,
         *,
@@ -216,7 +223,6 @@ class ModelArguments:
         on_write_error: Callable[[CacheError], None] | None = None,
     ) -> Grounder:
         """Load what answers, as `Grounder.load`; `on_write_error` as for `FeatureCache`."""
-        from extractors.cache.store import FeatureCache
         from extractors.extraction.options import ExtractionOptions
         from model import Grounder
 
@@ -227,7 +233,7 @@ class ModelArguments:
             device=self.encoders.device,
             precision=self.encoders.precision,
             weights=weights_by_feature(self.encoders.weights),
-            cache=FeatureCache(self.encoders.cache, on_write_error=on_write_error),
+            cache=self.feature_cache(on_write_error=on_write_error),
             offline=self.encoders.offline,
             extraction=ExtractionOptions(decoder=cast("DecoderName", self.decoder)),
             on_event=on_event,

@@ -17,6 +17,13 @@ _UNSEEN = {
 }
 
 
+def basis(result: GroundingResult) -> str:
+    """What answered, and from what: `zero-shot on lite features`, or `words of the subtitles`."""
+    if result.is_quoted:
+        return f"words of the {' and the '.join(result.features)}"
+    return f"{result.model} on {' + '.join(result.features)} features"
+
+
 def verdict(result: GroundingResult) -> str | None:
     """A sentence for a result without a clear match, or None: nothing matches, or the features cannot see it."""
     if result.clear_match is not False:

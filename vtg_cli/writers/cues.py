@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vtg_cli.terminal.console import one_line
 
 if TYPE_CHECKING:
-    from model.grounding.results import GroundingResult
+    from model.grounding.results import GroundingResult, Moment
 
 
 class Cue(NamedTuple):
@@ -19,13 +19,20 @@ class Cue(NamedTuple):
     text: str
 
 
+def _quoted(moment: Moment) -> str:
+    return f"\n“{one_line(moment.quote.text)}”" if moment.quote is not None else ""
+
+
 def cues(results: Iterable[GroundingResult]) -> list[Cue]:
-    """One cue per moment: the query and its score. Players skip cues without length, so none has less than 1 ms."""
+    """One cue per moment: the query, its score, and the quote it was found by, if any.
+
+    Players skip cues without length, so none has less than 1 ms.
+    """
     return sorted(
         Cue(
             moment.start_s,
             max(moment.end_s, moment.start_s + 0.001),
-            f"{one_line(result.query)} ({moment.score:.2f})",
+            f"{one_line(result.query)} ({moment.score:.2f}){_quoted(moment)}",
         )
         for result in results
         for moment in result.moments

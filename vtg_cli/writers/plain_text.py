@@ -30,7 +30,8 @@ def _block(result: GroundingResult) -> str:
     for moment in result.moments:
         start, end = subtitle_time(moment.start_s), subtitle_time(moment.end_s)
         mark = "" if result.is_clear(moment) else "  no clear match"
-        lines.append(f"{start} - {end}  {moment.score:.2f}{mark}")
+        quote = "" if moment.quote is None else f"  “{one_line(moment.quote.text)}”"
+        lines.append(f"{start} - {end}  {moment.score:.2f}{mark}{quote}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -93,6 +93,8 @@ export class Moments {
     const fill = make("span", { class: "fill" });
     const unclear = moment.clear_match === false;
     fill.style.width = `${(100 * Math.min(Math.max(moment.score, 0), 1)).toFixed(1)}%`;
+    // The words that it was found by, if it was.
+    const quote = moment.text === undefined ? [] : [make("span", { class: "quote", title: moment.stream }, isolated(moment.text))];
     return make(
       "button",
       {
@@ -105,6 +107,7 @@ export class Moments {
         "span", { class: "when" }, `${timecode(moment.start_s)} – ${timecode(moment.end_s)}`,
         make("span", { class: "length" }, `${(moment.end_s - moment.start_s).toFixed(1)} s`),
       ),
+      ...quote,
       make(
         "span", { class: "score", title: unclear ? "No clear match" : "How well it matches, from 0 to 1" },
         make("span", { class: "meter" }, fill), make("span", { class: "unseen" }, unclear ? " no clear match, score " : " score "),

@@ -1,0 +1,129 @@
+"""CueGrounder: find where something is said in a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from extractors.cache.store import FeatureCache
+from extractors.cues.cue import Transcript
+from extractors.cues.subtitles import read_subtitles
+from extractors.encoders.lite.minilm import MiniLMTextEncoder
+from extractors.extraction.queries import encode_queries, pooled_phrases
+from model.cues.matching import CLEAR_FROM, best_passages, curve, passage_scores
+from model.cues.passages import Passages
+from model.cues.words import WordIndex
+from model.grounding.grounder import check_request
+from model.grounding.results import CUES, GroundingResult, Moment, Quote, Saliency
+
+_CLIP_LENGTH_S = 1.0
+_NO_MATCH = 0.02  # what scores less has none of the words, and a meaning that has nothing to do with it
+
+
+class CueGrounder:
+    """Finds the moments of a video in which something is said, by words and by meaning.
+
+        grounder = CueGrounder()
+        talk = grounder.read("talk.mp4")
+        for result in grounder.ground(talk, ["the budget", "where she thanks the team"]):
+            print(result.moments[0].quote)
+
+    Args:
+        cache: the feature cache or its folder, which keeps the text tracks of videos and the meaning of cues; the
+            user's default cache if None.
+    """
+
+    def __init__(self, cache: FeatureCache | str | Path | None = None) -> None:
+        self._cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+        self._encoder = MiniLMTextEncoder()
+
+    def read(self, video: str | Path) -> Transcript:
+        """Read the subtitles of a video, as `extractors.cues.subtitles.read_subtitles`.
+
+        Raises:
+            VideoError: if the video cannot be read.
+            CacheError: if the cache cannot be read or written.
+        """
+        return read_subtitles(Path(video), self._cache)
+
+    def ground(
+        self,
+        video: Transcript | str | Path,
+        queries: str | Sequence[str],
+        *,
+        top_k: int = 5,
+        threshold: float = 0.0,
+    ) -> list[GroundingResult]:
+        """Find the moments in which each query is said.
+
+        Args:
+            video: what `read` returned, or a path to read first.
+            queries: a word, a phrase or a sentence, or any number of them.
+            top_k: maximum moments per query.
+            threshold: moments that score less are left out.
+
+        Returns:
+            one result per query, in order. Each moment is a cue, or two cues that follow each other, with its quote.
+            A video without cues has no moments.
+
+        Raises:
+            UsageError: if a query is empty or `top_k` is less than 1.
+            WeightsMissing, WeightsInvalid: if the text encoder cannot be loaded.
+            VideoError, CacheError: as `read`.
+        """
+        queries = [queries] if isinstance(queries, str) else list(queries)
+        check_request(queries, top_k)
+        transcript = video if isinstance(video, Transcript) else self.read(video)
+        passages = Passages.of(transcript.streams)
+        lines = [cue.line for cue in passages.cues]
+        if not lines:
+            return [
+                self._result(transcript, query, passages, np.zeros(0), top_k, threshold) for query in queries
+            ]
+        index = WordIndex(lines)
+        rows = pooled_phrases(lines, self._encoder, self._cache)
+        return [
+            self._result(
+                transcript,
+                query,
+                passages,
+                passage_scores(query, passages, index, rows @ text.pooled),
+                top_k,
+                threshold,
+            )
+            for query, text in zip(queries, encode_queries(queries, self._encoder, self._cache), strict=True)
+        ]
+
+    @staticmethod
+    def _result(
+        transcript: Transcript,
+        query: str,
+        passages: Passages,
+        scores: np.ndarray,
+        top_k: int,
+        threshold: float,
+    ) -> GroundingResult:
+        best = best_passages(scores, passages, most=top_k, least=_NO_MATCH)
+        clips = curve(scores, passages, duration_s=transcript.duration_s, clip_length_s=_CLIP_LENGTH_S)
+        return GroundingResult(
+            video=transcript.video,
+            query=query,
+            model=CUES,
+            features=("subtitles",),
+            duration_s=transcript.duration_s,
+            moments=tuple(
+                Moment(
+                    float(passages.start_s[passage]),
+                    float(passages.end_s[passage]),
+                    float(scores[passage]),
+                    Quote("subtitles", passages.stream(passage), passages.text(passage)),
+                )
+                for passage in best
+                if scores[passage] >= threshold
+            ),
+            saliency=Saliency(_CLIP_LENGTH_S, tuple(map(float, clips))),
+            clear_from=CLEAR_FROM,
+            match_score=float(scores[best[0]]) if best else None,
+        )

@@ -1,0 +1,94 @@
+"""How well passages match a query: a score in [0, 1] from its words and from its meaning.
+
+A passage that holds the query word for word scores 1. Otherwise two kinds of evidence are joined as if they were
+independent: the share of the words of the query that the passage has, and the cosine of their sentence embeddings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.cues.passages import Passages
+from model.cues.words import WordIndex, holds_phrase, is_unspaced
+
+CLEAR_FROM = 0.3
+"""Score from which a passage clearly matches: see docs/cues.md."""
+
+_WORDS_WEIGHT = 0.85  # of a passage that has all words of a query, but not in its order
+_WITHOUT_MEANING = (
+    0.1  # cosines up to this are common between sentences that have nothing to do with each other
+)
+_MOST_SHARED = 0.5  # of the shorter of two spans that are two answers
+
+
+def passage_scores(
+    query: str, passages: Passages, index: WordIndex, cosines: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Score passages.
+
+    Args:
+        query: what is looked for.
+        passages: P passages of N cues.
+        index: the words of the N cues.
+        cosines: (N,), between the embeddings of the query and of each cue.
+
+    Returns:
+        (P,) scores.
+    """
+    found, weights = index.matches(query)
+    share = weights @ (found[:, passages.first] | found[:, passages.last])
+    meaning = np.clip((cosines - _WITHOUT_MEANING) / (1 - _WITHOUT_MEANING), 0, 1)
+    meaning = np.maximum(meaning[passages.first], meaning[passages.last])
+    scores: NDArray[np.float64] = 1 - (1 - _WORDS_WEIGHT * share**2) * (1 - meaning)
+    # A passage without one of the words does not hold the phrase, but only spaces tell what the words are.
+    may_hold = np.full(len(scores), True) if is_unspaced(query) else share > 1 - 1e-9
+    for passage in np.flatnonzero(may_hold).tolist():
+        if holds_phrase(query, passages.text(passage)):
+            scores[passage] = 1.0
+    return scores
+
+
+def best_passages(
+    scores: NDArray[np.float64], passages: Passages, *, most: int, least: float = 0.0
+) -> list[int]:
+    """The passages that are the answer, best first: of those at the same time, only the best, and then the shortest.
+
+    Args:
+        scores: (P,).
+        passages: P passages.
+        most: number of passages at most.
+        least: a lower score is no match at all.
+    """
+    lengths_s = passages.end_s - passages.start_s
+    ranked = np.lexsort((passages.start_s, lengths_s, -scores.round(6)))
+    kept: list[int] = []
+    for passage in ranked[scores[ranked] >= least].tolist():
+        common_s = np.minimum(passages.end_s[passage], passages.end_s[kept]) - np.maximum(
+            passages.start_s[passage], passages.start_s[kept]
+        )
+        if (common_s <= _MOST_SHARED * np.minimum(lengths_s[passage], lengths_s[kept])).all():
+            kept.append(passage)
+        if len(kept) == most:
+            break
+    return kept
+
+
+def curve(
+    scores: NDArray[np.float64], passages: Passages, *, duration_s: float, clip_length_s: float
+) -> NDArray[np.float64]:
+    """(clips,) for each clip of a video the best score of the cues in it; 0 where there is none.
+
+    Args:
+        scores: (P,), of which those of single cues count.
+        passages: P passages of N cues, those of single cues first.
+        duration_s: length of the video.
+        clip_length_s: seconds of a clip.
+    """
+    clips = np.zeros(max(int(np.ceil(duration_s / clip_length_s - 1e-9)), 1))
+    count = len(passages.cues)
+    first = np.clip((passages.start_s[:count] / clip_length_s + 1e-9).astype(np.int64), 0, len(clips) - 1)
+    last = np.ceil(passages.end_s[:count] / clip_length_s - 1e-9).astype(np.int64)
+    for score, begin, end in zip(scores[:count], first, np.maximum(last, first + 1), strict=True):
+        np.maximum(clips[begin:end], score, out=clips[begin:end])
+    return clips

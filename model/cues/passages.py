@@ -1,0 +1,56 @@
+"""Passages: what of a transcript can be an answer. Each cue is one, and so are two cues that follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.cues.cue import Cue, CueStream
+
+_LONGEST_PAUSE_S = 2.0  # inside a sentence
+
+
+@dataclass(frozen=True)
+class Passages:
+    """The passages of a transcript; P of them, of N cues.
+
+    Attributes:
+        cues: (N,), those of all streams, stream by stream.
+        first, last: (P,), the first and last cue of each passage; they are the same where a passage is one cue.
+        start_s, end_s: (P,), seconds from the start of the video.
+    """
+
+    cues: tuple[Cue, ...]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, streams: Sequence[CueStream]) -> Passages:
+        """The passages of some streams. Sentences may continue in the next subtitle; texts on the screen do not."""
+        cues = tuple(cue for stream in streams for cue in stream.cues)
+        pairs = [
+            at
+            for at, (cue, following) in enumerate(pairwise(cues))
+            if cue.source == "subtitles"
+            and cue.stream == following.stream
+            and following.start_s - cue.end_s <= _LONGEST_PAUSE_S
+        ]
+        alone, paired = np.arange(len(cues)), np.array(pairs, dtype=np.int64)
+        first, last = np.append(alone, paired), np.append(alone, paired + 1)
+        start_s, end_s = (np.array([cue.start_s for cue in cues]), np.array([cue.end_s for cue in cues]))
+        return cls(cues, first, last, start_s[first], np.maximum(end_s[first], end_s[last]))
+
+    def text(self, passage: int) -> str:
+        """The text of a passage on one line."""
+        own = self.cues[int(self.first[passage]) : int(self.last[passage]) + 1]
+        return " ".join(cue.line for cue in own)
+
+    def stream(self, passage: int) -> str:
+        """The name of the stream that a passage is from."""
+        return self.cues[int(self.first[passage])].stream

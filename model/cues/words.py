@@ -1,0 +1,104 @@
+"""Which words of a query are in which cues, in any form of a word: `budgets` is found by `budget`.
+
+The index is SQLite's FTS5 with its stemmer of English words; other languages are found by whole words without regard to
+case and accents. What a person types is never a query of FTS5: words go to it one at a time, quoted.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.errors import VtgError
+
+_WORD = re.compile(r"\w+")
+# Scripts without spaces between words: a phrase can begin and end anywhere.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+# Words that say how something is asked, and are in all texts.
+_COMMON = frozenset((
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "by", "can", "d", "did", "do", "does", "for",
+    "from", "had", "has", "have", "he", "her", "him", "his", "how", "i", "if", "in", "into", "is", "it",
+    "its", "ll", "m", "me", "my", "no", "not", "of", "on", "or", "our", "re", "s", "she", "so", "t", "that",
+    "the", "their", "them", "there", "they", "this", "to", "us", "ve", "was", "we", "were", "what", "when",
+    "where", "which", "who", "why", "will", "with", "would", "you", "your",
+))  # fmt: skip
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order, in lower case and without accents."""
+    return _WORD.findall(folded(text))
+
+
+def folded(text: str) -> str:
+    """The text without regard to case, accents and forms of letters."""
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return unicodedata.normalize("NFC", "".join(c for c in apart if not unicodedata.combining(c)))
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether a text is of a script without spaces between words, so that nobody can tell where one ends."""
+    return _UNSPACED.search(text) is not None
+
+
+def holds_phrase(phrase: str, text: str) -> bool:
+    """Whether a text holds a phrase word for word, whatever stands between the words."""
+    sought = words(phrase)
+    if not sought:
+        return False
+    if is_unspaced(phrase):
+        return "".join(sought) in "".join(words(text))
+    return f" {' '.join(sought)} " in f" {' '.join(words(text))} "
+
+
+class WordIndex:
+    """The words of some texts, in memory.
+
+    Args:
+        texts: of the cues.
+
+    Raises:
+        VtgError: if Python's SQLite has no full-text search.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._count = len(texts)
+        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+        try:
+            self._connection.execute(
+                "CREATE VIRTUAL TABLE cues "
+                "USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
+            )
+        except sqlite3.OperationalError as error:
+            raise VtgError(
+                f"this Python's SQLite cannot search in texts ({error}); install another Python"
+            ) from error
+        rows = ((number, folded(text)) for number, text in enumerate(texts, start=1))
+        self._connection.executemany("INSERT INTO cues (rowid, text) VALUES (?, ?)", rows)
+
+    def matches(self, query: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which words of a query are in which texts.
+
+        Returns:
+            (W, N), whether text n has word w; and (W,), the weight of each word: words that are in few texts weigh
+            more, and all weigh 1 in sum. W is 0 if the query has only common words.
+        """
+        sought = list(dict.fromkeys(words(query)))
+        sought = [word for word in sought if word not in _COMMON] or sought
+        found = np.zeros((len(sought), self._count), dtype=bool)
+        for row, word in enumerate(sought):
+            found[row, self._rows(word)] = True
+        held = found.sum(axis=1)
+        weights = np.log1p((self._count - held + 0.5) / (held + 0.5))
+        total = float(weights.sum())
+        return found, weights / total if total else weights
+
+    def _rows(self, word: str) -> list[int]:
+        found = self._connection.execute("SELECT rowid FROM cues WHERE cues MATCH ?", (f'"{word}"',))
+        return [number - 1 for (number,) in found]

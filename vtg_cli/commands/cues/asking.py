@@ -1,0 +1,79 @@
+"""What `vtg ground` is asked about what is said: its options, and the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from extractors.errors import UsageError
+from extractors.places import Address, Place
+from vtg_cli.terminal.console import note
+
+if TYPE_CHECKING:
+    from extractors.cache.store import FeatureCache
+    from model.grounding.results import GroundingResult
+    from vtg_cli.parsing.arguments import SearchArguments
+
+
+@dataclass(frozen=True)
+class CueArguments:
+    """What is looked for in the words of a video."""
+
+    said: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--said",
+            metavar="WORDS",
+            help="Find where this is said, by the words of the subtitles and by their meaning; can be given several "
+            "times.",
+        ),
+    ] = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether something is asked."""
+        return bool(self.said)
+
+    def check(self, videos: Sequence[Place], *, is_watching: bool = False) -> None:
+        """Refuse what cannot be asked, before any work begins.
+
+        Args:
+            videos: those that are named.
+            is_watching: whether videos are taken from a watched folder.
+
+        Raises:
+            UsageError: if a text is empty, or a video is in object storage or still to come.
+        """
+        if not self.said:
+            return
+        if is_watching:
+            raise UsageError("--said: not with --watch, because subtitles may arrive after their video")
+        from model.grounding.grounder import check_queries
+
+        check_queries(self.said)
+        for video in videos:
+            if isinstance(video, Address):
+                raise UsageError(f"{video}: --said needs the video's file; download it, and name the file")
+
+    def answer(self, video: Place, search: SearchArguments, cache: FeatureCache) -> list[GroundingResult]:
+        """Answer for one video; notes say what of its subtitles could not be read.
+
+        Raises:
+            VideoError, VtgError: as `CueGrounder`.
+        """
+        if not self.said or isinstance(video, Address):
+            return []
+        from model.cues.grounder import CueGrounder
+
+        grounder = CueGrounder(cache)
+        transcript = grounder.read(Path(video))
+        for sentence in transcript.notes:
+            note(sentence)
+        if not transcript.streams:
+            note(f"{video}: has no subtitles, neither inside nor beside it, so --said finds nothing")
+        results = grounder.ground(transcript, self.said, top_k=search.top_k, threshold=search.threshold)
+        return [result.clear() for result in results] if search.only_clear else results
