@@ -107,8 +107,8 @@ Trouble = Callable[[str, str], "str | None"]
 """Given the method and the path of a request, what happens to it; None lets it pass.
 
 `fail` answers with an internal error, `slow down` asks for fewer requests, `deny` refuses, `drop` closes the
-connection, `cut` does so in the middle of the answer, `wait` waits until the proxy's `go_on` is set, and `hang` takes
-the first half of an upload and no more.
+connection, `lose` does so when the request has been done, `cut` in the middle of the answer, `wait` waits until the
+proxy's `go_on` is set, and `hang` takes the first half of an upload and no more.
 """
 
 
@@ -175,6 +175,9 @@ def troubled(endpoint: str, trouble: Trouble) -> Iterator[Proxy]:
             answer = connection.getresponse()
             data = answer.read()
             connection.close()
+            if what == "lose":
+                self.close_connection = True
+                return
             headers = {
                 name: value
                 for name, value in answer.getheaders()

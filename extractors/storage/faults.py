@@ -111,7 +111,12 @@ def fault_of(error: Exception, *, writing: bool = False) -> Fault:
             "the storage cannot be reached; check the network, and AWS_ENDPOINT_URL if it is not at Amazon",
             is_transient=True,
         )
-    if status in (408, 425, 429) or status >= 500 or (isinstance(error, OSError) and error.errno in _BUSY):
+    # 409: another request writes the object just now.
+    if (
+        status in (408, 409, 425, 429)
+        or status >= 500
+        or (isinstance(error, OSError) and error.errno in _BUSY)
+    ):
         return Fault(
             f"the storage answers with an error{_named(code)}; run the same command again later",
             is_transient=True,

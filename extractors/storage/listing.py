@@ -53,10 +53,15 @@ def state_of(address: Address, stop: threading.Event | None = None) -> ObjectSta
 
 
 def objects_under(folder: Address) -> list[Address]:
+    """The addresses that `states_under` finds."""
+    return list(states_under(folder))
+
+
+def states_under(folder: Address) -> dict[Address, ObjectState]:
     """The objects in a folder and its subfolders, without those whose name or folder begins with a dot.
 
     Returns:
-        their addresses in order of name, those of a folder before those of its subfolders.
+        their states in order of name, those of a folder before those of its subfolders.
 
     Raises:
         UsageError: if the address cannot be used.
@@ -67,15 +72,14 @@ def objects_under(folder: Address) -> list[Address]:
     root = path_of(Address(folder.scheme, folder.bucket, "")).rstrip("/")
     path = path_of(folder).rstrip("/")
     found: Mapping[str, Any] = retried(folder, lambda: filesystem.find(path, detail=True)) or {}
-    keys = []
+    states = {}
     for name, facts in found.items():
         inside = name[len(path) :].strip("/")
         is_file = facts.get("type") == "file" and not name.endswith("/")
         # Without a folder, fsspec lists an object that has its name.
         if is_file and inside and not any(part.startswith(".") for part in inside.split("/")):
-            keys.append(name[len(root) + 1 :])
-    keys.sort(key=_order)
-    return [Address(folder.scheme, folder.bucket, key) for key in keys]
+            states[name[len(root) + 1 :]] = _state(facts)
+    return {Address(folder.scheme, folder.bucket, key): states[key] for key in sorted(states, key=_order)}
 
 
 def _order(key: str) -> tuple[tuple[bool, str], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from extractors.places import Address
 from extractors.storage.faults import ObjectMissing
@@ -24,6 +25,43 @@ def read_object(address: Address, stop: threading.Event | None = None) -> bytes 
     except ObjectMissing:
         return None
     return data
+
+
+def create(address: Address, data: bytes) -> bool:
+    """Write an object unless there is one of its name; of several writers at a time, one succeeds.
+
+    Returns:
+        whether the object there now was written by this call.
+
+    Raises:
+        UsageError: if the address cannot be used.
+        StorageError: if it cannot be written.
+    """
+    require_usable(address)
+    filesystem, path = filesystem_of(address), path_of(address)
+
+    def request() -> bool:
+        try:
+            filesystem.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    # An earlier request may have succeeded though its answer was lost.
+    return retried(address, request, writing=True) or read_object(address) == data
+
+
+def remove(address: Address) -> None:
+    """Remove an object, if it is there.
+
+    Raises:
+        UsageError: if the address cannot be used.
+        StorageError: if it cannot be removed.
+    """
+    require_usable(address)
+    filesystem, path = filesystem_of(address), path_of(address)
+    with suppress(ObjectMissing):
+        retried(address, lambda: filesystem.rm_file(path), writing=True)
 
 
 def publish(address: Address, data: bytes, stop: threading.Event | None = None) -> None:

@@ -1,7 +1,8 @@
 """Videos on their way into a library: extracted where the cache lacks them, then indexed in batches.
 
-Extraction takes long and happens outside of the writer's lock, so several processes can add at once. A batch is written
-every few seconds: a kill costs no extracted features, and of the index no more than that.
+Extraction takes long and happens while others write, so several processes can add at once. A batch is written every
+few seconds, or every minute if the library is in object storage: a kill costs no extracted features, and of the index
+no more than that.
 """
 
 from __future__ import annotations
@@ -25,16 +26,14 @@ from extractors.places import local_path
 from extractors.videos.events import Event, ExtractionReport, RoomWanted, VideoFinished, WorkerLost
 from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
+from model.search.storage.access import LibraryIndex
 from model.search.storage.catalogue import File
-from model.search.storage.index import Index, NewVideo, Snapshot
+from model.search.storage.index import NewVideo, Snapshot, Writer
 from model.search.storage.segments import segment_vectors
 
 Listener = Callable[[Event], None]
 ExtractAll = Callable[[Sequence[Path], Listener], ExtractionReport]
 """Makes the missing features of videos elsewhere, such as on a cluster; called with a listener for its events."""
-
-_BATCH = 64  # videos that are written together
-_BATCH_S = 5.0
 
 
 class Intake:
@@ -48,7 +47,7 @@ class Intake:
     """
 
     def __init__(
-        self, index: Index, grounder: Grounder, listen: Listener, extract: ExtractAll | None = None
+        self, index: LibraryIndex, grounder: Grounder, listen: Listener, extract: ExtractAll | None = None
     ) -> None:
         self._index = index
         self._extract = extract
@@ -167,7 +166,7 @@ def indexed_files(snapshot: Snapshot, specs: Iterable[FeatureSpec], cache: Featu
 class _Batch:
     """Videos that are written to the index together."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: LibraryIndex) -> None:
         self._index = index
         self._videos: list[NewVideo] = []
         self._failures: dict[Path, FileState] = {}
@@ -178,7 +177,8 @@ class _Batch:
         if not self._videos:
             self._since_s = time.monotonic()
         self._videos.append(video)
-        if len(self._videos) >= _BATCH or time.monotonic() - self._since_s > _BATCH_S:
+        batching = self._index.batching
+        if len(self._videos) >= batching.videos or time.monotonic() - self._since_s > batching.wait_s:
             self.write()
 
     def add_failure(self, path: Path) -> None:
@@ -190,9 +190,12 @@ class _Batch:
         """Write all that wait."""
         if not (self._videos or self._failures):
             return
-        with self._index.writing() as writer:
+
+        def put(writer: Writer) -> None:
             if self._videos:
                 writer.add(self._videos)
             with writer.catalogue.transaction():
                 writer.catalogue.put_failures(self._failures)
+
+        self._index.write(put)
         self._videos, self._failures = [], {}

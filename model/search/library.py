@@ -13,6 +13,7 @@ import numpy as np
 from extractors.errors import UsageError
 from extractors.extraction.collect import collect_videos
 from extractors.extraction.pipeline import ignore
+from extractors.places import Place
 from extractors.videos.events import Event
 from model.grounding.grounder import Grounder, check_queries
 from model.search.candidates import Candidate, QueryDirections, find_candidates
@@ -29,8 +30,8 @@ from model.search.results import (
 )
 from model.search.roots import is_taken_out
 from model.search.storage.catalogue import Catalogue, Entries, File
-from model.search.storage.index import Index, Snapshot, covers
-from model.search.storage.places import library_folder
+from model.search.storage.index import Snapshot, Writer, covers
+from model.search.storage.places import index_at, library_place
 from model.search.upkeep import follow, remember, take_out
 from model.search.verification import verify
 
@@ -59,19 +60,19 @@ class Library:
     Any number of processes may use a library at once. One object belongs to one thread at a time.
 
     Attributes:
-        folder: of the index files.
+        folder: of the index files; an `Address` if it is in object storage.
     """
 
-    def __init__(self, folder: Path, load: Loader, model: str, features: str, fps: float | None) -> None:
+    def __init__(self, folder: Place, load: Loader, model: str, features: str, fps: float | None) -> None:
         self.folder = folder
-        self._index = Index(folder)
+        self._index = index_at(folder)
         self._load = load
         self._model, self._features, self._fps = model, features, fps
 
     @classmethod
     def open(
         cls,
-        place: str | Path | None = None,
+        place: str | Place | None = None,
         *,
         model: str = "auto",
         features: str = "auto",
@@ -81,15 +82,17 @@ class Library:
         """Open a library, which need not exist yet; nothing is loaded or written before it is needed.
 
         Args:
-            place: its name, or its folder: a `Path`, or text with a separator in it; None for the default library.
+            place: its name, or its folder: a `Path`, or text with a separator in it; None for the default library. The
+                address of a folder in object storage is a library that many machines share.
             model, features, fps: what answers, as for `Grounder.load`; where all are left as they are, the features
                 with which the library was first filled.
             load: loads it. For other arguments of `Grounder.load`: `functools.partial(Grounder.load, device="cpu")`.
 
         Raises:
-            UsageError: if the place cannot be the name of a library.
+            UsageError: if the place cannot be the name of a library, or a package for an address is not installed.
+            StorageError: if there are no credentials for an address.
         """
-        return cls(library_folder(place), load, model, features, fps)
+        return cls(library_place(place), load, model, features, fps)
 
     def __enter__(self) -> Library:
         return self
@@ -152,10 +155,15 @@ class Library:
         features = (
             self.grounder.model.features
         )  # first: a choice that cannot be loaded leaves no library behind
-        with self._index.writing() as writer, writer.catalogue.transaction():
-            remember(writer.catalogue, added, {absolute(path) for path in folders})
-            if writer.catalogue.fact(_FEATURES) is None:
-                self._note_features(writer.catalogue, features)
+        around = {absolute(path) for path in folders}
+
+        def begin(writer: Writer) -> None:
+            with writer.catalogue.transaction():
+                remember(writer.catalogue, added, around)
+                if writer.catalogue.fact(_FEATURES) is None:
+                    self._note_features(writer.catalogue, features)
+
+        self._index.write(begin)
         on_start(len(files))
         return Changes(tuple(Intake(self._index, self.grounder, on_event, extract).take(files)))
 
@@ -187,9 +195,13 @@ class Library:
         changes = follow(self._index, self.grounder, on_event, on_start, rebuild=rebuild)
         if (self._features, self._fps) != ("auto", None):
             specs = [encoder.spec for encoder in self.grounder.video_encoders]
-            with self._index.writing() as writer, writer.catalogue.transaction():
-                if covers(writer.catalogue, specs):
-                    self._note_features(writer.catalogue, self.grounder.model.features)
+
+            def note_features(writer: Writer) -> None:
+                with writer.catalogue.transaction():
+                    if covers(writer.catalogue, specs):
+                        self._note_features(writer.catalogue, self.grounder.model.features)
+
+            self._index.write(note_features)
         return changes
 
     def remove(self, paths: Sequence[str | Path]) -> Changes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from extractors.features import FeatureSpec
+from extractors.places import Place
 from extractors.videos.events import VideoFinished
 from model.grounding.results import GroundingResult, Moment
 
@@ -147,7 +148,7 @@ class LibraryInfo:
     """What a library holds.
 
     Attributes:
-        folder: of the index files.
+        folder: of the index files; an `Address` if it is in object storage.
         roots: folders and files that were added.
         videos: different ones.
         files: which hold them; more than videos if there are copies.
@@ -157,7 +158,7 @@ class LibraryInfo:
         size_bytes: of the index files.
     """
 
-    folder: Path
+    folder: Place
     roots: tuple[Path, ...]
     videos: int
     files: int

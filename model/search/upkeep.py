@@ -11,9 +11,10 @@ from model.grounding.grounder import Grounder
 from model.search.filters import absolute, is_in, matches
 from model.search.intake import Intake, Listener
 from model.search.results import Changes
-from model.search.roots import gone, is_included, is_missing, look_at
-from model.search.storage.catalogue import Catalogue
-from model.search.storage.index import Index, covers, superseded
+from model.search.roots import Roots, gone, is_included, is_missing, look_at
+from model.search.storage.access import LibraryIndex
+from model.search.storage.catalogue import Catalogue, File
+from model.search.storage.index import Writer, covers, superseded
 
 
 def remember(catalogue: Catalogue, added: Collection[Path], around: Collection[Path] = ()) -> None:
@@ -33,21 +34,30 @@ def remember(catalogue: Catalogue, added: Collection[Path], around: Collection[P
 
 
 def follow(
-    index: Index, grounder: Grounder, listen: Listener, on_start: Callable[[int], None], *, rebuild: bool
+    index: LibraryIndex,
+    grounder: Grounder,
+    listen: Listener,
+    on_start: Callable[[int], None],
+    *,
+    rebuild: bool,
 ) -> Changes:
     """Make a library hold what its folders hold now; arguments, result and errors as of `Library.update`."""
     specs = [encoder.spec for encoder in grounder.video_encoders]
-    with index.writing() as writer:
+
+    def begin(writer: Writer) -> tuple[Roots, dict[Path, File]]:
         writer.settle()
         if rebuild:
             writer.remove_recipes([recipe for recipe in writer.catalogue.recipes() if recipe.spec in specs])
-        roots, known = writer.catalogue.roots(), writer.catalogue.files()
+        return writer.catalogue.roots(), writer.catalogue.files()
+
+    roots, known = index.write(begin)
     sight = look_at(roots, known)
     on_start(len(sight.videos))
     results = Intake(index, grounder, listen).take(sight.videos)
     failed = [local_path(result.path) for result in results if result.status == "failed"]
     leaving = gone(known.values(), roots, sight, failed)
-    with index.writing() as writer:
+
+    def end(writer: Writer) -> list[Path]:
         catalogue = writer.catalogue
         # Another process may have changed them meanwhile.
         now = catalogue.files()
@@ -58,10 +68,12 @@ def follow(
             catalogue.remove_failures(path for path in catalogue.failures() if is_missing(path))
         if covers(catalogue, specs):
             writer.remove_recipes(superseded(catalogue, specs))
-    return Changes(tuple(results), tuple(removed), sight.unreachable)
+        return removed
+
+    return Changes(tuple(results), tuple(index.write(end)), sight.unreachable)
 
 
-def take_out(index: Index, paths: Sequence[str | Path]) -> list[Path]:
+def take_out(index: LibraryIndex, paths: Sequence[str | Path]) -> list[Path]:
     """Take files, folders and what patterns match out of a library.
 
     Returns:
@@ -70,7 +82,8 @@ def take_out(index: Index, paths: Sequence[str | Path]) -> list[Path]:
     Raises:
         UsageError: if it holds nothing of one of them.
     """
-    with index.writing() as writer:
+
+    def remove(writer: Writer) -> list[Path]:
         catalogue = writer.catalogue
         roots, known = catalogue.roots(), catalogue.files()
         held = {place for path in (*known, *roots) for place in (path, *path.parents)}
@@ -82,7 +95,7 @@ def take_out(index: Index, paths: Sequence[str | Path]) -> list[Path]:
             places |= found
             wrong += [] if found else [str(path)]
         if wrong:
-            raise UsageError(f"not in the library {index.folder}: {', '.join(wrong)}")
+            raise UsageError(f"not in the library {index.place}: {', '.join(wrong)}")
         with catalogue.transaction():
             catalogue.remove_roots(root for root in roots if is_in(root, places))
             kept = catalogue.roots()
@@ -91,4 +104,6 @@ def take_out(index: Index, paths: Sequence[str | Path]) -> list[Path]:
             catalogue.put_roots(left_out, included=False)
         removed = [path for path in known if is_in(path, places)]
         writer.remove_files(removed)
-    return removed
+        return removed
+
+    return index.write(remove)

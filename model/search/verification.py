@@ -16,8 +16,9 @@ from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
 from model.search.results import Finding
 from model.search.roots import Roots, gone, look_at
+from model.search.storage.access import LibraryIndex
 from model.search.storage.catalogue import NO_ENTRIES, Content, File
-from model.search.storage.index import Index, Snapshot
+from model.search.storage.index import Snapshot
 from model.search.storage.segments import segment_vectors
 from model.search.vector_files import VectorsDamaged
 from model.search.vectors import VectorIndex
@@ -27,7 +28,7 @@ _REBUILD = "vtg index update --rebuild"
 
 
 def verify(
-    index: Index,
+    index: LibraryIndex,
     snapshot: Snapshot,
     grounder: Grounder,
     on_progress: Callable[[int, int], None],

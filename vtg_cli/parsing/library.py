@@ -48,8 +48,9 @@ class LibraryArguments:
         str | None,
         typer.Option(
             metavar="NAME|FOLDER",
-            parser=values.path_text("--library"),
-            help="The library: its name, or a folder for its index files, with a slash in it.",
+            parser=values.place_text("--library"),
+            help="The library: its name, or a folder for its index files, with a slash in it; or the address of one in "
+            "object storage, which many machines share.",
             show_default="the library named default",
         ),
     ] = None

@@ -1,1 +1,1 @@
-"""What a library consists of on disk: its catalogue and its vectors."""
+"""What a library consists of: its catalogue and its vectors, in a folder or in object storage."""

@@ -12,10 +12,11 @@ leaves vectors that no entry names. Readers ignore those, and the next writer re
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,22 @@ from model.search.storage.catalogue import (
 from model.search.vector_files import VectorsDamaged
 from model.search.vectors import VectorIndex
 
+T = TypeVar("T")
+
 _VECTORS, _LOCK = "vectors", "writer.lock"
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How many additions are written together.
+
+    Attributes:
+        videos: at most.
+        wait_s: seconds that the first of them waits at most.
+    """
+
+    videos: int
+    wait_s: float
 
 
 @dataclass(frozen=True)
@@ -91,12 +107,19 @@ class Index:
         folder: of the library; it is made by the first writer.
     """
 
+    batching = Batching(videos=64, wait_s=5.0)
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._reader: Catalogue | None = None
         self._read_inode = -1
         self._read: tuple[int, Snapshot] | None = None
         self._opened: dict[str, VectorIndex] = {}
+
+    @property
+    def place(self) -> Path:
+        """The folder."""
+        return self.folder
 
     @property
     def exists(self) -> bool:
@@ -185,6 +208,15 @@ class Index:
                 yield Writer(self, catalogue)
         finally:
             lock.release()
+
+    def write(self, change: Callable[[Writer], T]) -> T:
+        """Change the library while no other process does; returns what the change returns.
+
+        Raises:
+            CacheError: if the folder cannot be written; and what the change raises.
+        """
+        with self.writing() as writer:
+            return change(writer)
 
     def open_vectors(self, key: str, dim: int) -> VectorIndex:
         """The vectors of a recipe as they are now; raises VectorIndexError if they cannot be read."""

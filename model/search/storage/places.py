@@ -1,4 +1,4 @@
-"""Where libraries are: folders of index files, named or anywhere."""
+"""Where libraries are: folders of index files, named or anywhere, on this machine or in object storage."""
 
 from __future__ import annotations
 
@@ -8,11 +8,42 @@ from pathlib import Path
 
 from extractors.errors import UsageError
 from extractors.files.user_folders import vtg_data
+from extractors.places import Address, Place, place_of
+from model.search.storage.access import LibraryIndex
+from model.search.storage.index import Index
 
 DEFAULT_LIBRARY = "default"
 """The name of the library that is meant if none is named."""
 
 _NAME = re.compile(r"\w[\w .-]*")
+
+
+def library_place(place: str | Place | None = None) -> Place:
+    """Where a library is.
+
+    Args:
+        place: an address in object storage, or as for `library_folder`.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    if isinstance(place, str) and isinstance(found := place_of(place), Address):
+        return found
+    return place if isinstance(place, Address) else library_folder(place)
+
+
+def index_at(place: Place) -> LibraryIndex:
+    """The files of the library at a place.
+
+    Raises:
+        UsageError: if it is an address that cannot be used.
+        StorageError: if there are no credentials for it.
+    """
+    if not isinstance(place, Address):
+        return Index(place)
+    from model.search.storage.shared import SharedIndex
+
+    return SharedIndex(place)
 
 
 def library_folder(place: str | Path | None = None) -> Path:

@@ -122,6 +122,27 @@ def test_ground(filled: Bucket, videos: Path, tmp_path: Path, monkeypatch: pytes
             ) == downloads
 
 
+@pytest.mark.slow
+def test_a_library_of_many_machines(bucket: Bucket, videos: Path, tmp_path: Path) -> None:
+    here = (*LITE, "--library", f"{bucket.url}/library", "--cache", tmp_path / "cache")
+    made = vtg("index", "add", videos, *here, home=tmp_path / "one")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == f"{bucket.url}/library: 4 extracted; 4 videos in all\n"
+    found = vtg("search", "a cat", "--json", *here, home=tmp_path / "two")
+    assert found.returncode == 0, found.stderr
+    (result,) = json.loads(found.stdout)["results"]
+    assert result["videos"] == 4
+    assert {hit["video"] for hit in result["hits"]} <= {str(path) for path in videos.iterdir()}
+    removed = vtg("index", "remove", videos / "v0.mp4", *here[2:4], home=tmp_path / "two")
+    assert removed.stdout == f"{bucket.url}/library: 1 removed; 3 videos in all\n"
+    info = vtg("index", "info", "--json", *here[2:4], home=tmp_path / "one")
+    assert json.loads(info.stdout)["folder"] == f"{bucket.url}/library"
+    assert json.loads(info.stdout)["videos"] == 3
+    assert SECRET not in made.stderr + found.stderr + found.stdout
+    for home in ("one", "two"):  # nothing is left but the copies
+        assert list((tmp_path / home / "vtg" / "library-copies").glob("*/folders/*")) == []
+
+
 def test_a_lost_object_and_a_bucket_that_is_not_there(filled: Bucket, tmp_path: Path) -> None:
     lost = vtg("ground", f"{filled.url}/videos/no.mp4", "a cat", *LITE, home=tmp_path)
     assert lost.returncode == 1

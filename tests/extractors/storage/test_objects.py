@@ -10,7 +10,7 @@ import pytest
 from extractors.places import Address
 from extractors.storage import retrying
 from extractors.storage.faults import StorageError
-from extractors.storage.objects import publish, read_object
+from extractors.storage.objects import create, publish, read_object, remove
 from tests.buckets import Bucket, every_tenth, troubled
 
 DATA = bytes(range(256)) * 4000
@@ -34,6 +34,25 @@ def test_memory() -> None:
     assert read_object(address) is None
     publish(address, DATA)
     assert read_object(address) == DATA
+
+
+@pytest.mark.parametrize("scheme", ["s3", "memory"])
+def test_only_the_first_creates(bucket: Bucket, scheme: str) -> None:
+    address = Address(scheme, bucket.name, "created")
+    assert create(address, b"first")
+    assert not create(address, b"second")
+    assert read_object(address) == b"first"
+    remove(address)
+    remove(address)
+    assert read_object(address) is None
+    assert create(address, b"third")
+
+
+def test_created_though_the_answer_was_lost(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    with troubled(bucket.endpoint, every_tenth("lose")) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        assert all(create(Address("s3", bucket.name, f"{number}"), DATA) for number in range(12))
+        assert not create(Address("s3", bucket.name, "0"), b"another")
 
 
 def test_no_bucket(bucket: Bucket) -> None:

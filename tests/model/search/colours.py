@@ -11,6 +11,7 @@ import numpy as np
 
 from extractors.encoders import registry
 from extractors.extraction.options import ExtractionOptions
+from extractors.places import Address
 from model.grounding.grounder import Grounder
 from model.search.library import Library
 
@@ -49,7 +50,7 @@ def colour_videos(folder: Path, scenes: Mapping[str, Sequence[tuple[str, int]]])
     ]
 
 
-def colour_library(folder: Path, cache: Path, *, fps: float | None = None) -> Library:
+def colour_library(folder: Path | Address, cache: Path, *, fps: float | None = None) -> Library:
     """A library in a folder; videos are decoded in this process."""
     from tests.plugins.toy_encoder import FEATURE
 
