@@ -59,25 +59,28 @@ def unlabelled_split(
     assert inputs.pretrain is not None, "unlabelled videos were asked for"
     cache, options = cache or FeatureCache(), options or EncoderOptions()
     features = SplitFeatures(config, replace(inputs, videos=inputs.pretrain), cache, options, on_event)
-    known = None
-    if inputs.pseudo_labels is not None:
-        known = tuple(read_annotations(inputs.pseudo_labels, OWN))
-        wanted = list(dict.fromkeys(annotation.vid for annotation in known))
-        videos, specs = _videos(config, inputs.pretrain, features, wanted)
-    else:
-        wanted = [vid for vid in unlabelled_vids(config, inputs.pretrain) if vid not in scored]
-        videos, specs = _videos(config, inputs.pretrain, features, wanted)
-    lacking = videos.missing(wanted)
-    if known is not None and lacking:
-        raise DataMissing(
-            f"{inputs.pretrain}: {lacking[0]} has pseudo-labels, but no features; restore its file"
-        )
-    annotations = known
-    if annotations is None:
-        there = [vid for vid in wanted if vid not in set(lacking)]
+    left_out: list[str] = []
+    if inputs.pseudo_labels is None:
+        vids = [vid for vid in unlabelled_vids(config, inputs.pretrain) if vid not in scored]
+        videos, specs = _videos(config, inputs.pretrain, features, vids)
+        left_out = videos.missing(vids)
+        there = [vid for vid in vids if vid not in set(left_out)]
         annotations = _labelled(config, inputs, there, videos, cache, options)
-    texts, text_spec, _ = features.texts(list(annotations), published=False)
-    return Split(annotations, videos, texts, specs, text_spec, tuple(lacking), str(inputs.pretrain))
+    else:
+        annotations = tuple(read_annotations(inputs.pseudo_labels, OWN))
+        vids = list(dict.fromkeys(annotation.vid for annotation in annotations))
+        videos, specs = _videos(config, inputs.pretrain, features, vids)
+        if lacking := videos.missing(vids):
+            raise DataMissing(
+                f"{inputs.pretrain}: {lacking[0]} has pseudo-labels, but no features; restore its file"
+            )
+    texts, text_spec, unmade = features.texts(list(annotations), published=False)
+    if unmade:
+        raise UsageError(
+            f"--pretrain: {config.name} reads '{config.data.text_features.name}' tokens, which vtg cannot make of the "
+            "sentences of pseudo-labels"
+        )
+    return Split(annotations, videos, texts, specs, text_spec, tuple(left_out), str(inputs.pretrain))
 
 
 def unlabelled_vids(config: Config, folder: Path) -> list[str]:

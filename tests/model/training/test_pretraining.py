@@ -117,6 +117,14 @@ def test_features_that_cannot_be_compared_with_text(unlabelled: Unlabelled, cach
     shutil.rmtree(folder)
 
 
+def test_tokens_that_cannot_be_made(unlabelled: Unlabelled, cache: FeatureCache, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    (folder / "llama_features").mkdir(parents=True)
+    config = unlabelled_config('data.text_features={name="llama",dim=384}')
+    with pytest.raises(UsageError, match="'llama' tokens, which vtg cannot make of the sentences"):
+        unlabelled_split(config, replace(unlabelled.inputs, data=folder), cache=cache)
+
+
 # Names
 
 
