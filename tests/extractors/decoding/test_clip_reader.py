@@ -402,9 +402,19 @@ def test_both_decoders_agree_on_real_files(relative):
         assert difference.max() < 8, difference
 
 
+@pytest.fixture(scope="module")
+def short_and_long(tmp_path_factory) -> list[Path]:
+    """Two videos, of which the second is six times as long."""
+    folder, quick = tmp_path_factory.mktemp("lengths"), {"preset": "ultrafast"}
+    return [
+        render(folder / f"{seconds}.mp4", frames=10 * seconds, fps=10, gop=40, options=quick)
+        for seconds in (40, 240)
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_memory_does_not_grow_with_length(tmp_path, decoder):
+def test_memory_does_not_grow_with_length(short_and_long, decoder):
     code = (
         "import sys, resource; from extractors.decoding.clip_reader import ClipReader, DecodingOptions;"
         "from extractors.decoding.grid import Sampling\n"
@@ -413,13 +423,13 @@ def test_memory_does_not_grow_with_length(tmp_path, decoder):
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     peaks = []
-    for seconds in (60, 240):
-        path = render(tmp_path / f"{seconds}.mp4", frames=15 * seconds, fps=15, width=320, height=240, gop=60)
+    for path in short_and_long:
         done = subprocess.run(
             [sys.executable, "-c", code, str(path), decoder], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout))
-    assert peaks[1] < 1.15 * peaks[0], peaks
+    # The allocator makes it up to 1.25 on a busy machine; with frames that are kept, it is 2.6.
+    assert peaks[1] < 1.5 * peaks[0], peaks
 
 
 def test_long_videos_use_pyav(tmp_path: Path) -> None:
