@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,12 +58,16 @@ def test_command_of_the_readme(command, folder, monkeypatch):
             assert watching.end() == 0
         return
     if command[1] == "serve":
-        with Running(*command[1:], home=folder) as serving:
-            serving.wait_for("out", "1 video at http://127.0.0.1:8642/")
+        # Another server may be at the address that it has by default.
+        port, options = ("", ["--port", "0"]) if is_taken(8642) else ("8642/", [])
+        with Running(*command[1:], *options, home=folder) as serving:
+            serving.wait_for("out", f"1 video at http://127.0.0.1:{port}")
             assert serving.end() == 0
         return
+    # By itself it measures a video of 20 s.
+    shorter = ["--seconds", "2"] if command == ["vtg", "bench"] else []
     # Nothing listens there; without an address, Ray looks for a cluster on this machine.
-    done = new_vtg(*command[1:], home=folder, RAY_ADDRESS="127.0.0.1:9")
+    done = new_vtg(*command[1:], *shorter, home=folder, RAY_ADDRESS="127.0.0.1:9")
     if "--ray" in command:
         # There is no cluster: the option is known, and the message names what to do.
         assert done.returncode == 2
@@ -78,6 +83,11 @@ def test_command_of_the_readme(command, folder, monkeypatch):
         assert len(done.stderr.splitlines()) < 24
     else:
         assert done.returncode == 0, done.stderr
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_python_of_the_readme(folder):
