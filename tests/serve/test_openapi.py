@@ -30,8 +30,8 @@ CHECKS = (
 )
 """All but those that take any bytes for a video, and any id for one that exists."""
 
-MADE_UP = 20
-REAL = 15
+MADE_UP = 8
+REAL = 8
 
 
 @pytest.fixture(scope="module")
