@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,26 @@ class FeatureCache:
             CacheError: if the cache cannot be read.
         """
         return self._load(path, spec, address, lambda: content)
+
+    def adopt(
+        self, address: str, content: str, spec: FeatureSpec, data: bytes, *, path: str | Place
+    ) -> CachedFeatures | None:
+        """Take an entry of another cache in.
+
+        Args:
+            address, content, spec, path: as for `load_content`.
+            data: the bytes of the entry.
+
+        Returns:
+            The features; None, and nothing is stored, if they cannot be trusted.
+
+        Raises:
+            CacheError: if the cache cannot be written.
+        """
+        found = features_of(data, spec, address, lambda: content, place_of(path))
+        if found is not None:
+            self._store(self._video_entry(address, spec), spec, lambda file: file.write(data))
+        return found
 
     def holds(self, address: str, spec: FeatureSpec) -> bool:
         """Whether there is an entry for an address of a `VideoIdentity`; only loading it shows whether it is intact."""
@@ -424,6 +444,14 @@ class FeatureCache:
         for key, half in halves.items():
             if not np.isfinite(half).all():
                 raise ValueError(f"'{spec.name}' {key} hold values that are not finite in half precision")
+        record = {"identity": identity, "spec": spec.to_json(), **origin}
+        self._store(entry, spec, lambda file: write_entry(file, halves, record), durable=durable)
+        return {key: half.astype(np.float32) for key, half in halves.items()}
+
+    def _store(
+        self, entry: Path, spec: FeatureSpec, write: Callable[[BinaryIO], object], *, durable: bool = True
+    ) -> None:
+        """Write an entry, and first the description of its recipe, if there is none yet."""
         description = self._spec_folder(spec) / "spec.json"
         try:
             with _writing(entry):
@@ -431,10 +459,9 @@ class FeatureCache:
                     with atomic_write(description) as file:
                         file.write(json.dumps(spec.to_json(), indent=2).encode())
                 with atomic_write(entry, durable=durable) as file:
-                    write_entry(file, halves, {"identity": identity, "spec": spec.to_json(), **origin})
+                    write(file)
         except CacheError as error:
             self._pass_over(error)
-        return {key: half.astype(np.float32) for key, half in halves.items()}
 
 
 def _folder_of(spec: FeatureSpec) -> str:

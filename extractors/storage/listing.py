@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -35,6 +36,14 @@ class ObjectState:
     def names_content(self) -> bool:
         """Whether an object in this state holds what it held in this state before."""
         return bool(self.etag)
+
+    @property
+    def modified_s(self) -> float | None:
+        """When it was written, in seconds of `time.time` by the clock of the storage; None if that is not told."""
+        for read in (float, _time):
+            with suppress(ValueError):
+                return read(self.modified)
+        return None
 
 
 def state_of(address: Address, stop: threading.Event | None = None) -> ObjectState:
@@ -85,6 +94,10 @@ def states_under(folder: Address) -> dict[Address, ObjectState]:
 def _order(key: str) -> tuple[tuple[bool, str], ...]:
     *folders, name = key.split("/")
     return (*((True, folder) for folder in folders), (False, name))
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def _state(facts: Mapping[str, Any]) -> ObjectState:

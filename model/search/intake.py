@@ -8,7 +8,7 @@ no more than that.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.cache.features import CachedFeatures
-from extractors.cache.store import FeatureCache
 from extractors.errors import VideoError
 from extractors.extraction.pipeline import extract_each
 from extractors.features import FeatureSpec
@@ -28,8 +27,9 @@ from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
 from model.search.storage.access import LibraryIndex
 from model.search.storage.catalogue import File
-from model.search.storage.index import NewVideo, Snapshot, Writer
+from model.search.storage.index import NewVideo, Writer
 from model.search.storage.segments import segment_vectors
+from model.search.storage.stored_rows import Uploads
 
 Listener = Callable[[Event], None]
 ExtractAll = Callable[[Sequence[Path], Listener], ExtractionReport]
@@ -69,7 +69,7 @@ class Intake:
             CacheError, VectorIndexError: if the cache or the index cannot be read or written.
         """
         results: dict[int, VideoFinished] = {}
-        known = indexed_files(self._index.snapshot(), self._specs, self._grounder.cache)
+        known = self._indexed_files()
         new = []
         for index, path in enumerate(files):
             file = known.get(path)
@@ -89,7 +89,9 @@ class Intake:
 
     def _add(self, files: Sequence[tuple[int, Path]], finish: Callable[[VideoFinished], None]) -> None:
         """Extract files and index each as it is extracted."""
-        batch = _Batch(self._index)
+        stored = self._index.rows
+        uploads = None if stored is None else stored.uploads()
+        batch = _Batch(self._index, uploads)
 
         def add(event: VideoFinished) -> None:
             done = event if event.status == "failed" else self._indexed(event, batch)
@@ -118,14 +120,38 @@ class Intake:
                 for event, _ in finished:
                     add(event)
         finally:
-            batch.write()
+            try:
+                batch.write()
+            finally:
+                if uploads is not None:
+                    uploads.close()
 
     def _indexed(self, event: VideoFinished, batch: _Batch) -> VideoFinished:
         try:
-            batch.add(self._new_video(local_path(event.path)))
+            video = self._new_video(local_path(event.path))
+            if batch.uploads is not None:
+                for spec in self._specs:
+                    entry = self._grounder.cache.entry(video.address, spec)
+                    if entry is not None:
+                        batch.uploads.add(spec, video.address, entry)
+            batch.add(video)
         except VideoError as error:
             return replace(event, status="failed", error=error)
         return event
+
+    def _indexed_files(self) -> dict[Path, File]:
+        """The files of the library whose contents have vectors of all recipes, and rows where they are kept."""
+        snapshot, stored, cache = self._index.snapshot(), self._index.rows, self._grounder.cache
+        complete = set(snapshot.contents)
+        for spec in self._specs:
+            entries = snapshot.entries_of(spec)
+            complete &= set() if entries is None else set(entries.content_ids.tolist())
+            addresses = {snapshot.contents[one].address: one for one in complete}
+            if stored is None:
+                complete = {one for address, one in addresses.items() if cache.holds(address, spec)}
+            elif complete:
+                complete = {addresses[address] for address in addresses.keys() & stored.addresses(spec)}
+        return {file.path: file for content_id in complete for file in snapshot.files.get(content_id, ())}
 
     def _new_video(self, path: Path) -> NewVideo:
         """A video whose features are in the cache."""
@@ -153,20 +179,11 @@ class Intake:
         return segment_vectors(entry.features, spec.clip_length_s)
 
 
-def indexed_files(snapshot: Snapshot, specs: Iterable[FeatureSpec], cache: FeatureCache) -> dict[Path, File]:
-    """The files of a library whose contents have vectors of all recipes, and rows in the cache."""
-    complete = set(snapshot.contents)
-    for spec in specs:
-        entries = snapshot.entries_of(spec)
-        complete &= set() if entries is None else set(entries.content_ids.tolist())
-        complete = {one for one in complete if cache.holds(snapshot.contents[one].address, spec)}
-    return {file.path: file for content_id in complete for file in snapshot.files.get(content_id, ())}
-
-
 class _Batch:
     """Videos that are written to the index together."""
 
-    def __init__(self, index: LibraryIndex) -> None:
+    def __init__(self, index: LibraryIndex, uploads: Uploads | None = None) -> None:
+        self.uploads = uploads
         self._index = index
         self._videos: list[NewVideo] = []
         self._failures: dict[Path, FileState] = {}
@@ -190,6 +207,8 @@ class _Batch:
         """Write all that wait."""
         if not (self._videos or self._failures):
             return
+        if self.uploads is not None:
+            self.uploads.wait()
 
         def put(writer: Writer) -> None:
             if self._videos:

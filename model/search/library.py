@@ -29,6 +29,7 @@ from model.search.results import (
     SearchResult,
 )
 from model.search.roots import is_taken_out
+from model.search.rows import LibraryRows
 from model.search.storage.catalogue import Catalogue, Entries, File
 from model.search.storage.index import Snapshot, Writer, covers
 from model.search.storage.places import index_at, library_place
@@ -369,6 +370,7 @@ class Library:
             request,
             videos=len(files),
             grounded=Grounded() if grounded is None else grounded,
+            rows=LibraryRows.of(self._index, grounder.cache),
         )
 
     def _note_features(self, catalogue: Catalogue, features: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from model.grounding.grounder import Grounder
 from model.grounding.results import GroundingResult
 from model.search.candidates import Candidate
 from model.search.results import Hit, SearchResult, hit_of
+from model.search.rows import LibraryRows
 from model.search.storage.catalogue import Content, File
 
 _MAY_BE_CLEAR = 0.1
@@ -107,6 +108,7 @@ def rank(
     *,
     videos: int,
     grounded: Grounded,
+    rows: LibraryRows,
 ) -> list[SearchResult]:
     """Ground queries in their candidates, the likeliest videos first, until no other can hold a hit.
 
@@ -117,12 +119,14 @@ def rank(
         request: which hits are asked for.
         videos: how many the candidates were chosen from.
         grounded: answers that are there already; those that are made are added.
+        rows: of the videos.
 
     Returns:
         one result per query, in order.
 
     Raises:
         WeightsInvalid, CacheError: as `Grounder.ground`.
+        StorageError: if rows are in object storage and cannot be read.
     """
     asked: dict[int, list[tuple[int, float]]] = {}
     for number, chosen in enumerate(candidates):
@@ -136,7 +140,8 @@ def rank(
         if not who:
             continue
         content, its_files = contents[content_id], files[content_id]
-        _ground(grounder, [queries[number] for number, _ in who], content, its_files, request, grounded)
+        asked_here = [queries[number] for number, _ in who]
+        _ground(grounder, asked_here, content, its_files, request, grounded, rows)
         for number, evidence in who:
             result = grounded.get(queries[number], request.per_video, content, its_files)
             if result is None:
@@ -155,24 +160,27 @@ def _ground(
     files: Sequence[File],
     request: Request,
     grounded: Grounded,
+    rows: LibraryRows,
 ) -> None:
     """Ground queries in a content where that has not been done; where nothing can be read, nothing is added."""
     new = [query for query in queries if grounded.get(query, request.per_video, content, files) is None]
-    video = _encoded(grounder, content, files) if new else None
+    video = _encoded(grounder, content, files, rows) if new else None
     if video is None:
         return
     for answer in grounder.ground(video, new, top_k=request.per_video):
         grounded.put(answer, request.per_video, content)
 
 
-def _encoded(grounder: Grounder, content: Content, files: Iterable[File]) -> EncodedVideo | None:
-    """The rows of a content, at a file that still holds it; None without such a file or without rows in the cache."""
-    path = next((file.path for file in files if file.is_unchanged()), None)
+def _encoded(
+    grounder: Grounder, content: Content, files: Sequence[File], rows: LibraryRows
+) -> EncodedVideo | None:
+    """The rows of a content, at a file that still holds it; None without such a file or without rows."""
+    path = rows.path_of(files)
     if path is None:
         return None
     loaded = {}
     for encoder in grounder.video_encoders:
-        entry = grounder.cache.load_content(content.address, content.content, encoder.spec, path=path)
+        entry = rows.load(content, encoder.spec, path)
         if entry is None:
             return None
         loaded[encoder.spec.name] = entry

@@ -15,6 +15,7 @@ from model.search.roots import Roots, gone, is_included, is_missing, look_at
 from model.search.storage.access import LibraryIndex
 from model.search.storage.catalogue import Catalogue, File
 from model.search.storage.index import Writer, covers, superseded
+from model.search.storage.stored_rows import rows_of
 
 
 def remember(catalogue: Catalogue, added: Collection[Path], around: Collection[Path] = ()) -> None:
@@ -70,7 +71,10 @@ def follow(
             writer.remove_recipes(superseded(catalogue, specs))
         return removed
 
-    return Changes(tuple(results), tuple(index.write(end)), sight.unreachable)
+    removed = index.write(end)
+    if index.rows is not None:
+        index.rows.remove_abandoned(rows_of(index.snapshot()))
+    return Changes(tuple(results), tuple(removed), sight.unreachable)
 
 
 def take_out(index: LibraryIndex, paths: Sequence[str | Path]) -> list[Path]:

@@ -16,6 +16,7 @@ from model.grounding.grounder import Grounder
 from model.search.candidates import aligned_spec
 from model.search.results import Finding
 from model.search.roots import Roots, gone, look_at
+from model.search.rows import LibraryRows
 from model.search.storage.access import LibraryIndex
 from model.search.storage.catalogue import NO_ENTRIES, Content, File
 from model.search.storage.index import Snapshot
@@ -38,12 +39,13 @@ def verify(
     findings = list(_files(snapshot, catalogue.roots(), catalogue.failures(), grounder.cache))
     specs = [encoder.spec for encoder in grounder.video_encoders]
     aligned = aligned_spec(grounder)
+    rows = LibraryRows.of(index, grounder.cache)
     for spec in specs:
         try:
             vectors = index.vectors(spec) if spec == aligned else None
             if vectors is not None:
                 vectors.verify()
-            findings += _vectors(snapshot, spec, vectors, grounder.cache, on_progress)
+            findings += _vectors(snapshot, spec, vectors, rows, on_progress)
         except VectorsDamaged as error:
             findings.append(Finding(f"{error}; {_REBUILD} does both"))
     return findings
@@ -83,7 +85,7 @@ def _vectors(
     snapshot: Snapshot,
     spec: FeatureSpec,
     vectors: VectorIndex | None,
-    cache: FeatureCache,
+    rows: LibraryRows,
     on_progress: Callable[[int, int], None],
 ) -> Iterator[Finding]:
     """Contents whose vectors are not those that their cached rows give, and vectors of no content."""
@@ -96,7 +98,7 @@ def _vectors(
     }
     for done, (content_id, content) in enumerate(snapshot.contents.items(), start=1):
         path = snapshot.files[content_id][0].path
-        what = _difference(content, path, spec, ranges.get(content_id), vectors, cache)
+        what = _difference(content, path, spec, ranges.get(content_id), vectors, rows)
         if what:
             yield Finding(what, path)
         on_progress(done, len(snapshot.contents))
@@ -110,12 +112,12 @@ def _difference(
     spec: FeatureSpec,
     ids: NDArray[np.int64] | None,
     vectors: VectorIndex | None,
-    cache: FeatureCache,
+    rows: LibraryRows,
 ) -> str:
     """What is wrong with the vectors of a content; empty if nothing is."""
     if ids is None:
         return f"has no {spec.name} vectors; {_UPDATE} makes them"
-    entry = cache.load_content(content.address, content.content, spec, path=path)
+    entry = rows.load(content, spec, path)
     if entry is None:
         return f"has no {spec.name} features in the cache; {_UPDATE} makes them again"
     if vectors is None:

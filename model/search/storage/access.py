@@ -9,6 +9,7 @@ from extractors.features import FeatureSpec
 from extractors.places import Place
 from model.search.storage.catalogue import Catalogue
 from model.search.storage.index import Batching, Snapshot, Writer
+from model.search.storage.stored_rows import StoredRows
 from model.search.vectors import VectorIndex
 
 T = TypeVar("T")
@@ -25,6 +26,11 @@ class LibraryIndex(Protocol):
     @property
     def batching(self) -> Batching:
         """How additions are best written."""
+        ...
+
+    @property
+    def rows(self) -> StoredRows | None:
+        """The rows that the library itself stores; None if it leaves them to the cache."""
         ...
 
     @property

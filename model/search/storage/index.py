@@ -117,6 +117,10 @@ class Index:
         self._opened: dict[str, VectorIndex] = {}
 
     @property
+    def rows(self) -> None:
+        """Rows are left to the cache."""
+
+    @property
     def place(self) -> Path:
         """The folder."""
         return self.folder

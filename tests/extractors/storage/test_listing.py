@@ -10,7 +10,7 @@ from extractors.errors import UsageError
 from extractors.extraction.collect import collect_places, collect_videos
 from extractors.places import Address, place_of
 from extractors.storage.faults import ObjectMissing, StorageError
-from extractors.storage.listing import state_of
+from extractors.storage.listing import ObjectState, state_of
 from tests.buckets import Bucket
 
 KEYS = (
@@ -108,6 +108,12 @@ def test_states(filled: Bucket) -> None:
         state_of(Address("s3", filled.name, "gone.mp4"))
     with pytest.raises(StorageError, match="is a folder; to have all it holds"):
         state_of(Address("s3", filled.name, "videos"))
+
+
+@pytest.mark.parametrize("text", ["2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05Z", "1767323045.0"])
+def test_times_as_the_providers_write_them(text: str) -> None:
+    assert ObjectState(1, "", text).modified_s == 1767323045
+    assert ObjectState(1, "", "").modified_s is None
 
 
 def test_memory() -> None:

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from extractors.errors import CacheError, UsageError
+from extractors.files import identity
 from extractors.places import Address
 from extractors.storage import filesystems, retrying
 from extractors.storage.faults import StorageError
 from model.search.library import Library
-from model.search.storage import generations, shared
+from model.search.storage import generations, shared, stored_rows
 from model.search.storage.generations import Generations
 from model.search.storage.shared import SharedIndex
+from model.search.storage.stored_rows import StoredRows
 from tests.buckets import SECRET, Bucket, troubled
 from tests.model.search.colours import colour_library, colour_video, colour_videos
 from tests.model.search.test_index import SPEC, Killed, check, video
@@ -37,6 +39,7 @@ Machine = Callable[[str], None]
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "BACKOFF_S", 0.001)
     monkeypatch.setattr(shared, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(identity, "_SETTLED_NS", 0)  # files that have just been written need no second look
 
 
 @pytest.fixture
@@ -315,6 +318,81 @@ def test_lost_and_damaged_objects(
         other.update()
         assert other.search("red")[0].hits[0].video.name == "red.mp4"
         assert other.verify() == []
+
+
+def stored(bucket: Bucket) -> set[str]:
+    return {key.rpartition("/")[2] for key in bucket.all_keys() if "/rows/" in key}
+
+
+def test_a_machine_without_the_videos_and_their_features(
+    library: Library, folder: Path, tmp_path: Path, machine: Machine, place: Address
+) -> None:
+    expected = library.search(["red", "blue"], top_k=5)
+    (tmp_path / "v").rename(tmp_path / "of another machine")
+    machine("second")
+    with colour_library(place, tmp_path / "other cache") as other:
+        assert other.search(["red", "blue"], top_k=5) == expected
+        assert {hit.video.parent for result in expected for hit in result.hits} == {folder}
+        assert [finding.path for finding in other.verify()] == [folder]
+        # Its own folder with a video that has gone is another matter.
+        colour_video(folder / "other.mp4", [("green", 2)])
+        assert other.search("red", top_k=5)[0].hits == ()
+        assert len(other.search("red", top_k=5)[0].stale) == 3
+
+
+def test_rows_that_are_stored_are_not_extracted_again(
+    library: Library, folder: Path, tmp_path: Path, machine: Machine, place: Address
+) -> None:
+    machine("second")
+    with colour_library(place, tmp_path / "other cache") as other:
+        changes = other.update()
+        assert [result.status for result in changes.results] == ["cached"] * 3
+        assert not list((tmp_path / "other cache").glob("*/*_features/*.npz"))
+
+
+def test_rows_leave_with_their_videos_and_lost_ones_come_back(
+    library: Library, folder: Path, bucket: Bucket
+) -> None:
+    full = stored(bucket)
+    assert len(full) == 3
+    library.remove([folder / "red.mp4"])
+    assert len(stored(bucket)) == 2
+    library.add([folder])
+    assert stored(bucket) == full
+    (key,) = [key for key in bucket.all_keys() if "/rows/" in key and "0" in key][:1]
+    bucket.delete(key)
+    library.update()
+    assert stored(bucket) == full
+
+
+def test_rows_that_cannot_be_stored(
+    place: Address, folder: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with troubled(
+        bucket.endpoint, lambda method, path: "deny" if method == "PUT" and "/rows/" in path else None
+    ) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        monkeypatch.setattr(filesystems, "_opened", {})
+        with colour_library(place, tmp_path / "cache") as library:
+            with pytest.raises(StorageError, match="access is denied"):
+                library.add([folder])
+            assert names(library) == []
+
+
+def test_abandoned_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Address("memory", "bucket", "abandoned")
+    rows, uploads = StoredRows(place), StoredRows(place).uploads()
+    for address in ("left", "held", "new"):
+        uploads.add(SPEC, address, b"rows")
+        uploads.wait()
+    uploads.close()
+    rows.remove_abandoned({(SPEC, "held")})
+    assert rows.addresses(SPEC) == {"left", "held", "new"}
+    monkeypatch.setattr(stored_rows, "_ABANDONED_S", 0.0)
+    rows.remove_abandoned({(SPEC, "held")})
+    assert rows.addresses(SPEC) == {"held", "new"}
+    assert rows.load(SPEC, "held") == b"rows"
+    assert rows.load(SPEC, "left") is None
 
 
 def test_storage_that_replaces_what_is_there(
