@@ -123,8 +123,7 @@ def best_level(curve: Array, clips: int) -> float:
 def best_levels(curves: Array, clips: int) -> NDArray[np.float64]:
     """(Q,) means of the highest values of curves (N, Q), as `best_level`."""
     rest = len(curves) - min(clips, len(curves))
-    levels: NDArray[np.float64] = np.partition(curves, rest, axis=0)[rest:].mean(axis=0)
-    return levels
+    return np.asarray(np.partition(curves, rest, axis=0)[rest:].mean(axis=0), dtype=np.float64)
 
 
 def mean_around(curves: Array, clips: int) -> NDArray[np.float64]:
