@@ -85,5 +85,5 @@ def test_accuracy_at_window_borders(model: TrainedModel, learnable: Path) -> Non
 
     middle, borders = found(in_the_middle), found(at_borders)
     print(f"IoU of {IOU} or more: {middle:.0%} in the middle of a window, {borders:.0%} around a border")
-    assert middle > 0.3
+    assert middle > 0.75  # without overlaps, six in ten are found at a border
     assert borders >= middle - 0.05

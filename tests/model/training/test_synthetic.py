@@ -17,7 +17,7 @@ CONFIG = Path(__file__).resolve().parents[3] / "benchmarks" / "synthetic.toml"
 @pytest.mark.usefixtures("one_thread")
 def test_moments_and_highlights_are_learnt(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "data", SyntheticSpec())
-    config = load_config(CONFIG, ["training.epochs=3"])
+    config = load_config(CONFIG, ["training.epochs=3", "training.evaluate_every=3"])
     result = run_training(config, tmp_path / "data", tmp_path / "run")
     assert result.suppressed_metrics["MR-full-R1@0.5"] > 60  # chance: 12
     assert result.suppressed_metrics["HL-min-VeryGood-mAP"] > 35  # chance: 15
