@@ -216,7 +216,7 @@ def test_interrupted_cuts_leave_nothing(
     what: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ("ground", EXAMPLES / "example.mp4", "a cat", "a dog", "--all", *CUTS[what])
+    arguments = ("ground", EXAMPLES / "example.mp4", "a cat", "a dog", "-k", "2", *CUTS[what])
     running = Running(*arguments, home=tmp_path)
     running.wait_for(lambda: bool(leftovers(tmp_path / "cuts")))
     running.interrupt(number=number)
