@@ -32,11 +32,21 @@ UNSEEN = np.linalg.qr(np.random.default_rng(99).normal(size=(DIM, DIM)))[0][:4]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    return write_videos(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Run:
+    """A run in such a folder, with the queries of other videos as negatives."""
+    return trained(write_videos(tmp_path_factory.mktemp("videos")), config(), "run")
+
+
+def write_videos(folder: Path) -> Path:
     """Videos that show one of several things for a while and nothing else; each is asked for what it shows."""
     rng = np.random.default_rng(0)
     seen, words = (np.linalg.qr(rng.normal(size=(DIM, DIM)))[0][:CLASSES] for _ in range(2))
     for stream in ("lite", "words"):
-        (tmp_path / f"{stream}_features").mkdir()
+        (folder / f"{stream}_features").mkdir()
     number = 0
     for name, videos in (("train", 160), ("val", 64)):
         lines = []
@@ -45,10 +55,8 @@ def folder(tmp_path: Path) -> Path:
             rows = rng.normal(0, 0.1, (CLIPS, DIM))
             rows[start : start + 5] += seen[thing]
             tokens = rng.normal(0, 0.1, (3, DIM)) + words[thing]
-            np.savez(tmp_path / f"lite_features/v{number}.npz", features=rows.astype(np.float32))
-            np.savez(
-                tmp_path / f"words_features/qid{number}.npz", last_hidden_state=tokens.astype(np.float32)
-            )
+            np.savez(folder / f"lite_features/v{number}.npz", features=rows.astype(np.float32))
+            np.savez(folder / f"words_features/qid{number}.npz", last_hidden_state=tokens.astype(np.float32))
             lines.append(
                 {
                     "qid": number,
@@ -58,8 +66,8 @@ def folder(tmp_path: Path) -> Path:
                 }
             )
             number += 1
-        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    return tmp_path
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return folder
 
 
 def config(*overrides: str) -> Config:
@@ -114,8 +122,8 @@ def val_of(folder: Path, recipe: Config) -> GroundingDataset:
     return training_splits(recipe, inputs)[1].dataset(recipe, labelled=False)
 
 
-def test_existence_is_learnt(folder: Path) -> None:
-    run, val = trained(folder, config(), "run"), val_of(folder, config())
+def test_existence_is_learnt(folder: Path, learnt: Run) -> None:
+    run, val = learnt, val_of(folder, config())
     assert run.log()[-1]["losses"]["existence"] < 0.6  # ln 2 without knowledge
     checkpoint = load_checkpoint(run.best)
     kept = json.loads((run.folder / "best_metrics.json").read_text())["existence"]
@@ -157,19 +165,18 @@ def absent_scores(folder: Path, run: Run, path: Path) -> NDArray[Any]:
     return np.array(evaluate_model(model, split.dataset(recipe, labelled=False)).match_scores)
 
 
-def test_a_file_of_negatives_is_learnt_from(folder: Path) -> None:
-    learnt, scored = (write_absent(folder, split) for split in ("train", "val"))
-    run = trained(folder, config(f"training.negatives={learnt.name}"), "with")
+def test_a_file_of_negatives_is_learnt_from(folder: Path, learnt: Run) -> None:
+    negatives, scored = (write_absent(folder, split) for split in ("train", "val"))
+    run = trained(folder, config(f"training.negatives={negatives.name}"), "with")
     own = np.array(
         evaluate_model(load_checkpoint(run.last).build_model(), val_of(folder, config())).match_scores
     )
     told = auroc(own, absent_scores(folder, run, scored))
-    without = trained(folder, config(), "without")
     own = np.array(
-        evaluate_model(load_checkpoint(without.last).build_model(), val_of(folder, config())).match_scores
+        evaluate_model(load_checkpoint(learnt.last).build_model(), val_of(folder, config())).match_scores
     )
     assert told > 0.98
-    assert told > auroc(own, absent_scores(folder, without, scored))
+    assert told > auroc(own, absent_scores(folder, learnt, scored))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
