@@ -35,7 +35,7 @@ class Documents:
     """
 
     def __init__(
-        self, root: Path, name: str, recipe: int, *, on_write_error: Callable[[CacheError], None]
+        self, root: Path, name: str, recipe: str, *, on_write_error: Callable[[CacheError], None]
     ) -> None:
         digest = hashlib.blake2b(f"{name} {recipe}".encode(), digest_size=8).hexdigest()
         self._folder = root / f"{name}-{digest}" / DOCUMENTS

@@ -271,7 +271,7 @@ class FeatureCache:
         """
         return _read_bytes(self._video_entry(address, spec))
 
-    def documents(self, name: str, recipe: int) -> Documents:
+    def documents(self, name: str, recipe: str) -> Documents:
         """What is kept of videos beside their features, such as the cues in them.
 
         Args:

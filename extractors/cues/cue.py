@@ -111,12 +111,14 @@ class Transcript:
         duration_s: length of the video in seconds.
         streams: the preferred one first; none is without cues.
         notes: what could not be read, or was left out, for people.
+        source: what it was read from.
     """
 
     video: str
     duration_s: float
     streams: tuple[CueStream, ...]
     notes: tuple[str, ...] = ()
+    source: Source = "subtitles"
 
     @property
     def cues(self) -> tuple[Cue, ...]:

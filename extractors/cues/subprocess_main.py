@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from extractors.cues.cue import Cue, CueStream
+from extractors.cues.cue import Cue, CueStream, Source
 from extractors.cues.tracks import read_tracks
 from extractors.decoding import ffmpeg_log, pulse
 from extractors.decoding.decode import as_video_errors
-from extractors.errors import VideoError
+from extractors.errors import VideoError, VtgError
 from extractors.subprocesses import worker
 from extractors.subprocesses.wire import Alive, Failed
 
@@ -19,9 +19,15 @@ _CUES_AT_ONCE = 50  # of the longest texts in the longest notation they fill hal
 
 @dataclass(frozen=True)
 class CueRequest:
-    """A video file whose text tracks are to be read."""
+    """A video file whose cues are to be read.
+
+    Attributes:
+        path: the file.
+        source: `subtitles` for its text tracks, `screen` for the text in its pictures.
+    """
 
     path: Path
+    source: Source = "subtitles"
 
 
 @dataclass(frozen=True)
@@ -65,18 +71,26 @@ def serve(request: CueRequest, channel: worker.Channel) -> None:
     """Send the cues of a video, or why it failed."""
     try:
         with as_video_errors(request.path):
-            duration_s, streams = read_tracks(request.path)
+            duration_s, streams = _read(request)
         for stream in streams:
             for part in _parts(stream):
                 channel.send(part)
         channel.send(CuesEnd(duration_s))
-    except VideoError as error:
+    except VtgError as error:
         channel.send(Failed(error))
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # Where a file makes the decoders' own assumptions fail.
         reason = str(error).strip().partition("\n")[0]
-        text = f"its text tracks cannot be read ({type(error).__name__}: {reason[:120]})"
+        text = f"its text cannot be read ({type(error).__name__}: {reason[:120]})"
         channel.send(Failed(VideoError(request.path, text)))
+
+
+def _read(request: CueRequest) -> tuple[float, list[CueStream]]:
+    if request.source == "subtitles":
+        return read_tracks(request.path)
+    from extractors.cues.screen.reading import read_screen_text
+
+    return read_screen_text(request.path)
 
 
 def _parts(stream: CueStream) -> list[SomeCues]:

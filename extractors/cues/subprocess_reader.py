@@ -1,4 +1,4 @@
-"""The text tracks of a video file, read in a subprocess, so that a hostile file can crash or hang only that one."""
+"""The cues inside a video file, read in a subprocess, so that a hostile file can crash or hang only that one."""
 
 from __future__ import annotations
 
@@ -8,47 +8,56 @@ from dataclasses import replace
 from pathlib import Path
 
 from extractors.cues.cleaning import plain_text
-from extractors.cues.cue import LONGEST_TEXT, MOST_CUES, Cue, CueStream
+from extractors.cues.cue import LONGEST_TEXT, MOST_CUES, Cue, CueStream, Source
 from extractors.cues.subprocess_main import CueRequest, CuesEnd, SomeCues
 from extractors.decoding.subprocess_reader import STALL_S, DecoderCrash
-from extractors.errors import VideoError, VtgError
+from extractors.errors import VideoError, VtgError, WeightsInvalid, WeightsMissing
 from extractors.subprocesses import wire
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, SubprocessStalled, python_command
 
-_INVALID = "the reader of its text tracks sent invalid data; the file is damaged or hostile"
+_INVALID = "the reader of its text sent invalid data; the file is damaged or hostile"
 
 
-def read_tracks_apart(
-    path: Path, *, stall_s: float = STALL_S, command: Sequence[str] | None = None
+def read_apart(
+    path: Path,
+    source: Source = "subtitles",
+    *,
+    stall_s: float = STALL_S,
+    command: Sequence[str] | None = None,
 ) -> tuple[float, list[CueStream]]:
-    """Read the text tracks of a video file in a subprocess, as `extractors.cues.tracks.read_tracks`.
+    """Read the cues of a video file in a subprocess.
 
     Args:
         path: the video file.
+        source: `subtitles` for `extractors.cues.tracks.read_tracks`, `screen` for
+            `extractors.cues.screen.reading.read_screen_text`.
         stall_s: seconds without progress after which the video is given up.
         command: what the subprocess runs; this package's worker by default.
 
     Raises:
         VideoError: if the video cannot be read, or its reader crashed or hung over it.
+        WeightsMissing, WeightsInvalid: if the text recognition for the screen cannot be loaded.
     """
     process = Subprocess(command or python_command("extractors.cues.subprocess_main"))
     try:
-        process.send(CueRequest(path))
-        return _receive(process, stall_s)
+        process.send(CueRequest(path, source))
+        return _receive(process, source, stall_s)
     except SubprocessEnded as error:
         raise DecoderCrash(path, error.how) from error
     except SubprocessStalled as error:
-        reason = f"the reader of its text tracks made no progress for {stall_s:g} s and was stopped"
+        reason = f"the reader of its text made no progress for {stall_s:g} s and was stopped"
         raise VideoError(path, reason) from error
     except wire.Nonsense as error:
         raise VideoError(path, _INVALID) from error
+    except (WeightsMissing, WeightsInvalid):
+        raise
     except VtgError as error:
         raise VideoError(path, error.reason if isinstance(error, VideoError) else str(error)) from error
     finally:
         process.end()
 
 
-def _receive(process: Subprocess, stall_s: float) -> tuple[float, list[CueStream]]:
+def _receive(process: Subprocess, source: Source, stall_s: float) -> tuple[float, list[CueStream]]:
     languages: dict[str, str] = {}
     cues: dict[str, list[Cue]] = {}
     notes: dict[str, list[str]] = {}
@@ -61,19 +70,21 @@ def _receive(process: Subprocess, stall_s: float) -> tuple[float, list[CueStream
         if count > MOST_CUES:
             raise wire.Nonsense("more cues than are read")
         languages.setdefault(message.name, message.language)
-        cues.setdefault(message.name, []).extend(map(_checked, message.cues))
+        cues.setdefault(message.name, []).extend(_checked(cue, source) for cue in message.cues)
         notes.setdefault(message.name, []).extend(message.notes)
     if not 0 < message.duration_s < math.inf:
         raise wire.Nonsense("a length that no video has")
     streams = [
-        CueStream(name, language=language, cues=tuple(cues[name]), notes=tuple(notes[name]))
+        CueStream(name, source, language=language, cues=tuple(cues[name]), notes=tuple(notes[name]))
         for name, language in languages.items()
     ]
     return message.duration_s, streams
 
 
-def _checked(cue: Cue) -> Cue:
+def _checked(cue: Cue, source: Source) -> Cue:
     """A cue as it may be used, whatever has become of the process that read it."""
+    if cue.source != source or not 0 <= cue.confidence <= 1:
+        raise wire.Nonsense("a cue of another kind")
     if not 0 <= cue.start_s < cue.end_s < math.inf:
         raise wire.Nonsense("a cue without a time")
     return replace(cue, text=plain_text(cue.text)[:LONGEST_TEXT])

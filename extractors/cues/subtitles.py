@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from extractors.cache.store import FeatureCache
-from extractors.cues.cue import CueStream, Transcript
+from extractors.cues.cue import Transcript
+from extractors.cues.kept import read_once
 from extractors.cues.sidecars import read_sidecars
-from extractors.cues.subprocess_reader import read_tracks_apart
 
-_RECIPE = 1  # raised whenever the same tracks would give other cues
+_RECIPE = "1"  # raised whenever the same tracks would give other cues
 
 
 def read_subtitles(video: Path, cache: FeatureCache) -> Transcript:
@@ -30,7 +29,7 @@ def read_subtitles(video: Path, cache: FeatureCache) -> Transcript:
         VideoError: if the video cannot be read.
         CacheError: if the cache cannot be read or written.
     """
-    duration_s, tracks = _tracks(video, cache)
+    duration_s, tracks = read_once(video, "subtitles", cache, recipe=_RECIPE)
     sidecars, failures = read_sidecars(video)
     named = [(str(video.with_name(stream.name)), stream) for stream in sidecars]
     named += [(f"{video}, {stream.name}", stream) for stream in tracks]
@@ -41,22 +40,3 @@ def read_subtitles(video: Path, cache: FeatureCache) -> Transcript:
         if kept.cues:
             streams.append(kept)
     return Transcript(str(video), duration_s, tuple(streams), tuple(notes))
-
-
-def _tracks(video: Path, cache: FeatureCache) -> tuple[float, list[CueStream]]:
-    identity = cache.identify(video)
-    documents = cache.documents("subtitles", _RECIPE)
-    known = _read(documents.load(identity))
-    if known is not None:
-        return known
-    duration_s, streams = read_tracks_apart(video)
-    identity.confirm()
-    documents.store(identity, {"duration_s": duration_s, "streams": [stream.to_json() for stream in streams]})
-    return duration_s, streams
-
-
-def _read(document: Any) -> tuple[float, list[CueStream]] | None:
-    try:
-        return float(document["duration_s"]), [CueStream.from_json(stream) for stream in document["streams"]]
-    except (ValueError, TypeError, LookupError):
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def first_frame_quarter_turns(file: Path | VideoFile) -> int:
 def read_frames(
     wanted: NDArray[np.int64],
     timeline: Timeline,
-    geometry: Geometry,
+    geometry: Geometry | Callable[[Any], NDArray[np.uint8]],
     *,
     num_threads: int = 0,
     selective: bool = True,
@@ -48,13 +48,13 @@ def read_frames(
     Args:
         wanted: (M,) rising indices into the timeline.
         timeline: the video, and when each frame is shown.
-        geometry: how frames are scaled and cut.
+        geometry: how frames are scaled and cut, or what makes pictures of frames of PyAV.
         num_threads: decoding threads; 0 leaves it to FFmpeg.
         selective: decode only what the wanted frames need. Otherwise all frames are decoded, and a wanted one that
             cannot be decoded is replaced by the one shown before it.
 
     Yields:
-        (size, size, 3) RGB, one for each of `wanted`.
+        (size, size, 3) RGB, or what is made, one for each of `wanted`.
 
     Raises:
         VideoError: if the file cannot be opened, no frame can be decoded, or frames cannot be scaled.
@@ -79,9 +79,12 @@ def read_frames(
             if first is None:
                 raise VideoError(path, "none of its frames can be decoded")
             try:
-                yield from _shown(chain([first], frames), wanted, _Pictures(geometry), exact=selective)
+                picture_of = _Pictures(geometry) if isinstance(geometry, Geometry) else geometry
+                yield from _shown(chain([first], frames), wanted, picture_of, exact=selective)
             except av.error.FFmpegError as error:
-                reason = f"its frames cannot be scaled to {geometry.width}x{geometry.height}"
+                reason = "its frames cannot be scaled"
+                if isinstance(geometry, Geometry):
+                    reason += f" to {geometry.width}x{geometry.height}"
                 raise VideoError(path, f"{reason} ({error.strerror})") from error
             return
 
@@ -143,7 +146,11 @@ class PartReader:
 
 
 def _shown(
-    frames: Iterable[tuple[int, Any]], wanted: NDArray[np.int64], picture_of: _Pictures, *, exact: bool
+    frames: Iterable[tuple[int, Any]],
+    wanted: NDArray[np.int64],
+    picture_of: Callable[[Any], NDArray[np.uint8]],
+    *,
+    exact: bool,
 ) -> Iterator[NDArray[np.uint8]]:
     shown: tuple[int, Any] | None = None
     position = 0

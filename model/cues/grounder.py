@@ -1,4 +1,4 @@
-"""CueGrounder: find where something is said in a video."""
+"""CueGrounder: find where something is said or written in a video."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from extractors.cache.store import FeatureCache
-from extractors.cues.cue import Transcript
+from extractors.cues.cue import Source, Transcript
 from extractors.cues.subtitles import read_subtitles
 from extractors.encoders.lite.minilm import MiniLMTextEncoder
 from extractors.extraction.queries import encode_queries, pooled_phrases
@@ -23,7 +23,7 @@ _NO_MATCH = 0.02  # what scores less has none of the words, and a meaning that h
 
 
 class CueGrounder:
-    """Finds the moments of a video in which something is said, by words and by meaning.
+    """Finds the moments of a video in which something is said or written, by words and by meaning.
 
         grounder = CueGrounder()
         talk = grounder.read("talk.mp4")
@@ -39,14 +39,24 @@ class CueGrounder:
         self._cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         self._encoder = MiniLMTextEncoder()
 
-    def read(self, video: str | Path) -> Transcript:
-        """Read the subtitles of a video, as `extractors.cues.subtitles.read_subtitles`.
+    def read(self, video: str | Path, source: Source = "subtitles") -> Transcript:
+        """Read the subtitles of a video, or the text on its screen.
+
+        Args:
+            video: the file.
+            source: `subtitles`, as `extractors.cues.subtitles.read_subtitles`; or `screen`, as
+                `extractors.cues.screen_text.read_screen`.
 
         Raises:
             VideoError: if the video cannot be read.
+            WeightsMissing, WeightsInvalid: if the text recognition for the screen cannot be loaded.
             CacheError: if the cache cannot be read or written.
         """
-        return read_subtitles(Path(video), self._cache)
+        if source == "subtitles":
+            return read_subtitles(Path(video), self._cache)
+        from extractors.cues.screen_text import read_screen
+
+        return read_screen(Path(video), self._cache)
 
     def ground(
         self,
@@ -59,7 +69,7 @@ class CueGrounder:
         """Find the moments in which each query is said.
 
         Args:
-            video: what `read` returned, or a path to read first.
+            video: what `read` returned, or a path to read the subtitles of first.
             queries: a word, a phrase or a sentence, or any number of them.
             top_k: maximum moments per query.
             threshold: moments that score less are left out.
@@ -111,14 +121,14 @@ class CueGrounder:
             video=transcript.video,
             query=query,
             model=CUES,
-            features=("subtitles",),
+            features=(transcript.source,),
             duration_s=transcript.duration_s,
             moments=tuple(
                 Moment(
                     float(passages.start_s[passage]),
                     float(passages.end_s[passage]),
                     float(scores[passage]),
-                    Quote("subtitles", passages.stream(passage), passages.text(passage)),
+                    Quote(transcript.source, passages.stream(passage), passages.text(passage)),
                 )
                 for passage in best
                 if scores[passage] >= threshold

@@ -22,6 +22,7 @@ from tests.buckets import Bucket, serving_buckets
 from tests.cli.running import EXAMPLES
 from tests.end_to_end.test_readme import COMMANDS
 from tests.extractors.cues.rendering import LINES, render_video
+from tests.extractors.cues.screen.rendering import Slide, render_slides
 from tests.extractors.index_encoder import make_video
 from vtg_cli.app import app
 
@@ -110,6 +111,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         make_video(folder / f"{name}.mp4", seconds=2, variant=len(name))
     render_video(folder / "talk.mkv", tracks=[("srt", LINES, "en")])
     render_video(folder / "talk.mp4", tracks=[("mov_text", LINES, "eng")])
+    slide = Slide(0, 2, (("EXIT to the garden", 60),))
+    render_slides(folder / "slides.mp4", [slide], duration_s=2)
     rows = [
         {"qid": number, "query": "a cat", "vid": vid, "duration": 4, "relevant_windows": [[0, 2]]}
         for number, vid in enumerate(("one", "two"))

@@ -9,6 +9,7 @@ from model.grounding.results import GroundingResult
 from model.search.results import SearchResult
 from vtg_cli.terminal.console import counted
 
+_WORDS = {"subtitles": "of the subtitles", "screen": "on the screen"}
 _UNSEEN = {
     "people": "people",
     "actions": "actions",
@@ -20,7 +21,7 @@ _UNSEEN = {
 def basis(result: GroundingResult) -> str:
     """What answered, and from what: `zero-shot on lite features`, or `words of the subtitles`."""
     if result.is_quoted:
-        return f"words of the {' and the '.join(result.features)}"
+        return f"words {' and '.join(_WORDS[source] for source in result.features)}"
     return f"{result.model} on {' + '.join(result.features)} features"
 
 

@@ -141,7 +141,7 @@ def test_exit_codes(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_usage(folder: Path) -> None:
     with pytest.raises(UsageError, match="a query is empty"):
         run(folder, folder / "talk.mp4", "--said", " ")
-    with pytest.raises(UsageError, match="not with --watch"):
+    with pytest.raises(UsageError, match="does not go with --watch"):
         run(folder, "--watch", folder, "--said", "budget")
     with pytest.raises(UsageError, match="download it"):
         run(folder, "memory://bucket/talk.mp4", "--said", "budget")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from extractors.cache.store import FeatureCache
-from extractors.cues import subtitles
-from extractors.cues.subprocess_reader import read_tracks_apart
+from extractors.cues import kept
+from extractors.cues.subprocess_reader import read_apart
 from extractors.cues.subtitles import read_subtitles
 from extractors.errors import VideoError
 from tests.extractors.cues.rendering import LINES, Line, render_video, srt
@@ -27,7 +27,7 @@ def talk(folder: Path) -> Path:
 
 
 def test_all_formats_to_the_millisecond(talk: Path, folder: Path) -> None:
-    duration_s, streams = read_tracks_apart(talk)
+    duration_s, streams = read_apart(talk)
     assert duration_s == pytest.approx(8)
     assert [(stream.name, stream.language) for stream in streams] == [
         ("track 1", "eng"),
@@ -40,7 +40,7 @@ def test_all_formats_to_the_millisecond(talk: Path, folder: Path) -> None:
         ]
         assert {cue.stream for cue in stream.cues} == {stream.name}
     phone = render_video(folder / "phone.mp4", tracks=[("mov_text", LINES, "eng")])
-    (stream,) = read_tracks_apart(phone)[1]
+    (stream,) = read_apart(phone)[1]
     assert [Line(cue.start_s, cue.end_s, cue.text) for cue in stream.cues] == list(LINES)
 
 
@@ -49,11 +49,11 @@ def test_tracks_are_read_once(talk: Path, tmp_path: Path, monkeypatch: pytest.Mo
     first = read_subtitles(talk, cache)
     assert [stream.name for stream in first.streams] == ["track 1", "track 2", "track 3"]
 
-    def never(video: Path) -> None:
+    def never(video: Path, source: str) -> None:
         raise AssertionError(video)
 
     with monkeypatch.context() as patch:
-        patch.setattr(subtitles, "read_tracks_apart", never)
+        patch.setattr(kept, "read_apart", never)
         assert read_subtitles(talk, cache) == first
         copy = tmp_path / "copy.mkv"
         copy.write_bytes(talk.read_bytes())
@@ -95,20 +95,20 @@ def test_files_beside_come_first_and_are_read_each_time(talk: Path, tmp_path: Pa
 
 def test_no_tracks(folder: Path) -> None:
     video = render_video(folder / "silent.mp4", duration_s=1)
-    assert read_tracks_apart(video) == (pytest.approx(1), [])
+    assert read_apart(video) == (pytest.approx(1), [])
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "talk.mp4"
     path.write_bytes(b"#EXTM3U\nhttp://example.org/a.ts")
     with pytest.raises(VideoError, match="playlist"):
-        read_tracks_apart(path)
+        read_apart(path)
     with pytest.raises(VideoError, match="cannot be read"):
-        read_tracks_apart(tmp_path / "missing.mp4")
+        read_apart(tmp_path / "missing.mp4")
 
 
 def test_crash_and_hang(talk: Path) -> None:
     with pytest.raises(VideoError, match="crashed"):
-        read_tracks_apart(talk, command=["false"])
+        read_apart(talk, command=["false"])
     with pytest.raises(VideoError, match="no progress"):
-        read_tracks_apart(talk, stall_s=0.2, command=["sleep", "60"])
+        read_apart(talk, stall_s=0.2, command=["sleep", "60"])

@@ -1,8 +1,8 @@
-"""What `vtg ground` is asked about what is said: its options, and the answers."""
+"""What `vtg ground` is asked about what is said and written: its options, and the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ from vtg_cli.terminal.console import note
 
 if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
+    from extractors.cues.cue import Source
     from model.grounding.results import GroundingResult
     from vtg_cli.parsing.arguments import SearchArguments
 
@@ -32,11 +33,19 @@ class CueArguments:
             "times.",
         ),
     ] = None
+    written: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--written",
+            metavar="WORDS",
+            help="Find where this is written on the screen; can be given several times. Needs pip install 'vtg[ocr]'.",
+        ),
+    ] = None
 
     @property
     def is_asked(self) -> bool:
         """Whether something is asked."""
-        return bool(self.said)
+        return bool(self.said or self.written)
 
     def check(self, videos: Sequence[Place], *, is_watching: bool = False) -> None:
         """Refuse what cannot be asked, before any work begins.
@@ -48,32 +57,45 @@ class CueArguments:
         Raises:
             UsageError: if a text is empty, or a video is in object storage or still to come.
         """
-        if not self.said:
+        if not self.is_asked:
             return
+        option = "--said" if self.said else "--written"
         if is_watching:
-            raise UsageError("--said: not with --watch, because subtitles may arrive after their video")
+            raise UsageError(f"{option}: does not go with --watch; name the videos")
         from model.grounding.grounder import check_queries
 
-        check_queries(self.said)
+        check_queries([*(self.said or ()), *(self.written or ())])
         for video in videos:
             if isinstance(video, Address):
-                raise UsageError(f"{video}: --said needs the video's file; download it, and name the file")
+                raise UsageError(f"{video}: {option} needs the video's file; download it, and name the file")
 
     def answer(self, video: Place, search: SearchArguments, cache: FeatureCache) -> list[GroundingResult]:
-        """Answer for one video; notes say what of its subtitles could not be read.
+        """Answer for one video; notes say what of its words could not be read.
 
         Raises:
             VideoError, VtgError: as `CueGrounder`.
         """
-        if not self.said or isinstance(video, Address):
-            return []
         from model.cues.grounder import CueGrounder
 
         grounder = CueGrounder(cache)
-        transcript = grounder.read(Path(video))
-        for sentence in transcript.notes:
-            note(sentence)
-        if not transcript.streams:
-            note(f"{video}: has no subtitles, neither inside nor beside it, so --said finds nothing")
-        results = grounder.ground(transcript, self.said, top_k=search.top_k, threshold=search.threshold)
+        asked: list[tuple[Source, list[str]]] = [
+            ("subtitles", self.said or []),
+            ("screen", self.written or []),
+        ]
+        results: list[GroundingResult] = []
+        for source, queries in asked:
+            if not queries:
+                continue
+            transcript = grounder.read(Path(str(video)), source)
+            for sentence in transcript.notes:
+                note(sentence)
+            if not transcript.streams:
+                note(f"{video}: {_NOTHING[source]}")
+            results += grounder.ground(transcript, queries, top_k=search.top_k, threshold=search.threshold)
         return [result.clear() for result in results] if search.only_clear else results
+
+
+_NOTHING: Mapping[Source, str] = {
+    "subtitles": "has no subtitles, neither inside nor beside it, so --said finds nothing",
+    "screen": "has no text on the screen, so --written finds nothing",
+}

@@ -1,7 +1,8 @@
-"""`vtg transcript`: the subtitles of a video, as a file."""
+"""`vtg transcript`: the subtitles of a video, or the text on its screen, as a file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from vtg_cli.parsing.values import is_same_file
 from vtg_cli.terminal.console import detail, note
 
 if TYPE_CHECKING:
-    from extractors.cues.cue import CueStream, Transcript
+    from extractors.cues.cue import CueStream, Source, Transcript
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,17 @@ def transcript(
         ),
     ],
     wanted: TranscriptOutput,
+    screen: Annotated[
+        bool,
+        typer.Option("--screen", help="Write the text on the screen instead. Needs pip install 'vtg[ocr]'."),
+    ] = False,
     cache: Cache = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Write the subtitles of a video: those in the file, and those beside it (talk.srt, talk.en.vtt for talk.mp4).
+
+    With --screen, the text on the screen is written instead, as far as it can be read.
 
     Files beside the video come first, then the tracks inside it. A note names those that are not written.
 
@@ -76,22 +83,32 @@ def transcript(
       vtg transcript talk.mkv -o talk.srt
 
       vtg transcript talk.mkv --stream en -o talk.json
+
+      vtg transcript slides.mp4 --screen -o slides.txt
     """
     from extractors.cache.store import FeatureCache
+    from extractors.cues.screen_text import read_screen
     from extractors.cues.subtitles import read_subtitles
     from vtg_cli.writers.transcript import require_form, write_transcript
 
     del quiet, verbose  # they act through their callbacks
     form = require_form(wanted.output, wanted.form)
-    found = read_subtitles(video, FeatureCache(cache, on_write_error=lambda error: note(str(error))))
+    store = FeatureCache(cache, on_write_error=lambda error: note(str(error)))
+    found = read_screen(video, store) if screen else read_subtitles(video, store)
     _check_target(wanted.output, video, found)
     for sentence in found.notes:
         note(sentence)
     if not found.streams:
-        raise VideoError(video, "has no subtitles, neither inside nor beside it")
+        raise VideoError(video, _NOTHING[found.source])
     chosen = found.chosen(wanted.streams or ())
     write_transcript(found, chosen, wanted.output, form)
     _report(found, chosen)
+
+
+_NOTHING: Mapping[Source, str] = {
+    "subtitles": "has no subtitles, neither inside nor beside it",
+    "screen": "has no text on the screen that can be read",
+}
 
 
 def _check_target(output: str, video: Path, found: Transcript) -> None:

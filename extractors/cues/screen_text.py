@@ -1,0 +1,33 @@
+"""What is written on the screen of a video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from extractors.cache.store import FeatureCache
+from extractors.cues.cue import Transcript
+from extractors.cues.kept import read_once
+from extractors.cues.screen.recogniser import WEIGHTS_ID
+
+_RECIPE = f"1 {WEIGHTS_ID}"  # the number is raised whenever the same video would give other cues
+
+
+def read_screen(video: Path, cache: FeatureCache) -> Transcript:
+    """Read the text on the screen, once; it is kept in the cache by the content of the video.
+
+    The text is read in a subprocess, from one picture for every two seconds of video; pictures like the one before are
+    not looked at. A cue is a line, for as long as it stays.
+
+    Args:
+        video: the file.
+        cache: where cues are kept.
+
+    Raises:
+        VideoError: if the video cannot be read.
+        WeightsMissing: if the text recognition is not installed.
+        WeightsInvalid: if its networks are not the pinned ones.
+        CacheError: if the cache cannot be read or written.
+    """
+    duration_s, streams = read_once(video, "screen", cache, recipe=_RECIPE)
+    notes = tuple(f"{video}, screen: {note}" for stream in streams for note in stream.notes)
+    return Transcript(str(video), duration_s, tuple(streams), notes, source="screen")
