@@ -13,9 +13,8 @@ from model.search.intake import Intake, Listener
 from model.search.results import Changes
 from model.search.roots import Roots, gone, is_included, is_missing, look_at
 from model.search.storage.access import LibraryIndex
-from model.search.storage.catalogue import Catalogue, File
+from model.search.storage.catalogue import Catalogue, File, Recipe
 from model.search.storage.index import Writer, covers, superseded
-from model.search.storage.stored_rows import rows_of
 
 
 def remember(catalogue: Catalogue, added: Collection[Path], around: Collection[Path] = ()) -> None:
@@ -45,6 +44,14 @@ def follow(
     """Make a library hold what its folders hold now; arguments, result and errors as of `Library.update`."""
     specs = [encoder.spec for encoder in grounder.video_encoders]
 
+    if rebuild and index.rows is not None:
+        held = index.catalogue()
+        if away := look_at(held.roots(), held.files()).unreachable:
+            raise UsageError(
+                f"{away[0]}: is not there, so its vectors cannot be made again; use --rebuild on a machine that has "
+                "the videos"
+            )
+
     def begin(writer: Writer) -> tuple[Roots, dict[Path, File]]:
         writer.settle()
         if rebuild:
@@ -58,7 +65,7 @@ def follow(
     failed = [local_path(result.path) for result in results if result.status == "failed"]
     leaving = gone(known.values(), roots, sight, failed)
 
-    def end(writer: Writer) -> list[Path]:
+    def end(writer: Writer) -> tuple[list[Path], list[Recipe]]:
         catalogue = writer.catalogue
         # Another process may have changed them meanwhile.
         now = catalogue.files()
@@ -67,13 +74,17 @@ def follow(
         with catalogue.transaction():
             catalogue.remove_roots(path for path in removed if roots.get(path))
             catalogue.remove_failures(path for path in catalogue.failures() if is_missing(path))
-        if covers(catalogue, specs):
-            writer.remove_recipes(superseded(catalogue, specs))
-        return removed
+        old = superseded(catalogue, specs) if covers(catalogue, specs) else []
+        writer.remove_recipes(old)
+        return removed, old
 
-    removed = index.write(end)
+    removed, old = index.write(end)
     if index.rows is not None:
-        index.rows.remove_abandoned(rows_of(index.snapshot()))
+        for spec in {recipe.spec for recipe in old} - set(
+            specs
+        ):  # vectors may be made in another way of the same rows
+            index.rows.remove_recipe(spec)
+        index.rows.remove_abandoned(index.snapshot().addresses)
     return Changes(tuple(results), tuple(removed), sight.unreachable)
 
 

@@ -93,6 +93,11 @@ class Snapshot:
     recipes: Sequence[Recipe]
     entries: Mapping[int, Entries]
 
+    @property
+    def addresses(self) -> set[str]:
+        """Those of all contents."""
+        return {content.address for content in self.contents.values()}
+
     def entries_of(self, spec: FeatureSpec) -> Entries | None:
         """The entries of a spec; None if it is not indexed."""
         return next(

@@ -24,7 +24,7 @@ from model.search.storage.catalogue import Catalogue, NoCatalogue, recipe_key
 from model.search.storage.copies import Copies, ObjectUnusable, digest_in
 from model.search.storage.generations import Generation, Generations
 from model.search.storage.index import Batching, Index, Snapshot, Writer
-from model.search.storage.stored_rows import StoredRows, rows_of
+from model.search.storage.stored_rows import StoredRows
 from model.search.vector_files import VectorsDamaged
 from model.search.vectors import VectorIndex
 
@@ -114,7 +114,7 @@ class SharedIndex:
                     time.sleep(random.uniform(0, min(_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)))
                 base, folder, unusable = self._fetched()
                 index, catalogue = Index(folder), digest_in(folder)
-                before = rows_of(index.snapshot())
+                before = index.snapshot()
                 index.close()
                 try:
                     result = index.write(change)
@@ -129,7 +129,8 @@ class SharedIndex:
                     self._use(made, index, still)
                     if made != base:
                         self._generations.sweep(made)
-                        self.rows.remove(before - rows_of(index.snapshot()))
+                        left = before.addresses - index.snapshot().addresses
+                        self.rows.remove(left, [recipe.spec for recipe in before.recipes])
                     return result
                 shutil.rmtree(folder, ignore_errors=True)
         raise self._too_busy()

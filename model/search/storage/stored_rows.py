@@ -8,30 +8,17 @@ without its rows, except where one machine adds what another removes at that mom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from extractors.features import FeatureSpec, folder_name
 from extractors.places import Address
 from extractors.storage.listing import states_under
-from extractors.storage.objects import publish, read_object, remove
+from extractors.storage.objects import create, read_object, remove
 from model.search.storage.generations import in_parallel
-from model.search.storage.index import Snapshot
 
 _CONNECTIONS = 4
 _ABANDONED_S = 86_400.0  # before the newest rows; those of no video are then of a writer that was killed
-
-Stored = tuple[FeatureSpec, str]
-"""A recipe, and the address of a content, as of `VideoIdentity`."""
-
-
-def rows_of(snapshot: Snapshot) -> set[Stored]:
-    """The rows that belong to what a library holds."""
-    return {
-        (recipe.spec, snapshot.contents[content_id].address)
-        for recipe in snapshot.recipes
-        for content_id in snapshot.entries[recipe.id].content_ids.tolist()
-    }
 
 
 class StoredRows:
@@ -52,24 +39,31 @@ class StoredRows:
         """The contents that have rows of a recipe; raises StorageError if they cannot be listed."""
         return {place.stem for place in states_under(self._of(spec))}
 
-    def remove(self, gone: Collection[Stored]) -> None:
-        """Remove rows; raises StorageError if they cannot be removed."""
-        in_parallel(remove, [self._place(spec, address) for spec, address in gone])
+    def remove(self, addresses: Collection[str], specs: Iterable[FeatureSpec]) -> None:
+        """Remove the rows of contents; raises StorageError if they cannot be removed."""
+        in_parallel(remove, [self._place(spec, address) for spec in specs for address in addresses])
 
-    def remove_abandoned(self, held: Collection[Stored]) -> None:
+    def remove_recipe(self, spec: FeatureSpec) -> None:
+        """Remove all rows of a recipe; raises StorageError if they cannot be listed or removed."""
+        in_parallel(remove, list(states_under(self._of(spec))))
+
+    def remove_abandoned(self, addresses: Collection[str]) -> None:
         """Remove rows of videos that are not in the library, unless they may be on their way into it.
 
         Args:
-            held: what the library holds.
+            addresses: of the contents that the library holds.
 
         Raises:
             StorageError: if they cannot be listed or removed.
         """
-        kept = {self._place(spec, address) for spec, address in held}
         states = states_under(self._folder)
         times = {place: time for place, state in states.items() if (time := state.modified_s) is not None}
         newest_s = max(times.values(), default=0.0)
-        old = [place for place, time in times.items() if newest_s - time > _ABANDONED_S and place not in kept]
+        old = [
+            place
+            for place, time in times.items()
+            if newest_s - time > _ABANDONED_S and place.stem not in addresses
+        ]
         in_parallel(remove, old)
 
     def _of(self, spec: FeatureSpec) -> Address:
@@ -93,11 +87,11 @@ class Uploads:
     def __init__(self, place: Callable[[FeatureSpec, str], Address]) -> None:
         self._place = place
         self._pool = ThreadPoolExecutor(_CONNECTIONS)
-        self._under_way: list[Future[None]] = []
+        self._under_way: list[Future[bool]] = []
 
     def add(self, spec: FeatureSpec, address: str, entry: bytes) -> None:
-        """Begin to upload the entry of a content."""
-        self._under_way.append(self._pool.submit(publish, self._place(spec, address), entry))
+        """Begin to upload the entry of a content, unless it has one."""
+        self._under_way.append(self._pool.submit(create, self._place(spec, address), entry))
 
     def wait(self) -> None:
         """Wait until all are stored; raises StorageError if one cannot be."""

@@ -18,8 +18,9 @@ from extractors.errors import VideoError
 from extractors.extraction.collect import collect_places
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import extract_features
-from extractors.places import place_of
+from extractors.places import Address, place_of
 from extractors.storage import filesystems
+from extractors.storage.faults import StorageError
 from extractors.storage.scratch import scratch_root
 from extractors.videos.events import ExtractionReport
 from tests.extractors.index_encoder import IndexEncoder, make_video
@@ -127,3 +128,22 @@ def test_an_object_that_is_not_there(bucket: str, tmp_path: Path) -> None:
     report = _extract(f"{bucket}/no.mp4", tmp_path / "cache", f"{bucket}/out")
     assert isinstance(report.results[0].error, VideoError)
     assert "there is no such object" in str(report.results[0].error)
+
+
+def test_a_library(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from model.search.storage.shared import SharedIndex
+    from tests.model.search.test_index import check
+    from tests.model.search.test_shared import add
+
+    monkeypatch.setenv("VTG_HOME", str(tmp_path))
+    address = place_of(f"{bucket}/library")
+    assert isinstance(address, Address)
+    library = SharedIndex(address)
+    if bucket.startswith("gs:"):  # the emulator knows no conditions
+        with pytest.raises(StorageError, match="keep the library in a folder"):
+            add(library, "a")
+        assert not library.exists
+    else:
+        add(library, "a")
+        add(library, "b")
+        check(library, {"a", "b"})

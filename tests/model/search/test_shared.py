@@ -18,13 +18,14 @@ from extractors.places import Address
 from extractors.storage import filesystems, retrying
 from extractors.storage.faults import StorageError
 from model.search.library import Library
-from model.search.storage import generations, shared, stored_rows
+from model.search.storage import generations, segments, shared, stored_rows
 from model.search.storage.generations import Generations
 from model.search.storage.shared import SharedIndex
 from model.search.storage.stored_rows import StoredRows
 from tests.buckets import SECRET, Bucket, troubled
 from tests.model.search.colours import colour_library, colour_video, colour_videos
 from tests.model.search.test_index import SPEC, Killed, check, video
+from tests.plugins.toy_encoder import ColourEncoder
 
 SCENES = {
     "red.mp4": [("black", 3), ("red", 3)],
@@ -359,10 +360,50 @@ def test_rows_leave_with_their_videos_and_lost_ones_come_back(
     assert len(stored(bucket)) == 2
     library.add([folder])
     assert stored(bucket) == full
-    (key,) = [key for key in bucket.all_keys() if "/rows/" in key and "0" in key][:1]
+    key = next(key for key in bucket.all_keys() if "/rows/" in key)
+    held = bucket.get(key)
     bucket.delete(key)
     library.update()
     assert stored(bucket) == full
+    assert bucket.get(key) == held
+
+
+def test_a_machine_without_the_videos_cannot_rebuild(
+    library: Library, folder: Path, tmp_path: Path, bucket: Bucket, place: Address
+) -> None:
+    folder.rename(tmp_path / "of another machine")
+    full = stored(bucket)
+    with colour_library(place, tmp_path / "other cache") as other:
+        with pytest.raises(UsageError, match="use --rebuild on a machine that has the videos"):
+            other.update(rebuild=True)
+        other.update()
+        assert len(other.search("red", top_k=3)[0].hits) == 3
+    assert stored(bucket) == full
+
+
+def test_rows_of_an_older_recipe_leave(
+    library: Library, folder: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recipes() -> set[str]:
+        return {key.split("/rows/")[1].split("/")[0] for key in bucket.all_keys() if "/rows/" in key}
+
+    old, full = recipes(), stored(bucket)
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, "VERSION", segments.VERSION + 1)
+        library.update()
+        assert (recipes(), stored(bucket)) == (old, full)
+    make = ColourEncoder.__init__
+
+    def newer(self, *arguments, **options) -> None:
+        make(self, *arguments, **options)
+        self.spec = replace(self.spec, recipe=self.spec.recipe + 1)
+
+    monkeypatch.setattr(ColourEncoder, "__init__", newer)
+    with colour_library(library.folder, library.grounder.cache.root) as newest:
+        newest.update()
+        assert newest.verify() == []
+    assert len(old) == len(recipes()) == 1
+    assert recipes() != old
 
 
 def test_rows_that_cannot_be_stored(
@@ -386,13 +427,15 @@ def test_abandoned_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         uploads.add(SPEC, address, b"rows")
         uploads.wait()
     uploads.close()
-    rows.remove_abandoned({(SPEC, "held")})
+    rows.remove_abandoned({"held"})
     assert rows.addresses(SPEC) == {"left", "held", "new"}
     monkeypatch.setattr(stored_rows, "_ABANDONED_S", 0.0)
-    rows.remove_abandoned({(SPEC, "held")})
+    rows.remove_abandoned({"held"})
     assert rows.addresses(SPEC) == {"held", "new"}
     assert rows.load(SPEC, "held") == b"rows"
     assert rows.load(SPEC, "left") is None
+    rows.remove_recipe(SPEC)
+    assert rows.addresses(SPEC) == set()
 
 
 def test_storage_that_replaces_what_is_there(
