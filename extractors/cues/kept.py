@@ -7,11 +7,16 @@ from typing import Any
 
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import CueStream, Source
-from extractors.cues.subprocess_reader import read_apart
+from extractors.cues.subprocess_reader import Progress, read_apart
 
 
 def read_once(
-    video: Path, source: Source, cache: FeatureCache, *, recipe: str
+    video: Path,
+    source: Source,
+    cache: FeatureCache,
+    *,
+    recipe: str,
+    on_picture: Progress | None = None,
 ) -> tuple[float, list[CueStream]]:
     """Read the cues of a video file, as `read_apart`, unless the cache has them.
 
@@ -20,6 +25,7 @@ def read_once(
         source: which of its cues.
         cache: where they are kept.
         recipe: version of how they are read; another one reads them again.
+        on_picture: as of `read_apart`.
 
     Raises:
         VideoError, WeightsMissing, WeightsInvalid: as `read_apart`.
@@ -30,7 +36,7 @@ def read_once(
     known = _read(documents.load(identity))
     if known is not None:
         return known
-    duration_s, streams = read_apart(video, source)
+    duration_s, streams = read_apart(video, source, on_picture=on_picture)
     identity.confirm()
     documents.store(identity, {"duration_s": duration_s, "streams": [stream.to_json() for stream in streams]})
     return duration_s, streams

@@ -8,11 +8,12 @@ from extractors.cache.store import FeatureCache
 from extractors.cues.cue import Transcript
 from extractors.cues.kept import read_once
 from extractors.cues.screen.recogniser import WEIGHTS_ID
+from extractors.cues.subprocess_reader import Progress
 
 _RECIPE = f"1 {WEIGHTS_ID}"  # the number is raised whenever the same video would give other cues
 
 
-def read_screen(video: Path, cache: FeatureCache) -> Transcript:
+def read_screen(video: Path, cache: FeatureCache, *, on_picture: Progress | None = None) -> Transcript:
     """Read the text on the screen, once; it is kept in the cache by the content of the video.
 
     The text is read in a subprocess, from one picture for every two seconds of video; pictures like the one before are
@@ -21,6 +22,7 @@ def read_screen(video: Path, cache: FeatureCache) -> Transcript:
     Args:
         video: the file.
         cache: where cues are kept.
+        on_picture: called with how many pictures were looked at, and how many there are; not if the cache has them.
 
     Raises:
         VideoError: if the video cannot be read.
@@ -28,6 +30,6 @@ def read_screen(video: Path, cache: FeatureCache) -> Transcript:
         WeightsInvalid: if its networks are not the pinned ones.
         CacheError: if the cache cannot be read or written.
     """
-    duration_s, streams = read_once(video, "screen", cache, recipe=_RECIPE)
+    duration_s, streams = read_once(video, "screen", cache, recipe=_RECIPE, on_picture=on_picture)
     notes = tuple(f"{video}, screen: {note}" for stream in streams for note in stream.notes)
     return Transcript(str(video), duration_s, tuple(streams), notes, source="screen")

@@ -47,6 +47,14 @@ class SomeCues:
 
 
 @dataclass(frozen=True)
+class PicturesDone:
+    """How many pictures of the screen were looked at, of how many."""
+
+    done: int
+    count: int
+
+
+@dataclass(frozen=True)
 class CuesEnd:
     """All cues were sent.
 
@@ -71,7 +79,7 @@ def serve(request: CueRequest, channel: worker.Channel) -> None:
     """Send the cues of a video, or why it failed."""
     try:
         with as_video_errors(request.path):
-            duration_s, streams = _read(request)
+            duration_s, streams = _read(request, channel)
         for stream in streams:
             for part in _parts(stream):
                 channel.send(part)
@@ -85,12 +93,12 @@ def serve(request: CueRequest, channel: worker.Channel) -> None:
         channel.send(Failed(VideoError(request.path, text)))
 
 
-def _read(request: CueRequest) -> tuple[float, list[CueStream]]:
+def _read(request: CueRequest, channel: worker.Channel) -> tuple[float, list[CueStream]]:
     if request.source == "subtitles":
         return read_tracks(request.path)
     from extractors.cues.screen.reading import read_screen_text
 
-    return read_screen_text(request.path)
+    return read_screen_text(request.path, lambda done, count: channel.send(PicturesDone(done, count)))
 
 
 def _parts(stream: CueStream) -> list[SomeCues]:

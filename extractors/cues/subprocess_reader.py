@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from extractors.cues.cleaning import plain_text
 from extractors.cues.cue import LONGEST_TEXT, MOST_CUES, Cue, CueStream, Source
-from extractors.cues.subprocess_main import CueRequest, CuesEnd, SomeCues
+from extractors.cues.subprocess_main import CueRequest, CuesEnd, PicturesDone, SomeCues
 from extractors.decoding.subprocess_reader import STALL_S, DecoderCrash
 from extractors.errors import VideoError, VtgError, WeightsInvalid, WeightsMissing
 from extractors.subprocesses import wire
 from extractors.subprocesses.parent import Subprocess, SubprocessEnded, SubprocessStalled, python_command
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and how much there is in all."""
 
 _INVALID = "the reader of its text sent invalid data; the file is damaged or hostile"
 
@@ -24,6 +27,7 @@ def read_apart(
     *,
     stall_s: float = STALL_S,
     command: Sequence[str] | None = None,
+    on_picture: Progress | None = None,
 ) -> tuple[float, list[CueStream]]:
     """Read the cues of a video file in a subprocess.
 
@@ -33,6 +37,7 @@ def read_apart(
             `extractors.cues.screen.reading.read_screen_text`.
         stall_s: seconds without progress after which the video is given up.
         command: what the subprocess runs; this package's worker by default.
+        on_picture: called with how many pictures of the screen were looked at, and how many there are.
 
     Raises:
         VideoError: if the video cannot be read, or its reader crashed or hung over it.
@@ -41,7 +46,7 @@ def read_apart(
     process = Subprocess(command or python_command("extractors.cues.subprocess_main"))
     try:
         process.send(CueRequest(path, source))
-        return _receive(process, source, stall_s)
+        return _receive(process, source, stall_s, on_picture)
     except SubprocessEnded as error:
         raise DecoderCrash(path, error.how) from error
     except SubprocessStalled as error:
@@ -57,13 +62,19 @@ def read_apart(
         process.end()
 
 
-def _receive(process: Subprocess, source: Source, stall_s: float) -> tuple[float, list[CueStream]]:
+def _receive(
+    process: Subprocess, source: Source, stall_s: float, on_picture: Progress | None
+) -> tuple[float, list[CueStream]]:
     languages: dict[str, str] = {}
     cues: dict[str, list[Cue]] = {}
     notes: dict[str, list[str]] = {}
     count = 0
     while True:
-        message = process.receive((SomeCues, CuesEnd), timeout_s=stall_s)
+        message = process.receive((SomeCues, PicturesDone, CuesEnd), timeout_s=stall_s)
+        if isinstance(message, PicturesDone):
+            if on_picture is not None:
+                on_picture(message.done, message.count)
+            continue
         if isinstance(message, CuesEnd):
             break
         count += len(message.cues)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import Source, Transcript
@@ -18,6 +20,10 @@ from model.cues.words import WordIndex
 from model.grounding.grounder import check_request
 from model.grounding.results import CUES, GroundingResult, Moment, Quote, Saliency
 
+_MOST_MEANINGS = 30_000  # different texts, more than people say in a day; five minutes of work
+_TOO_MANY = (
+    f"more than {_MOST_MEANINGS:,} different texts are searched by their words only, not by their meaning"
+)
 _CLIP_LENGTH_S = 1.0
 _NO_MATCH = 0.02  # what scores less has none of the words, and a meaning that has nothing to do with it
 
@@ -39,13 +45,20 @@ class CueGrounder:
         self._cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         self._encoder = MiniLMTextEncoder()
 
-    def read(self, video: str | Path, source: Source = "subtitles") -> Transcript:
+    def read(
+        self,
+        video: str | Path,
+        source: Source = "subtitles",
+        *,
+        on_picture: Callable[[int, int], None] | None = None,
+    ) -> Transcript:
         """Read the subtitles of a video, or the text on its screen.
 
         Args:
             video: the file.
             source: `subtitles`, as `extractors.cues.subtitles.read_subtitles`; or `screen`, as
                 `extractors.cues.screen_text.read_screen`.
+            on_picture: of the screen: called with how many pictures were looked at, and how many there are.
 
         Raises:
             VideoError: if the video cannot be read.
@@ -56,7 +69,7 @@ class CueGrounder:
             return read_subtitles(Path(video), self._cache)
         from extractors.cues.screen_text import read_screen
 
-        return read_screen(Path(video), self._cache)
+        return read_screen(Path(video), self._cache, on_picture=on_picture)
 
     def ground(
         self,
@@ -93,25 +106,30 @@ class CueGrounder:
                 self._result(transcript, query, passages, np.zeros(0), top_k, threshold) for query in queries
             ]
         index = WordIndex(lines)
-        rows = pooled_phrases(lines, self._encoder, self._cache)
-        return [
-            self._result(
-                transcript,
-                query,
-                passages,
-                passage_scores(query, passages, index, rows @ text.pooled),
-                top_k,
-                threshold,
-            )
-            for query, text in zip(queries, encode_queries(queries, self._encoder, self._cache), strict=True)
-        ]
+        meanings = self._meanings(lines)
+        results = []
+        for query, text in zip(queries, encode_queries(queries, self._encoder, self._cache), strict=True):
+            cosines = np.zeros(len(lines)) if meanings is None else meanings @ text.pooled
+            scores = passage_scores(query, passages, index, cosines)
+            results.append(self._result(transcript, query, passages, scores, top_k, threshold))
+        return (
+            results if meanings is not None else [replace(result, hints=(_TOO_MANY,)) for result in results]
+        )
+
+    def _meanings(self, lines: Sequence[str]) -> NDArray[np.float32] | None:
+        """(N, E) embeddings of lines, each different one encoded once; None if there are too many."""
+        places = {line: place for place, line in enumerate(dict.fromkeys(lines))}
+        if len(places) > _MOST_MEANINGS:
+            return None
+        rows = pooled_phrases(list(places), self._encoder, self._cache)
+        return rows[[places[line] for line in lines]]
 
     @staticmethod
     def _result(
         transcript: Transcript,
         query: str,
         passages: Passages,
-        scores: np.ndarray,
+        scores: NDArray[np.float64],
         top_k: int,
         threshold: float,
     ) -> GroundingResult:

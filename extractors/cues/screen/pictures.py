@@ -10,15 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.decoding.container.timeline import Timeline
-from extractors.decoding.grid import Sampling, frame_indices, sample_times
+from extractors.decoding.grid import Sampling, clip_count, frame_indices, sample_times
 from extractors.decoding.pyav_reader import FrameMissing, first_frame_quarter_turns, read_frames
 
 CLIP_LENGTH_S = 2.0
 """Seconds per picture: text that people are meant to read stays longer."""
 
+_SAMPLING = Sampling("center_frame", CLIP_LENGTH_S)
 _LONGEST_SIDE = 1280  # text of 24 pixels in 1080 lines is 16 high then, which is read without errors
 _SMALL_WIDTH, _BLOCK = 320, 8
 _LEAST_CHANGE = 8.0  # of 255, in the mean of a block: compression alone changes 1 or 2
+
+
+def picture_count(timeline: Timeline) -> int:
+    """How many pictures of a video are looked at."""
+    return clip_count(_SAMPLING, timeline.end_s)
 
 
 def read_pictures(timeline: Timeline) -> Iterator[NDArray[np.uint8]]:
@@ -31,8 +37,7 @@ def read_pictures(timeline: Timeline) -> Iterator[NDArray[np.uint8]]:
         VideoError: if no frame can be decoded.
     """
     turns = first_frame_quarter_turns(timeline.file)
-    sampling = Sampling("center_frame", CLIP_LENGTH_S)
-    times_s = sample_times(sampling, end_s=timeline.end_s, fps=timeline.fps)
+    times_s = sample_times(_SAMPLING, end_s=timeline.end_s, fps=timeline.fps)
     wanted, clips = np.unique(frame_indices(times_s, timeline.timestamps_s), return_counts=True)
     for picture, count in zip(_decoded(wanted, timeline, _Whole(turns)), clips.tolist(), strict=True):
         yield from repeat(picture, count)

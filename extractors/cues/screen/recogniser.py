@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.cues.cleaning import plain_text
-from extractors.cues.cue import LONGEST_TEXT
 from extractors.errors import WeightsMissing
 from extractors.subprocesses.cores import usable_cores
 from extractors.weights.packaged import packaged_bytes
@@ -33,6 +32,7 @@ WEIGHTS_ID = f"PP-OCRv6-small:{_DETECTION[1][:8]}-{_RECOGNITION[1][:8]}"
 
 _LEAST_CONFIDENCE = 0.6
 _LEAST_OF_SHORT = 0.9  # of less than four letters: textures look like short words
+_LONGEST_LINE = 300
 _MOST_LINES = 200  # of a picture; a page of a newspaper has fewer
 
 
@@ -98,7 +98,7 @@ class Recogniser:
         height, width = picture.shape[:2]
         lines = []
         for raw, confidence, box in zip(found.txts, found.scores, found.boxes, strict=True):
-            text = " ".join(plain_text(raw).split())[:LONGEST_TEXT]
+            text = " ".join(plain_text(raw).split())[:_LONGEST_LINE]
             if not _is_reading(text, float(confidence)):
                 continue
             (left, top), (right, bottom) = np.min(box, axis=0), np.max(box, axis=0)

@@ -49,7 +49,7 @@ def test_tracks_are_read_once(talk: Path, tmp_path: Path, monkeypatch: pytest.Mo
     first = read_subtitles(talk, cache)
     assert [stream.name for stream in first.streams] == ["track 1", "track 2", "track 3"]
 
-    def never(video: Path, source: str) -> None:
+    def never(video: Path, source: str, **options: object) -> None:
         raise AssertionError(video)
 
     with monkeypatch.context() as patch:

@@ -168,6 +168,19 @@ def test_no_cues(grounder: CueGrounder) -> None:
     assert len(result.saliency.scores) == DURATION_S
 
 
+def test_too_many_texts_are_searched_by_words(grounder: CueGrounder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.cues.grounder._MOST_MEANINGS", 2)
+    lines = [Line(at, at + 1, text) for at, text in enumerate(["one cat", "one cat", "two dogs"])]
+    (few,) = grounder.ground(transcript(stream(lines), duration_s=9), "kitten")
+    assert (len(few.moments), few.hints) == (3, ())
+    lines.append(Line(4, 5, "three birds"))
+    (many,) = grounder.ground(transcript(stream(lines), duration_s=9), "kitten")
+    assert many.moments == ()
+    assert "by their words only" in many.hints[0]
+    (many,) = grounder.ground(transcript(stream(lines), duration_s=9), "bird")
+    assert [moment.start_s for moment in many.moments] == [4]
+
+
 def test_threshold_and_usage(grounder: CueGrounder) -> None:
     lecture = transcript(stream(LECTURE))
     (result,) = grounder.ground(lecture, "wooden ship", threshold=0.99)

@@ -11,7 +11,7 @@ import typer
 
 from extractors.errors import UsageError
 from extractors.places import Address, Place
-from vtg_cli.terminal.console import note
+from vtg_cli.terminal.console import note, printable
 
 if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
@@ -76,6 +76,7 @@ class CueArguments:
             VideoError, VtgError: as `CueGrounder`.
         """
         from model.cues.grounder import CueGrounder
+        from vtg_cli.terminal.progress import CountProgress
 
         grounder = CueGrounder(cache)
         asked: list[tuple[Source, list[str]]] = [
@@ -86,7 +87,8 @@ class CueArguments:
         for source, queries in asked:
             if not queries:
                 continue
-            transcript = grounder.read(Path(str(video)), source)
+            with CountProgress(f"pictures of {printable(video.name)}") as on_picture:
+                transcript = grounder.read(Path(str(video)), source, on_picture=on_picture)
             for sentence in transcript.notes:
                 note(sentence)
             if not transcript.streams:

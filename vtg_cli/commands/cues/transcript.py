@@ -13,7 +13,7 @@ from extractors.errors import UsageError, VideoError
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import Cache, Quiet, Verbose
 from vtg_cli.parsing.values import is_same_file
-from vtg_cli.terminal.console import detail, note
+from vtg_cli.terminal.console import detail, note, printable
 
 if TYPE_CHECKING:
     from extractors.cues.cue import CueStream, Source, Transcript
@@ -89,12 +89,14 @@ def transcript(
     from extractors.cache.store import FeatureCache
     from extractors.cues.screen_text import read_screen
     from extractors.cues.subtitles import read_subtitles
+    from vtg_cli.terminal.progress import CountProgress
     from vtg_cli.writers.transcript import require_form, write_transcript
 
     del quiet, verbose  # they act through their callbacks
     form = require_form(wanted.output, wanted.form)
     store = FeatureCache(cache, on_write_error=lambda error: note(str(error)))
-    found = read_screen(video, store) if screen else read_subtitles(video, store)
+    with CountProgress(f"pictures of {printable(video.name)}") as on_picture:
+        found = read_screen(video, store, on_picture=on_picture) if screen else read_subtitles(video, store)
     _check_target(wanted.output, video, found)
     for sentence in found.notes:
         note(sentence)

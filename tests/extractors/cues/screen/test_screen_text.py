@@ -69,7 +69,9 @@ def errors(text: str, read: str) -> int:
 def test_text_and_times(
     video: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    transcript = read_screen(video, cache)
+    done: list[tuple[int, int]] = []
+    transcript = read_screen(video, cache, on_picture=lambda number, count: done.append((number, count)))
+    assert done == [(number, DURATION_S // 2) for number in range(1, DURATION_S // 2 + 1)]
     (stream,) = transcript.streams
     assert (stream.name, stream.source, transcript.source) == ("screen", "screen", "screen")
     wrong = 0
@@ -83,7 +85,7 @@ def test_text_and_times(
     assert len(stream.cues) == len(EXPECTED)
 
     # A copy is read from the cache.
-    def never(video: Path, source: str) -> None:
+    def never(video: Path, source: str, **options: object) -> None:
         raise AssertionError(video, source)
 
     copy = tmp_path / "copy.mp4"
