@@ -143,6 +143,8 @@ def _fields(kind: type) -> Mapping[str, Any]:
 
 def _unpacked(kind: Any, value: Any, arrays: Sequence[NDArray[Any]]) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if hasattr(origin, "__value__"):  # an alias, as NDArray is since NumPy 2.5
+        return _unpacked(origin.__value__[arguments], value, arrays)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None

@@ -1,0 +1,1 @@
+"""Subprocesses and what goes through their pipes."""
