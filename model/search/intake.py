@@ -111,6 +111,7 @@ class Intake:
 
         cache, grounder = self._grounder.cache, self._grounder
         cache.sweep()
+        self._adopt([path for _, path in files])
         try:
             if self._extract is not None:
                 self._extract([path for _, path in files], hear)
@@ -125,6 +126,21 @@ class Intake:
             finally:
                 if uploads is not None:
                     uploads.close()
+
+    def _adopt(self, files: Sequence[Path]) -> None:
+        """Bring rows into the cache that the library stores, so that they need not be extracted."""
+        stored, cache = self._index.rows, self._grounder.cache
+        if stored is None:
+            return
+        there = {spec: stored.addresses(spec) for spec in self._specs}
+        for path in files if any(there.values()) else ():
+            with suppress(VideoError):  # the extraction tells
+                identity = cache.identify(path)
+                for spec, addresses in there.items():
+                    if identity.address not in addresses or cache.holds(identity.address, spec):
+                        continue
+                    if entry := stored.load(spec, identity.address):
+                        cache.adopt(identity.address, identity.content(), spec, entry, path=path)
 
     def _indexed(self, event: VideoFinished, batch: _Batch) -> VideoFinished:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -349,6 +350,21 @@ def test_rows_that_are_stored_are_not_extracted_again(
         changes = other.update()
         assert [result.status for result in changes.results] == ["cached"] * 3
         assert not list((tmp_path / "other cache").glob("*/*_features/*.npz"))
+
+
+def test_rows_are_not_extracted_on_another_machine(
+    library: Library, folder: Path, tmp_path: Path, machine: Machine, place: Address, bucket: Bucket
+) -> None:
+    machine("second")
+    shutil.copytree(folder, tmp_path / "copies")
+    colour_video(tmp_path / "copies" / "new.mp4", [("green", 2)], variant=9)
+    (tmp_path / "copies" / "broken.mp4").write_bytes(b"no video")
+    with colour_library(place, tmp_path / "other cache") as other:
+        changes = other.add([tmp_path / "copies"])
+        statuses = {result.path.name: result.status for result in changes.results}
+    assert statuses == dict.fromkeys(SCENES, "cached") | {"new.mp4": "extracted", "broken.mp4": "failed"}
+    assert len(stored(bucket)) == 4
+    assert {video.path.name for video in library.videos()} == {*SCENES, "new.mp4"}
 
 
 def test_rows_leave_with_their_videos_and_lost_ones_come_back(
