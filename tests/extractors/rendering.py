@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -85,32 +87,70 @@ def render(
         rotation: degrees counter-clockwise a player must turn the picture.
         audio_from_s: start of a second of silence, or no sound track.
     """
-    if times_s is None:
-        base = 1 / Fraction(fps)
-        ticks = list(range(frames))
-    else:
-        base = Fraction(1, 30000)
-        ticks = [round(time / base) for time in times_s]
-    with _own_priority(), av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(fps), options={"g": str(gop), **(options or {})})
-        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-        stream.codec_context.time_base = base
-        stream.codec_context.gop_size = gop
-        stream.codec_context.thread_count = 1
-        if rotation:
-            stream.set_display_rotation(rotation)
-        sound = None
-        if audio_from_s is not None:
-            sound = container.add_stream("aac", rate=16000, layout="mono")
-        if sound is not None:
-            for packet in _silence(sound, audio_from_s or 0.0):
-                container.mux(packet)
-        for index, tick in enumerate(ticks):
-            frame = av.VideoFrame.from_ndarray(draw_frame(index, width, height), format="rgb24")
-            frame.pts, frame.time_base = tick, base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    # The same arguments give the same bytes, and many tests ask for the same video.
+    path.write_bytes(
+        _rendered(
+            path.suffix,
+            frames,
+            Fraction(fps),
+            None if times_s is None else tuple(times_s),
+            width,
+            height,
+            codec,
+            gop,
+            tuple((options or {}).items()),
+            pixel_format,
+            rotation,
+            audio_from_s,
+        )
+    )
     return path
+
+
+@lru_cache(maxsize=256)
+def _rendered(
+    suffix: str,
+    frames: int,
+    fps: Fraction,
+    times_s: tuple[float, ...] | None,
+    width: int,
+    height: int,
+    codec: str,
+    gop: int,
+    options: tuple[tuple[str, str], ...],
+    pixel_format: str,
+    rotation: int,
+    audio_from_s: float | None,
+) -> bytes:
+    """The bytes of a video."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"video{suffix}"
+        if times_s is None:
+            base = 1 / fps
+            ticks = list(range(frames))
+        else:
+            base = Fraction(1, 30000)
+            ticks = [round(time / base) for time in times_s]
+        with _own_priority(), av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=fps, options={"g": str(gop), **dict(options)})
+            stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+            stream.codec_context.time_base = base
+            stream.codec_context.gop_size = gop
+            stream.codec_context.thread_count = 1
+            if rotation:
+                stream.set_display_rotation(rotation)
+            sound = None
+            if audio_from_s is not None:
+                sound = container.add_stream("aac", rate=16000, layout="mono")
+            if sound is not None:
+                for packet in _silence(sound, audio_from_s or 0.0):
+                    container.mux(packet)
+            for index, tick in enumerate(ticks):
+                frame = av.VideoFrame.from_ndarray(draw_frame(index, width, height), format="rgb24")
+                frame.pts, frame.time_base = tick, base
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path.read_bytes()
 
 
 @contextmanager
