@@ -36,7 +36,7 @@ _LIBRARIES = (
 _NOT_IMPORTED = ("vtg_cli.main", "vtg_cli.__main__", "vtg_cli.mcp", "extractors.extraction.ray")
 _SIZE_BYTES = 8
 # Libraries read these variables when they are used, and others perhaps when they are imported.
-_READ_LATE = ("AWS_", "HOME", "PYTEST_", "VTG_", "XDG_CACHE_HOME")
+_READ_LATE = ("AWS_", "COLUMNS", "HOME", "PYTEST_", "RAY_", "VTG_", "XDG_CACHE_HOME")
 
 
 class Forker:
