@@ -14,30 +14,34 @@ from extractors.errors import VideoError
 _MOST_FILES = 50
 # As vtg writes the moments that it found into subtitles: a query and a score.
 _MOMENT = re.compile(r".* \([01]\.\d\d\)(?:\n.*)?")
-_LONGEST_LANGUAGE = 35  # as the longest of BCP 47
+# `en`, `pt-BR`, `es-419`, `English`, and what may follow, as in `en.forced`.
+_LANGUAGE = re.compile(r"[A-Za-z]{2,20}(?:[-_][A-Za-z0-9]{2,8}){0,3}(?:\.[A-Za-z]{2,12}){0,2}")
 
 
 def find_sidecars(video: Path) -> list[tuple[Path, str]]:
     """The subtitle files of a video, and the languages that their names give.
 
     Files without a language come first, then the others by name. Of a file name such as `talk.en.forced.srt`, the
-    language is `en.forced`.
+    language is `en.forced`. A file with exactly the name of another file, such as `talk.day.srt` beside `talk.day.mp4`,
+    belongs to that one.
 
     Returns:
         at most 50; none if the folder cannot be listed.
     """
-    stem = video.stem.casefold()
-    found = []
+    stem, language_at = video.stem.casefold(), len(video.stem) + 1
+    found, others = [], set()
     with suppress(OSError), os.scandir(video.parent) as entries:
         for entry in entries:
             path = Path(entry.path)
             name = path.stem.casefold()
-            if path.suffix.lower() not in SUFFIXES or not (name == stem or name.startswith(f"{stem}.")):
-                continue
-            language = path.stem[len(stem) + 1 :]
-            if len(language) <= _LONGEST_LANGUAGE:
-                found.append((path, language))
-    return sorted(found, key=lambda one: (one[1], one[0].name))[:_MOST_FILES]
+            if path.suffix.lower() not in SUFFIXES:
+                others.add(name)
+            elif name == stem:
+                found.append((path, ""))
+            elif name.startswith(f"{stem}.") and _LANGUAGE.fullmatch(path.stem, language_at):
+                found.append((path, path.stem[language_at:]))
+    own = [(path, language) for path, language in found if not language or path.stem.casefold() not in others]
+    return sorted(own, key=lambda one: (one[1], one[0].name))[:_MOST_FILES]
 
 
 def read_sidecars(video: Path) -> tuple[list[CueStream], list[str]]:

@@ -32,6 +32,7 @@ COMMANDS = [
     ("datasets", "pull"),
     ("datasets", "add"),
     ("doctor",),
+    ("transcript",),
     ("bench",),
     ("weights",),
     ("weights", "list"),

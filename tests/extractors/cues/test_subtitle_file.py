@@ -190,14 +190,24 @@ def test_what_holds_no_subtitles(tmp_path: Path, content: bytes) -> None:
 
 
 def test_names_of_files_beside_a_video(tmp_path: Path) -> None:
-    names = ["talk.srt", "talk.en.SRT", "Talk.pt-BR.vtt", "talk.en.forced.ass"]
-    others = ["talk2.srt", "talk", "talk.txt", "other.srt", "talk." + "x" * 40 + ".srt"]
+    names = ["talk.srt", "talk.en.SRT", "Talk.pt-BR.vtt", "talk.en.forced.ass", "talk.es-419.srt"]
+    others = [
+        "talk.part2.srt",
+        "talk.day.srt",
+        "talk.day.mp4",
+        "talk2.srt",
+        "talk",
+        "talk.txt",
+        "other.srt",
+        "talk." + "x" * 40 + ".srt",
+    ]
     for name in (*names, *others):
         (tmp_path / name).touch()
     assert [(path.name, language) for path, language in find_sidecars(tmp_path / "talk.mp4")] == [
         ("talk.srt", ""),
         ("talk.en.SRT", "en"),
         ("talk.en.forced.ass", "en.forced"),
+        ("talk.es-419.srt", "es-419"),
         ("Talk.pt-BR.vtt", "pt-BR"),
     ]
     assert find_sidecars(tmp_path / "missing" / "talk.mp4") == []
