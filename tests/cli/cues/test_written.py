@@ -11,6 +11,7 @@ from extractors.errors import WeightsMissing
 from tests.cli.running import vtg
 from tests.extractors.cues.screen.rendering import Slide, render_slides
 from vtg_cli.app import app
+from vtg_cli.commands import doctor
 
 
 @pytest.mark.slow
@@ -27,6 +28,17 @@ def test_written_on_the_screen(tmp_path: Path) -> None:
     assert (moment["source"], moment["stream"], moment["text"]) == ("screen", "screen", "Emergency exit")
     done = vtg("transcript", video, "--screen", home=tmp_path)
     assert sorted(done.stdout.splitlines()) == ["0:02.0  Emergency exit", "0:02.0  The budget"]
+
+
+def test_doctor_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {finding.name: finding for finding in doctor.examine_packages()}
+    assert found["rapidocr"].state == "ok"
+    assert found["pysubs2"].state == "ok"
+    version = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "rapidocr" else version(name))
+    found = {finding.name: finding for finding in doctor.examine_packages()}
+    assert found["rapidocr"].state == "missing"
+    assert found["rapidocr"].text.endswith("'vtg[ocr]'")
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
