@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from model.search.vectors import VectorIndex
 
-_TOP = 100
+TOP = 100
 _BLOCK_ROWS = 1 << 16
 _NOISE_DIRECTIONS = 128
 _ADDED = 10_000
@@ -143,22 +143,28 @@ class Exact:
         ids = np.hstack(
             [self.ids, np.broadcast_to(np.arange(first, first + len(rows)), (len(scores), len(rows)))]
         )
-        best = np.argpartition(-scores, min(_TOP, scores.shape[1]) - 1, axis=1)[:, :_TOP]
+        best = np.argpartition(-scores, min(TOP, scores.shape[1]) - 1, axis=1)[:, :TOP]
         self._scores = np.take_along_axis(scores, best, axis=1)
         self.ids = np.take_along_axis(ids, best, axis=1)
 
 
-def _build(folder: Path, rows: int, queries: int, data: Path) -> dict[str, Any]:
+def real_vectors(data: Path) -> tuple[list[Rows], Rows]:
+    """The rows (N, dim) of each real video, and the text vectors (T, dim) in a random order.
+
+    Args:
+        data: folder of charades_clip and clip_text.
+    """
     videos = [
         np.load(file)["features"].astype(np.float32)
         for file in sorted((data / "charades_clip" / "clip_features").glob("*.npz"))
     ]
-    texts = _unit(
-        np.concatenate([np.load(data / "clip_text" / f"{name}.npz")["text"] for name in _TEXTS]).astype(
-            np.float32
-        )
-    )
-    asked = texts[np.random.default_rng(0).permutation(len(texts))[: 2 * queries]]
+    texts = np.concatenate([np.load(data / "clip_text" / f"{name}.npz")["text"] for name in _TEXTS])
+    return videos, _unit(texts.astype(np.float32))[np.random.default_rng(0).permutation(len(texts))]
+
+
+def _build(folder: Path, rows: int, queries: int, data: Path) -> dict[str, Any]:
+    videos, texts = real_vectors(data)
+    asked = texts[: 2 * queries]
     exact = Exact(asked[:queries])
     index = VectorIndex.open(folder / "index", texts.shape[1])
     clock = _Clock()
@@ -191,16 +197,16 @@ def _measure(folder: Path) -> dict[str, Any]:
     with opening:
         index = VectorIndex.open(folder / "index", queries.shape[1])
     with first:
-        index.search(warm[:1], _TOP)
+        index.search(warm[:1], TOP)
     for query in warm[1:]:
-        index.search(query[None], _TOP)
+        index.search(query[None], TOP)
     times, found = {}, []
     load_before = _load()
     for turn in ("new", "again"):
         clocks, found = [], []
         for query in queries:
             with _Clock() as clock:
-                found.append(index.search(query[None], _TOP)[1][0])
+                found.append(index.search(query[None], TOP)[1][0])
             clocks.append(clock)
         for share in (50, 95):
             times[f"{turn}_p{share}_ms"] = 1e3 * float(np.percentile([one.wall_s for one in clocks], share))
