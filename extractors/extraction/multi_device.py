@@ -44,7 +44,7 @@ from extractors.videos.events import (
     VideoWaiting,
 )
 
-_END_S = 30.0  # more than a network and a batch take on a busy machine; then a worker gives back what it holds
+_END_S = 30.0  # more than a network and a batch take, after which a worker gives back what it holds
 _MESSAGES = (
     VideoWanted,
     VideoOpening,

@@ -31,7 +31,7 @@ from extractors.subprocesses.wire import Failed
 from extractors.videos.events import ExtractionReport, RoomWanted, VideoFinished
 
 _TICK_S = 1.0  # how often the size of the cluster is looked at
-_END_S = 30.0  # more than a network and a batch take on a busy machine; then a worker gives back what it holds
+_END_S = 30.0  # more than a network and a batch take, after which a worker gives back what it holds
 _LEAST_PENDING, _MOST_PENDING = 2, 100
 _FAULTS = 3  # workers that end in a row without a video done, after which the fault is not one node's
 _NODE_GONE = "its node is gone"
