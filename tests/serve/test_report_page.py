@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model.grounding.results import GroundingResult, Moment, Saliency
+from model.grounding.results import CUES, GroundingResult, Moment, Quote, Saliency
 from tests.cli.running import EXAMPLES, vtg
 from tests.serve.browser import (
     NARROW,
@@ -213,3 +213,28 @@ def test_a_video_that_is_gone_is_named(browser, folder, tmp_path):
         assert still.get_attribute("src") == moment.locator("img").get_attribute("src")
         assert still.evaluate("(image) => image.naturalWidth") > 0
         assert grave_violations(page) == []
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_quotes_are_text_under_their_moments(size, browser, folder, tmp_path):
+    hostile = f"{QUERIES[2]} the budget of the next year and of the one after it"
+    quotes = [Quote("subtitles", "talk.en.srt", hostile), Quote("subtitles", "track 2", "short")]
+    spans = [(6.0, 9.0, 1.0), (12.0, 14.0, 0.2)]
+    found = tuple(Moment(*span, quote) for span, quote in zip(spans, quotes, strict=True))
+    video = folder / "my #1 example.mp4"
+    curve = Saliency(1.0, (0.1,) * 48)
+    answer = GroundingResult(
+        str(video), "the budget", CUES, ("subtitles",), 48.0, found, curve, clear_from=0.3
+    )
+    report = tmp_path / "quotes.html"
+    write_report([answer], report)
+    with window(browser, size) as (page, watch):
+        page.goto(report.as_uri())
+        wait_until(page, "document.querySelectorAll('button.moment').length === 2")
+        assert page.locator("button.moment .quote").all_text_contents() == [hostile, "short"]
+        assert page.locator(".quote").first.get_attribute("title") == "talk.en.srt"
+        assert "words of the subtitles" in page.locator("header").inner_text()
+        assert page.title() == video.name
+        assert not scrolls_sideways(page)
+        assert grave_violations(page) == []
+        assert watch.troubles == []
