@@ -217,6 +217,21 @@ def test_adding_can_be_cancelled(place, tmp_path):
         assert client.get("/api/library").json()["searchable"] == 0
 
 
+def test_a_library_in_object_storage(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("VTG_HOME", str(tmp_path / "here"))
+    (tmp_path / "videos").mkdir()
+    render(tmp_path / "videos" / "one.mp4", frames=40, fps=10)
+    library = f"{bucket.url}/library"
+    with (
+        serving(tmp_path / "videos", "--index", library, home=tmp_path / "home") as running,
+        running.client() as client,
+    ):
+        wait_for(lambda: is_whole(client), 120)
+        assert names(search(client)) == {"one.mp4"}
+    with Library.open(library) as opened:
+        assert [video.path.name for video in opened.videos()] == ["one.mp4"]
+
+
 def test_a_named_library_brings_its_videos_but_not_removed_ones(place, tmp_path):
     home, videos = tmp_path / "home", tmp_path / "videos"
     videos.mkdir()

@@ -10,11 +10,15 @@ from typing import Any
 import typer
 
 from extractors.errors import UsageError
+from extractors.places import Address, place_of
 from model.search.filters import absolute
 from vtg_cli.mcp.settings import Settings
 
-_VARIABLES = ("VTG_HOME", "VTG_CACHE", "VTG_DATA", "VTG_OFFLINE", "XDG_CACHE_HOME", "XDG_DATA_HOME")
-"""Where vtg finds things; clients start servers with few variables."""
+_VARIABLES = (
+    *("VTG_HOME", "VTG_CACHE", "VTG_DATA", "VTG_OFFLINE", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
+    *("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
+)
+"""Where vtg finds things, without credentials; clients start servers with few variables."""
 
 
 def client_config(context: typer.Context, settings: Settings) -> dict[str, Any]:
@@ -90,6 +94,6 @@ def _from_root(option: str | None, value: object) -> str:
         return f"{name}={absolute(path)}"
     is_path = {
         "model": Path(text).exists(),
-        "libraries": os.sep in text or text in (".", ".."),
+        "libraries": (os.sep in text or text in (".", "..")) and not isinstance(place_of(text), Address),
     }
     return str(absolute(Path(text).expanduser())) if is_path.get(option or "") else text

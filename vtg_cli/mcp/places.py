@@ -150,7 +150,7 @@ class Places:
 
 
 def _name(place: str | None) -> str:
-    from model.search.storage.places import DEFAULT_LIBRARY, library_folder
+    from model.search.storage.places import DEFAULT_LIBRARY, library_place
 
-    library_folder(place)  # refuses what cannot be one
+    library_place(place)  # refuses what cannot be one
     return DEFAULT_LIBRARY if place is None else place

@@ -34,7 +34,7 @@ class Settings:
         typer.Option(
             "--library",
             metavar="NAME|FOLDER",
-            parser=values.path_text("--library"),
+            parser=values.place_text("--library"),
             help="A library that agents may search; can be given several times.",
             show_default="the library named default if there is no PATH",
         ),

@@ -51,7 +51,7 @@ class Settings:
         str | None,
         typer.Option(
             metavar="NAME|FOLDER",
-            parser=values.path_text("--index"),
+            parser=values.place_text("--index"),
             help="The library of vtg search that answers searches in all videos. If it is named, videos that it lacks "
             "are added to it in the background, and without PATHs its own videos are offered.",
             show_default="the library named default",

@@ -54,10 +54,15 @@ def test_paths_are_absolute(folder):
 def test_only_paths_are_made_absolute(folder):
     (folder / "run").mkdir()
     options = ("--features", "open_clip:ViT-L-14/openai", "--weights", "clip=w.pt", "--library", "a b")
+    options += ("--library", "s3://films/library")
     arguments = config("videos", *options, "--model", "run", home=folder)["args"]
-    assert {"open_clip:ViT-L-14/openai", f"clip={folder / 'w.pt'}", "a b", str(folder / "run")} <= set(
-        arguments
-    )
+    assert {
+        "s3://films/library",
+        "open_clip:ViT-L-14/openai",
+        f"clip={folder / 'w.pt'}",
+        "a b",
+        str(folder / "run"),
+    } <= set(arguments)
     assert "zero-shot" in config("videos", "--model", "zero-shot", home=folder)["args"]
 
 

@@ -1,4 +1,4 @@
-"""Jobs and curves by themselves."""
+"""Jobs, curves and places by themselves."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import time
 
 import pytest
 
-from extractors.errors import VtgError
+from extractors.errors import UsageError, VtgError
 from model.grounding.results import Saliency
 from vtg_cli.mcp.curves import thinned
 from vtg_cli.mcp.jobs import MOST_WAITING, Job, Jobs, Report
+from vtg_cli.mcp.places import Places
+from vtg_cli.parsing.options import ModelArguments
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 10, 11, 1000, 1001])
@@ -109,3 +111,11 @@ def test_the_queue_is_bounded():
     assert not jobs.close(0)
     gate.set()
     assert jobs.close(30)
+
+
+def test_a_library_in_object_storage_is_named_by_its_address(bucket):
+    address = f"{bucket.url}/library"
+    places = Places([], [address], ModelArguments())
+    assert places.library_names == [address]
+    with pytest.raises(UsageError, match="there is no library here"):
+        places.library(address).info()
