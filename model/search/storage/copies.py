@@ -88,9 +88,8 @@ class Copies:
                 if name == _CATALOGUE:
                     raise
                 unusable[name] = error
-                if (
-                    Path(name).name == MANIFEST
-                ):  # without one, they would be no vectors rather than damaged ones
+                if name.endswith(MANIFEST):
+                    # Without one, they would be no vectors rather than damaged ones.
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     (folder / name).touch()
 
