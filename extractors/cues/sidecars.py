@@ -18,12 +18,16 @@ _MOMENT = re.compile(r".* \([01]\.\d\d\)(?:\n.*)?")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,20}(?:[-_][A-Za-z0-9]{2,8}){0,3}(?:\.[A-Za-z]{2,12}){0,2}")
 
 
-def find_sidecars(video: Path) -> list[tuple[Path, str]]:
+def find_sidecars(video: Path, *, follow_links: bool = True) -> list[tuple[Path, str]]:
     """The subtitle files of a video, and the languages that their names give.
 
     Files without a language come first, then the others by name. Of a file name such as `talk.en.forced.srt`, the
     language is `en.forced`. A file with exactly the name of another file, such as `talk.day.srt` beside `talk.day.mp4`,
     belongs to that one.
+
+    Args:
+        video: the file.
+        follow_links: whether a link can be a subtitle file, wherever it leads.
 
     Returns:
         at most 50; none if the folder cannot be listed.
@@ -34,6 +38,8 @@ def find_sidecars(video: Path) -> list[tuple[Path, str]]:
         for entry in entries:
             path = Path(entry.path)
             name = path.stem.casefold()
+            if entry.is_symlink() and not follow_links:
+                continue
             if path.suffix.lower() not in SUFFIXES:
                 others.add(name)
             elif name == stem:
@@ -44,14 +50,14 @@ def find_sidecars(video: Path) -> list[tuple[Path, str]]:
     return sorted(own, key=lambda one: (one[1], one[0].name))[:_MOST_FILES]
 
 
-def read_sidecars(video: Path) -> tuple[list[CueStream], list[str]]:
-    """Read the subtitle files of a video.
+def read_sidecars(video: Path, *, follow_links: bool = True) -> tuple[list[CueStream], list[str]]:
+    """Read the subtitle files of a video; arguments as of `find_sidecars`.
 
     Returns:
         those that can be read, and why others cannot be, one sentence each.
     """
     streams, failures = [], []
-    for path, language in find_sidecars(video):
+    for path, language in find_sidecars(video, follow_links=follow_links):
         try:
             stream = read_subtitle_file(path, language=language)
         except VideoError as error:

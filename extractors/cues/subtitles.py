@@ -12,7 +12,7 @@ from extractors.cues.sidecars import read_sidecars
 _RECIPE = "1"  # raised whenever the same tracks would give other cues
 
 
-def read_subtitles(video: Path, cache: FeatureCache) -> Transcript:
+def read_subtitles(video: Path, cache: FeatureCache, *, follow_links: bool = True) -> Transcript:
     """Read the subtitles of a video.
 
     Text tracks are read once and kept in the cache by the content of the video. Files beside it are small, and are read
@@ -21,6 +21,7 @@ def read_subtitles(video: Path, cache: FeatureCache) -> Transcript:
     Args:
         video: the file.
         cache: where tracks are kept.
+        follow_links: whether a link beside the video can be a subtitle file, wherever it leads.
 
     Returns:
         the streams: files beside the video first, then its tracks. If a file beside it cannot be read, a note says so.
@@ -30,7 +31,7 @@ def read_subtitles(video: Path, cache: FeatureCache) -> Transcript:
         CacheError: if the cache cannot be read or written.
     """
     duration_s, tracks = read_once(video, "subtitles", cache, recipe=_RECIPE)
-    sidecars, failures = read_sidecars(video)
+    sidecars, failures = read_sidecars(video, follow_links=follow_links)
     named = [(str(video.with_name(stream.name)), stream) for stream in sidecars]
     named += [(f"{video}, {stream.name}", stream) for stream in tracks]
     streams, notes = [], [*failures]

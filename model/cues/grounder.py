@@ -39,9 +39,11 @@ class CueGrounder:
     Args:
         cache: the feature cache or its folder, which keeps the text tracks of videos and the meaning of cues; the
             user's default cache if None.
+        follow_links: whether a link beside a video can be its subtitle file, wherever it leads.
     """
 
-    def __init__(self, cache: FeatureCache | str | Path | None = None) -> None:
+    def __init__(self, cache: FeatureCache | str | Path | None = None, *, follow_links: bool = True) -> None:
+        self._follow_links = follow_links
         self._cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         self._encoder = MiniLMTextEncoder()
 
@@ -66,7 +68,7 @@ class CueGrounder:
             CacheError: if the cache cannot be read or written.
         """
         if source == "subtitles":
-            return read_subtitles(Path(video), self._cache)
+            return read_subtitles(Path(video), self._cache, follow_links=self._follow_links)
         from extractors.cues.screen_text import read_screen
 
         return read_screen(Path(video), self._cache, on_picture=on_picture)

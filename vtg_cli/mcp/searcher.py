@@ -121,6 +121,27 @@ class Searcher:
             )
         return self._keep(result.hits, result.clear_match, notes, result.answers)
 
+    def said(self, video: Path, words: str, top: int) -> tuple[GroundingResult, tuple[str, ...]]:
+        """Where words are said in a video, by its subtitles, and notes; on any thread.
+
+        Links beside the video are not followed, as they may lead to files that are not offered.
+
+        Raises:
+            VideoError, VtgError: as `CueGrounder`.
+        """
+        from model.cues.grounder import CueGrounder
+        from vtg_cli.terminal.verdict import verdict
+
+        grounder = CueGrounder(self._choice.feature_cache(), follow_links=False)
+        transcript = grounder.read(video)
+        (answer,) = grounder.ground(transcript, words, top_k=top)
+        missing = None if transcript.streams else "The video has no subtitles, neither inside nor beside it."
+        return answer, tuple(filter(None, [missing, verdict(answer), *answer.hints, *transcript.notes]))
+
+    def keep(self, answer: GroundingResult) -> str:
+        """Keep an answer for export; returns its id."""
+        return self._keep((), answer.clear_match, (), [answer]).id
+
     def answers_of(self, ids: Sequence[str]) -> list[GroundingResult]:
         """What was found before; raises UsageError if an id is unknown, or no longer kept."""
         found: list[GroundingResult] = []

@@ -30,20 +30,22 @@ from vtg_cli.mcp.schemas import (
     ListedVideo,
     Moments,
     Query,
+    SaidMoments,
     Video,
     VideoList,
     WaitS,
     to_job,
     to_moments,
+    to_said,
 )
 from vtg_cli.mcp.searcher import Searcher
 from vtg_cli.parsing.options import ModelArguments
 
 _INSTRUCTIONS = """\
 vtg finds the moments of videos on this machine that match a sentence. find_moments searches one video, or all videos \
-of a library; list_videos lists them. Times are seconds from the start of the video. If clear_match is \
-false, nothing matches clearly, and the moments are only the likeliest places: do not present them as facts. Reading a \
-video for the first time can take minutes: you get a job then."""
+of a library; list_videos lists them. find_said searches the subtitles of one video. Times are seconds from the start \
+of the video. If clear_match is false, nothing matches clearly, and the moments are only the likeliest places: do not \
+present them as facts. Reading a video for the first time can take minutes: you get a job then."""
 
 _POLL_S = 0.2
 _LOADING_S = 20.0  # at least; only downloads take longer
@@ -81,6 +83,7 @@ class Tools:
         for tool, hints, more in (
             (self.list_videos, _READS, ""),
             (self.find_moments, _READS, ""),
+            (self.find_said, _READS, ""),
             (self.get_curve, _READS, ""),
             (self.export, _ADDS, f"\n\nFormats: {names}."),
             (self.add_to_library, _ADDS, ""),
@@ -142,6 +145,23 @@ class Tools:
             return Moments(job=job)
         return to_moments(await self._answer(self._searcher.find_in_video, path, query, top))
 
+    async def find_said(
+        self,
+        words: Annotated[
+            str, Field(description="Words, a phrase or a sentence that is said, or means the same.")
+        ],
+        video: Video,
+        top: Annotated[int, Field(ge=1, le=100, description="Maximum moments.")] = 5,
+    ) -> SaidMoments:
+        """Find where something is said in a video, by the words and the meaning of its subtitles, with quotes."""
+        path = await self._answer(self._places.video, video)
+        try:
+            # It needs neither the libraries nor the networks, which are for one thread.
+            answer, notes = await asyncio.to_thread(self._searcher.said, path, words, top)
+        except VtgError as error:
+            raise ToolError(str(error)) from error
+        return to_said(answer, await self._answer(self._searcher.keep, answer), notes)
+
     async def get_curve(
         self,
         query: Query,
@@ -167,7 +187,11 @@ class Tools:
         self,
         found: Annotated[
             list[str],
-            Field(min_length=1, max_length=50, description="Values of found in answers of find_moments."),
+            Field(
+                min_length=1,
+                max_length=50,
+                description="Values of found in answers of find_moments and find_said.",
+            ),
         ],
         format: Annotated[str, Field(description="Name of the format.")],
         file: Annotated[

@@ -40,6 +40,12 @@ def videos(tmp_path_factory) -> Path:
         shutil.copy(EXAMPLES / "example.mp4", folder / name)
     (folder / "videos" / "link.mp4").symlink_to(folder / "private.mp4")
     (folder / "videos" / "notes.txt").write_text("not a video")
+    subtitle = "1\n00:00:{},000 --> 00:00:{},000\n{}\n\n"
+    (folder / "videos" / "first.srt").write_text(
+        subtitle.format("04", "06", "The budget is <b>four</b> million.")
+    )
+    (folder / "private.srt").write_text(subtitle.format("01", "02", "The secret budget."))
+    (folder / "videos" / "first.en.srt").symlink_to(folder / "private.srt")
     return folder / "videos"
 
 
@@ -231,6 +237,7 @@ def test_tools_explain_themselves(agent):
     assert list(tools) == [
         "list_videos",
         "find_moments",
+        "find_said",
         "get_curve",
         "export",
         "add_to_library",
@@ -238,6 +245,30 @@ def test_tools_explain_themselves(agent):
     ]
     assert all(tool.description and tool.output_schema for tool in tools.values())
     assert "otio" in tools["export"].description
+
+
+def test_what_is_said(agent, videos):
+    said = agent.call("find_said", words="the budget", video="first.mp4")
+    assert said["moments"] == [
+        {
+            "start_s": 4.0,
+            "end_s": 6.0,
+            "score": 1.0,
+            "clear_match": True,
+            "stream": "first.srt",
+            "text": "The budget is four million.",
+        }
+    ]
+    assert (said["clear_match"], said["notes"]) == (True, [])
+    file = agent.call("export", found=[said["found"]], format="srt", file="said")["path"]
+    assert "“The budget is four million.”" in Path(file).read_text(encoding="utf-8")
+    nothing = agent.call("find_said", words="giraffes", video="first.mp4")
+    assert not nothing["clear_match"]
+    assert "Nothing here matches clearly" in nothing["notes"][0]
+    assert "a query is empty" in agent.refused("find_said", words=" ", video="first.mp4")
+    assert "private.mp4" in agent.refused(
+        "find_said", words="budget", video=str(videos.parent / "private.mp4")
+    )
 
 
 def test_without_a_folder_nothing_is_written(home, videos):

@@ -213,6 +213,14 @@ def test_names_of_files_beside_a_video(tmp_path: Path) -> None:
     assert find_sidecars(tmp_path / "missing" / "talk.mp4") == []
 
 
+def test_links_beside_a_video(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.srt").write_text(srt(LINES))
+    (tmp_path / "talk.srt").symlink_to(tmp_path / "elsewhere" / "a.srt")
+    assert len(find_sidecars(tmp_path / "talk.mp4")) == 1
+    assert find_sidecars(tmp_path / "talk.mp4", follow_links=False) == []
+
+
 def test_one_bad_file_beside_a_video(tmp_path: Path) -> None:
     (tmp_path / "talk.srt").write_text("nothing")
     os.mkfifo(tmp_path / "talk.de.srt")
