@@ -60,7 +60,7 @@ def home(tmp_path_factory):
             ("extract", VIDEO, "-o", "az://box/out?sig=hunter2"),
             "az://box/out?***: has a login or a query string",
         ),
-        (("extract", "gs://bucket/videos/"), "(gcsfs); pip install 'vtg[cloud]' gcsfs"),
+        (("extract", "az://bucket/videos/"), "(adlfs); pip install 'vtg[cloud]' adlfs"),
         (
             ("extract", VIDEO, "--cache", "s3://bucket/cache"),
             "s3://bucket/cache: is in object storage; name a",

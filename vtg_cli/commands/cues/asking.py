@@ -38,7 +38,7 @@ class CueArguments:
         typer.Option(
             "--written",
             metavar="WORDS",
-            help="Find where this is written on the screen; can be given several times. Needs pip install 'vtg[ocr]'.",
+            help="Find where this is written on the screen; may be repeated. Needs pip install 'vtg\\[ocr]'.",
         ),
     ] = None
 

@@ -64,7 +64,9 @@ def transcript(
     wanted: TranscriptOutput,
     screen: Annotated[
         bool,
-        typer.Option("--screen", help="Write the text on the screen instead. Needs pip install 'vtg[ocr]'."),
+        typer.Option(
+            "--screen", help="Write the text on the screen instead. Needs pip install 'vtg\\[ocr]'."
+        ),
     ] = False,
     cache: Cache = None,
     quiet: Quiet = False,
