@@ -43,6 +43,7 @@ NOT_RUN = {
     r"vtg ground --watch .*": "goes on until it is stopped; tests/cli/commands/test_watch.py stops it",
     r"vtg bench( --json.*)?": "takes half a minute; with --seconds 10 it is run",
     r"vtg bench --features clip,slowfast.*": "takes a minute; tests/cli/commands/test_bench.py runs small ones",
+    r"python tests/model/search/endurance.py .*": "takes minutes; test_endurance.py beside it runs a short one",
     r"\$ curl .*": "tests/serve/test_api.py makes the same requests",
     r"\s+… .*": "the end of the command above it",
     r"vtg train --dataset mine.jsonl --videos videos/": "takes an hour; run here first, with a small network",
