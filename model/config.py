@@ -280,8 +280,8 @@ class TrainingConfig:
         learning_rate: of every step but those of a warm-up or a decay.
         warmup_steps: the first steps, in which the rate rises linearly; 0 begins with the whole rate.
         decay_epochs: the last epochs, in which the rate falls linearly towards 0; 0 keeps it constant.
-        average_decay: what is left of a moving average of the weights at each step. The average is evaluated and kept
-            in place of the last weights; 0 averages nothing.
+        average_decay: what is left of a moving average of the weights at each step, at step n at most
+            (1 + n) / (10 + n). The average is evaluated and kept in place of the last weights; 0 averages nothing.
         weight_decay: on every parameter.
         gradient_clip: largest norm of all gradients together; 0 does not clip.
         evaluate_every: epochs between evaluations.

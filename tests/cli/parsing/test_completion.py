@@ -37,7 +37,7 @@ def completed(line: str, home) -> list[str]:
         ("vtg ground v.mp4 x --model zero", ["zero-shot"]),
         ("vtg ground v.mp4 x --format jsonl", ["jsonl"]),
         ("vtg ground v.mp4 x --decoder p", ["pyav"]),
-        ("vtg train --config charades-clip", ["charades-clip-minilm"]),
+        ("vtg train --config charades-clip", ["charades-clip-minilm", "charades-clip-plus"]),
         ("vtg train --dataset ta", ["tacos"]),
         ("vtg datasets check tv", ["tvsum"]),
     ],

@@ -15,7 +15,7 @@ from model.network.flashvtg import AbsentPairs, FlashVTG
 from tests.model.network.test_flashvtg import SMALL, batch_of, build
 
 WITH_HEAD = replace(SMALL, existence=True)
-OURS = {"charades-clip-minilm", "custom-lite", "custom-slowfast-clip"}
+OURS = {"charades-clip-minilm", "charades-clip-plus", "custom-lite", "custom-slowfast-clip"}
 
 
 @torch.no_grad()
