@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -15,6 +15,7 @@ from vtg_cli.parsing.options import EncoderArguments, SkipMissing, Videos, path_
 from vtg_cli.terminal.console import counted, error_line, note, out, printable, verbosity
 
 if TYPE_CHECKING:
+    from model.datasets.annotations import Annotation
     from model.training.events import TrainingResult
     from model.training.plan import Experiment
     from model.training.run import Run
@@ -257,7 +258,7 @@ class _Parts:
     negatives: Split | None
     unlabelled: Split | None
 
-    def pseudo_labels(self, experiment: Experiment) -> list[Any]:
+    def pseudo_labels(self, experiment: Experiment) -> list[Annotation]:
         """All that were found, in the order they are learnt from."""
         if experiment.unlabelled_only:
             return [annotation for split in self.splits for annotation in split.annotations]
