@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from model.training.evaluation import Evaluation, evaluate_model
 from model.training.events import Event, TrainingResult
 from model.training.inputs import Inputs
 from model.training.loop import continue_run, train
-from model.training.run import Run
+from model.training.run import Run, is_main_process
 from model.training.split_features import own_feature_folder
 from model.training.splits import Split
 
@@ -75,7 +76,7 @@ def run_experiment(
     Args:
         config: the experiment.
         inputs: where its data lies; kept beside the runs.
-        run: its folder, created; a domain's run is the folder of that name in it.
+        run: its folder, created; a domain's run is the folder of that name in it, and begins with the same weights.
         splits: the training split and the split that is scored.
         negatives: from `training_negatives`.
         unlabelled: from `unlabelled_split`; learnt from in the first epochs.
@@ -96,8 +97,8 @@ def run_experiment(
         continue_run(run, config)
     for domain in domains or ("",):
         part = Run(run.folder / domain) if domain else run
-        if domain and not (part.folder / "config.toml").is_file():
-            part.create(config, {**inputs.to_json(), "domain": domain})
+        if domain and is_main_process():
+            _begin_part(run, part, config, {**inputs.to_json(), "domain": domain})
         learnt, scored = (
             (split.of_domain(domain) if domain else split) for split in (train_split, eval_split)
         )
@@ -117,6 +118,15 @@ def run_experiment(
             on_event=on_event,
         )
     return results
+
+
+def _begin_part(run: Run, part: Run, config: Config, inputs: Mapping[str, Any]) -> None:
+    """Create a domain's run in the run of all domains, unless it is there, with the same first weights."""
+    if not (part.folder / "config.toml").is_file():
+        begun = run.fine_tuned()
+        part.create(config, inputs if begun is None else {**inputs, "from": begun})
+    if (first := run.read_state()) is not None:
+        part.write_first(first)
 
 
 def evaluate_checkpoint(

@@ -369,6 +369,8 @@ class _Record:
             self._provenance["longest_clips"] = str(longest_clips)
         if domain := run.inputs().get("domain"):
             self._provenance["domain"] = str(domain)
+        if begun := run.fine_tuned():
+            self._provenance["fine_tuned_from"] = str(begun.get("model"))
 
     def write(
         self,

@@ -17,10 +17,11 @@ from model.config import Config, load_config
 from model.dataset_entry import OWN, dataset_info, require_dataset
 from model.datasets.annotations import Annotation
 from model.training.experiments import config_for, own_config
+from model.training.fine_tuning import Beginning, Start
 from model.training.inputs import Inputs, negatives_file
 from model.training.loop import agreed_folder
 from model.training.pretraining import unlabelled_split
-from model.training.run import Run, is_main_process, new_folder
+from model.training.run import Run, RunError, is_main_process, new_folder
 from model.training.split_features import holds_features
 from model.training.splits import Split, held_out_splits, training_negatives, training_splits
 
@@ -39,6 +40,7 @@ class Experiment:
         domains: one model is trained for each; empty trains one model.
         part: the domain that one model is trained for; empty for all data.
         note: what the user should know of the choice of features, a sentence or nothing.
+        start: the trained model that training begins with; None for random weights, or those of a resumed run.
     """
 
     config: Config
@@ -46,6 +48,7 @@ class Experiment:
     domains: tuple[str, ...] = ()
     part: str = ""
     note: str = ""
+    start: Start | None = None
 
     @property
     def unlabelled_only(self) -> bool:
@@ -55,7 +58,19 @@ class Experiment:
     def splits(
         self, *, cache: FeatureCache, options: EncoderOptions, on_event: Callable[[Event], None] | None = None
     ) -> tuple[Split, Split]:
-        """What is learnt from, and what is scored; arguments and errors as of `training_splits`."""
+        """What is learnt from, and what is scored; arguments and errors as of `training_splits`.
+
+        Raises:
+            UsageError: also if the features are not those of the model that training begins with.
+        """
+        splits = self._splits(cache, options, on_event)
+        if self.start is not None:
+            self.start.require_features(splits[0].video_specs, splits[0].text_spec)
+        return splits
+
+    def _splits(
+        self, cache: FeatureCache, options: EncoderOptions, on_event: Callable[[Event], None] | None
+    ) -> tuple[Split, Split]:
         if self.unlabelled_only and self.inputs.pretrain is not None:
             found = unlabelled_split(
                 self.config, self.inputs, cache=cache, options=options, on_event=on_event
@@ -94,6 +109,11 @@ class Experiment:
             self.config, self.inputs, scored=vids, cache=cache, options=options, on_event=on_event
         )
 
+    @property
+    def beginning(self) -> Beginning | None:
+        """What is loaded from the model that training begins with; None without one."""
+        return None if self.start is None else self.start.begin(self.config)
+
     def begin(self, folder: Path | None, device: str, pseudo_labels: Sequence[Annotation] = ()) -> Run:
         """Create the run.
 
@@ -121,7 +141,11 @@ class Experiment:
                 videos=inputs.pretrain if raw else None,
                 data=None if raw else inputs.pretrain,
             )
-        run.create(self.config, {**inputs.to_json(), "domains": list(self.domains)})
+        first = self.beginning
+        begun = {} if first is None else {"from": first.to_json()}
+        run.create(self.config, {**inputs.to_json(), "domains": list(self.domains), **begun})
+        if first is not None:
+            run.write_first(first.state)
         if pseudo_labels:
             run.write_pseudo_labels([annotation.row for annotation in pseudo_labels])
         return run
@@ -135,20 +159,22 @@ def plan_experiment(
     inputs: Inputs | None = None,
     domains: Sequence[str] = (),
     options: EncoderOptions | None = None,
+    start: Start | None = None,
 ) -> Experiment:
     """Choose what to train.
 
     Args:
         dataset: a published dataset, or a `.jsonl` file of one's own annotations; None for that of `config`, or for
             unlabelled videos alone.
-        config: a configuration by name or file; None for the dataset's first.
+        config: a configuration by name or file; None for the dataset's first, or the first that `start` fits.
         overrides: changes to it, `KEY=VALUE`.
         inputs: where the data lies; its `train` follows from `dataset`.
         domains: train the models of these only.
         options: of encoders, where features have to be extracted.
+        start: the trained model to begin with; its network is trained, whatever that of the configuration is.
 
     Raises:
-        UsageError: if names are unknown or exclude each other.
+        UsageError: if names are unknown or exclude each other, or `start` reads other features.
         ConfigError: if the configuration is not valid.
     """
     inputs = inputs or Inputs()
@@ -162,6 +188,8 @@ def plan_experiment(
     note = ""
     if config is not None:
         chosen = load_config(config, overrides)
+    elif start is not None:
+        chosen = _config_for_start(start, dataset if own is None else None, overrides)
     elif own is not None:
         folder = inputs.data or own.parent
         chosen, note = own_config(folder, inputs.videos, overrides, options or EncoderOptions())
@@ -185,21 +213,27 @@ def plan_experiment(
     if unknown:
         known = ", ".join(chosen.data.domains) or "none"
         raise UsageError(f"--domain {unknown[0]}: {chosen.name} has the domains: {known}")
+    if start is not None:
+        chosen = start.adapt(chosen, overrides)
     chosen = _with_pretraining(chosen, inputs.pretrain, labelled=own is not None or not _needs_own(chosen))
     inputs = replace(inputs, train=own)
     inputs = replace(inputs, negatives=negatives_file(chosen, inputs))
-    return Experiment(chosen, inputs, tuple(domains) or chosen.data.domains, note=note)
+    return Experiment(chosen, inputs, tuple(domains) or chosen.data.domains, note=note, start=start)
 
 
 def resumed_experiment(run: Run, overrides: Sequence[str] = ()) -> Experiment:
     """What a run was begun with, its configuration changed as asked.
 
     Raises:
-        RunError: if this is no run's folder.
+        RunError: if this is no run's folder, or its first weights are lost.
         ConfigError: if a change is not valid.
         DataMissing: if its data is not there any more.
     """
     config, begun = run.config(overrides), run.inputs()
+    if run.fine_tuned() and not run.has_state:
+        raise RunError(
+            f"{run.folder}: was stopped before the weights of --from were stored in it; begin again in another folder"
+        )
     inputs = Inputs.from_json(begun)
     if run.pseudo_labels.is_file():
         inputs = replace(inputs, pseudo_labels=run.pseudo_labels)
@@ -211,6 +245,14 @@ def resumed_experiment(run: Run, overrides: Sequence[str] = ()) -> Experiment:
 def _needs_own(config: Config) -> bool:
     """Whether a configuration has no annotations of its own."""
     return config.data.info.is_own and not config.data.train_annotations
+
+
+def _config_for_start(start: Start, dataset: str | None, overrides: Sequence[str]) -> Config:
+    """The default configuration of a published dataset, or of one's own data (None), for a trained model."""
+    if dataset is None:
+        return start.own_config(overrides)
+    fitting = start.first_of(dataset_info(dataset).configs, overrides)
+    return config_for(dataset, overrides) if fitting is None else fitting
 
 
 def _with_pretraining(config: Config, pretrain: Path | None, *, labelled: bool) -> Config:

@@ -1,6 +1,7 @@
 """The folder of a training run: everything needed to see what was done, use the result, and resume.
 
     config.toml            the configuration, every field of it
+    inputs.json            where the data lies, and what is loaded from another model, if one was named
     environment.json       versions, machine, command
     log.jsonl              one line per epoch: losses, metrics, seconds
     pseudo_labels.jsonl    what was found in unlabelled videos, if any were named
@@ -39,7 +40,7 @@ from model.config import Config, load_config
 
 _PACKAGES = ("vtg", "torch", "accelerate", "numpy", "safetensors")
 _HEADER = "vtg-run"
-_CONFIG, _INPUTS = "config.toml", "inputs.json"
+_CONFIG, _INPUTS, _STATE = "config.toml", "inputs.json", "resume.safetensors"
 
 
 class RunError(VtgError):
@@ -189,6 +190,11 @@ class Run:
             raise RunError(f"{path}: has no paths of the data")
         return inputs
 
+    def fine_tuned(self) -> Mapping[str, Any] | None:
+        """What was loaded from the trained model that it began with; None without one."""
+        begun = self.inputs().get("from")
+        return begun if isinstance(begun, dict) else None
+
     def write_pseudo_labels(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep what was found in unlabelled videos; of several processes, the first does."""
         if is_main_process():
@@ -222,21 +228,34 @@ class Run:
     def write_last(self, checkpoint: Checkpoint, state: ResumeState) -> None:
         """Store the newest checkpoint and, after it, the state to resume from."""
         save_checkpoint(checkpoint, self.last)
+        self._write_state(state)
+
+    def write_first(self, state: ResumeState) -> None:
+        """Store what training begins with, unless there is a state already; of several processes, the first does."""
+        if is_main_process() and not self.has_state:
+            self._write_state(state)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is a state to resume from."""
+        return (self.folder / _STATE).is_file()
+
+    def _write_state(self, state: ResumeState) -> None:
         tensors: dict[str, Tensor] = {}
         groups = {"weights": state.weights, "averages": state.averages, **state.moments}
         for kind, moments in groups.items():
             tensors |= {f"{kind}/{name}": value for name, value in moments.items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         header = json.dumps(state.progress.__dict__)
-        self._write("resume.safetensors", serialize(plain, metadata={_HEADER: header}))
+        self._write(_STATE, serialize(plain, metadata={_HEADER: header}))
 
     def read_state(self) -> ResumeState | None:
-        """The state to resume from; None if no epoch was finished.
+        """The state to resume from; None if no epoch was finished and the first weights are random.
 
         Raises:
             RunError: if the file is damaged.
         """
-        path = self.folder / "resume.safetensors"
+        path = self.folder / _STATE
         if is_main_process():  # the only one that writes here, and it may be writing while another reads
             remove_leftovers(self.folder)
         if not path.is_file():

@@ -48,6 +48,7 @@ NOT_RUN = {
     r"\s+… .*": "the end of the command above it",
     r"vtg train --dataset mine.jsonl --videos videos/": "takes an hour; run here first, with a small network",
     r"vtg train (.* )?--pretrain .*": "takes an hour; tests/cli/commands/test_train.py trains a small network",
+    r"vtg train --from .*": "takes an hour; tests/cli/commands/test_train.py trains a small network",
     r"vtg train --config .*": "needs a dataset that is not part of vtg; see tests/cli/commands/test_train.py",
     r"vtg eval --checkpoint runs/NAME --data charades_clip.*": "the same",
 }

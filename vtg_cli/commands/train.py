@@ -110,6 +110,16 @@ class RecipeArguments:
             help="Change a field, for instance training.epochs=30; can be given several times.",
         ),
     ] = None
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL|FILE|FOLDER",
+            autocompletion=completion.models,
+            help="Begin with this trained model: its name, its file or its run's folder.",
+            show_default="random weights",
+        ),
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(
@@ -168,6 +178,8 @@ def train(
 
       vtg train --pretrain videos/
 
+      vtg train --from runs/NAME --dataset mine.jsonl --videos videos/
+
       vtg train --resume runs/qvhighlights-slowfast-clip-20261125-120000
     """
     from extractors.compute.device import resolve_device
@@ -198,13 +210,14 @@ def train(
 def _experiment(
     data: DataArguments, recipe: RecipeArguments, target: RunArguments, encoders: EncoderArguments
 ) -> Experiment:
+    from model.training.fine_tuning import read_start
     from model.training.inputs import Inputs
     from model.training.plan import plan_experiment, resumed_experiment
     from model.training.run import Run
 
     options = encoders.options()
     if target.resume is not None:
-        if data != DataArguments() or recipe.config or target.output:
+        if data != DataArguments() or recipe.config or recipe.from_ or target.output:
             raise UsageError(
                 "--resume continues a run with its own settings; it allows only --set and --device"
             )
@@ -224,9 +237,12 @@ def _experiment(
         ),
         domains=data.domain or (),
         options=options,
+        start=None if recipe.from_ is None else read_start(recipe.from_),
     )
     if experiment.note:
         note(experiment.note)
+    if experiment.start is not None:
+        note(str(experiment.beginning))
     return experiment
 
 

@@ -18,7 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.synthetic_data import SyntheticSpec, write_synthetic
+from model.checkpoints.checkpoint import Checkpoint, feature_specs, save_checkpoint
 from model.config import load_config
+from model.network.flashvtg import FlashVTG
 from model.training.run import Run
 from tests.cli.running import clean_environment, vtg
 from tests.extractors.rendering import render
@@ -129,6 +131,8 @@ def test_missing_dataset_is_explained(tmp_path: Path) -> None:
         ),
         (["--resume", "no"], "--resume no: does not exist"),
         (["--resume", ".", "--dataset", "qvhl"], "--resume continues a run with its own settings"),
+        (["--resume", ".", "--from", "mine.jsonl"], "--resume continues a run with its own settings"),
+        (["--dataset", "mine.jsonl", "--from", "best"], "there is no model 'best' here"),
         (["--dataset", "tvsum", "--domain", "XX"], "--domain XX: tvsum-slowfast-clip has the domains: BK"),
         (["--dataset", "qvhl", "--config", "tacos-slowfast-clip"], "is for tacos, not for qvhl"),
     ],
@@ -338,6 +342,58 @@ def test_train_on_unlabelled_videos_and_ground(home: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert epochs_done(run) == 2
     done = vtg("ground", videos / "clip1.mp4", found[0]["query"], "--model", run.folder, "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"][0]["model"] == "run"
+
+
+def test_a_run_begins_with_another(
+    trained: tuple[subprocess.CompletedProcess[str], Run], home: Path, tiny: Path, tmp_path: Path
+) -> None:
+    _, first = trained
+    config = write_config(tiny_config("training.epochs=1", "model.existence=true"), tmp_path / "c.toml")
+    run = Run(tmp_path / "run")
+    arguments = ["train", "--from", first.folder, "--config", config, "--data", tiny]
+    done = vtg(*arguments, "--output", run.folder, home=home)
+    assert done.returncode == 0, done.stderr
+    weights = load_file(first.best)
+    begun = json.loads((run.folder / "inputs.json").read_text())["from"]
+    assert begun["loaded"] == sorted(weights)
+    assert done.stderr.splitlines()[0] == (
+        f"note: {len(weights)} parameters loaded from {first.best}; new: existence ({len(begun['new'])} parameters)"
+    )
+    refused = vtg(*arguments, "--set", "model.hidden_dim=32", "--dry-run", home=home)
+    assert refused.returncode == 2
+    assert f"--set model.hidden_dim: is 16 in --from {first.best}" in refused.stderr
+
+
+@pytest.mark.slow
+def test_fine_tune_on_own_videos_and_ground(home: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    rows = []
+    for number in range(3):
+        render(videos / f"clip{number}.mp4", frames=60, fps=5, width=96, height=96, gop=10)
+        window = [2 * number, 2 * number + 4]
+        rows.append({"vid": f"clip{number}", "query": "white squares", "relevant_windows": [window]})
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    small = ("hidden_dim=16", "heads=2", "feedforward_dim=16", "cross_attention_layers=1", "existence=false")
+    model = load_config("custom-lite", [f"model.{change}" for change in small])
+    checkpoint = tmp_path / "small.safetensors"
+    save_checkpoint(Checkpoint(model, *feature_specs(model), FlashVTG(model.model).state_dict()), checkpoint)
+    run = Run(tmp_path / "run")
+    done = vtg(
+        "train", "--from", checkpoint, "--dataset", mine, "--videos", videos, "--set", "training.epochs=1",
+        "--output", run.folder, home=home,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"loaded from {checkpoint}; new: existence (" in done.stderr
+    assert run.config().model == replace(model.model, existence=True)
+    checkpoint.unlink()
+    done = vtg("train", "--resume", run.folder, "--set", "training.epochs=2", home=home)
+    assert done.returncode == 0, done.stderr
+    assert epochs_done(run) == 2
+    done = vtg("ground", videos / "clip1.mp4", "white squares", "--model", run.folder, "--json", home=home)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["results"][0]["model"] == "run"
 
