@@ -95,7 +95,9 @@ class CueStream:
     def within(self, duration_s: float) -> CueStream:
         """The stream with the cues that begin before the end of the video; ends are moved to it."""
         kept = tuple(
-            replace(cue, end_s=min(cue.end_s, duration_s)) for cue in self.cues if cue.start_s < duration_s
+            cue if cue.end_s <= duration_s else replace(cue, end_s=duration_s)
+            for cue in self.cues
+            if cue.start_s < duration_s
         )
         late = len(self.cues) - len(kept)
         notes = (f"{late:,} of its cues begin after the end of the video and are left out",) if late else ()

@@ -36,6 +36,9 @@ def find_sidecars(video: Path, *, follow_links: bool = True) -> list[tuple[Path,
     found, others = [], set()
     with suppress(OSError), os.scandir(video.parent) as entries:
         for entry in entries:
+            # Folders can be large, and this is done for each video in them.
+            if not entry.name.casefold().startswith(stem):
+                continue
             path = Path(entry.path)
             name = path.stem.casefold()
             if entry.is_symlink() and not follow_links:

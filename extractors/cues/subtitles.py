@@ -9,7 +9,8 @@ from extractors.cues.cue import Transcript
 from extractors.cues.kept import read_once
 from extractors.cues.sidecars import read_sidecars
 
-_RECIPE = "1"  # raised whenever the same tracks would give other cues
+RECIPE = "1"
+"""Version of how tracks are read; raised whenever the same tracks would give other cues."""
 
 
 def read_subtitles(video: Path, cache: FeatureCache, *, follow_links: bool = True) -> Transcript:
@@ -30,7 +31,7 @@ def read_subtitles(video: Path, cache: FeatureCache, *, follow_links: bool = Tru
         VideoError: if the video cannot be read.
         CacheError: if the cache cannot be read or written.
     """
-    duration_s, tracks = read_once(video, "subtitles", cache, recipe=_RECIPE)
+    duration_s, tracks = read_once(video, "subtitles", cache, recipe=RECIPE)
     sidecars, failures = read_sidecars(video, follow_links=follow_links)
     named = [(str(video.with_name(stream.name)), stream) for stream in sidecars]
     named += [(f"{video}, {stream.name}", stream) for stream in tracks]

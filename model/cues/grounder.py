@@ -46,6 +46,7 @@ class CueGrounder:
         self._follow_links = follow_links
         self._cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         self._encoder = MiniLMTextEncoder()
+        self._last_asked: tuple[tuple[str, ...], list[NDArray[np.float32]]] = ((), [])
 
     def read(
         self,
@@ -102,7 +103,7 @@ class CueGrounder:
         check_request(queries, top_k)
         transcript = video if isinstance(video, Transcript) else self.read(video)
         passages = Passages.of(transcript.streams)
-        lines = [cue.line for cue in passages.cues]
+        lines = passages.lines
         if not lines:
             return [
                 self._result(transcript, query, passages, np.zeros(0), top_k, threshold) for query in queries
@@ -110,13 +111,21 @@ class CueGrounder:
         index = WordIndex(lines)
         meanings = self._meanings(lines)
         results = []
-        for query, text in zip(queries, encode_queries(queries, self._encoder, self._cache), strict=True):
-            cosines = np.zeros(len(lines)) if meanings is None else meanings @ text.pooled
+        for query, pooled in zip(queries, self._asked(queries), strict=True):
+            cosines = np.zeros(len(lines)) if meanings is None else meanings @ pooled
             scores = passage_scores(query, passages, index, cosines)
             results.append(self._result(transcript, query, passages, scores, top_k, threshold))
         return (
             results if meanings is not None else [replace(result, hints=(_TOO_MANY,)) for result in results]
         )
+
+    def _asked(self, queries: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The embeddings of queries, those of the last ones at no cost: many videos are often asked the same."""
+        known, pooled = self._last_asked
+        if known != tuple(queries):
+            pooled = [text.pooled for text in encode_queries(queries, self._encoder, self._cache)]
+            self._last_asked = (tuple(queries), pooled)
+        return pooled
 
     def _meanings(self, lines: Sequence[str]) -> NDArray[np.float32] | None:
         """(N, E) embeddings of lines, each different one encoded once; None if there are too many."""

@@ -89,6 +89,11 @@ def curve(
     count = len(passages.cues)
     first = np.clip((passages.start_s[:count] / clip_length_s + 1e-9).astype(np.int64), 0, len(clips) - 1)
     last = np.ceil(passages.end_s[:count] / clip_length_s - 1e-9).astype(np.int64)
-    for score, begin, end in zip(scores[:count], first, np.maximum(last, first + 1), strict=True):
-        np.maximum(clips[begin:end], score, out=clips[begin:end])
+    lengths = np.clip(last - first, 1, len(clips) - first)
+    longest_first = np.argsort(-lengths, kind="stable")
+    first, lengths, scores = first[longest_first], lengths[longest_first], scores[longest_first]
+    # The first clip of all cues, then the second of those that have two, and so on.
+    for offset in range(int(lengths.max(initial=0))):
+        longer = int(np.searchsorted(-lengths, -offset))
+        np.maximum.at(clips, first[:longer] + offset, scores[:longer])
     return clips

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -46,10 +47,14 @@ class Passages:
         start_s, end_s = (np.array([cue.start_s for cue in cues]), np.array([cue.end_s for cue in cues]))
         return cls(cues, first, last, start_s[first], np.maximum(end_s[first], end_s[last]))
 
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """(N,), the text of each cue on one line."""
+        return tuple(cue.line for cue in self.cues)
+
     def text(self, passage: int) -> str:
         """The text of a passage on one line."""
-        own = self.cues[int(self.first[passage]) : int(self.last[passage]) + 1]
-        return " ".join(cue.line for cue in own)
+        return " ".join(self.lines[int(self.first[passage]) : int(self.last[passage]) + 1])
 
     def stream(self, passage: int) -> str:
         """The name of the stream that a passage is from."""

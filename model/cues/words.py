@@ -38,6 +38,8 @@ def words(text: str) -> list[str]:
 
 def folded(text: str) -> str:
     """The text without regard to case, accents and forms of letters."""
+    if text.isascii():  # most texts, which have no other forms
+        return text.lower()
     apart = unicodedata.normalize("NFKD", text.casefold())
     return unicodedata.normalize("NFC", "".join(c for c in apart if not unicodedata.combining(c)))
 
@@ -73,7 +75,7 @@ class WordIndex:
         try:
             self._connection.execute(
                 "CREATE VIRTUAL TABLE cues "
-                "USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
+                "USING fts5(text, content='', columnsize=0, tokenize='porter unicode61 remove_diacritics 2')"
             )
         except sqlite3.OperationalError as error:
             raise VtgError(
