@@ -32,16 +32,26 @@ class Filters:
 
     def choose(self, content: Content, files: Sequence[File]) -> list[File]:
         """Those of the files of a content that fulfil the conditions."""
-        if self.longer_than_s is not None and content.duration_s < self.longer_than_s:
+        if not self.allows_length(content.duration_s):
             return []
-        return [file for file in files if self._allows(file)]
+        return [file for file in files if self.allows_file(file.path, file.state.modified_ns)]
 
-    def _allows(self, file: File) -> bool:
-        if self.newer_than_s is not None and file.state.modified_ns < self.newer_than_s * 1e9:
+    def allows_length(self, duration_s: float) -> bool:
+        """Whether a video of some seconds is long enough."""
+        return self.longer_than_s is None or duration_s >= self.longer_than_s
+
+    def allows_file(self, path: Path, modified_ns: int) -> bool:
+        """Whether a file fulfils all conditions that the length of the video plays no part in.
+
+        Args:
+            path: absolute.
+            modified_ns: when it was last written to, in nanoseconds of `time.time_ns`.
+        """
+        if self.newer_than_s is not None and modified_ns < self.newer_than_s * 1e9:
             return False
-        if self.name is not None and not matches(file.path, self.name):
+        if self.name is not None and not matches(path, self.name):
             return False
-        return all(not places or is_in(file.path, places) for places in self._places)
+        return all(not places or is_in(path, places) for places in self._places)
 
     @cached_property
     def _places(self) -> tuple[frozenset[Path], ...]:

@@ -93,7 +93,7 @@ class _Answers:
         """Take in what grounding found in a video."""
         self.found.append((result, evidence))
         self.is_clear = self.is_clear or result.clear_match is not False
-        for hit in _hits([(result, evidence)], self.request):
+        for hit in hits_in([(result, evidence)], self.request):
             insort(self.ranks, -hit.evidence * hit.score)
         del self.ranks[self.request.top_k :]
 
@@ -193,7 +193,7 @@ def _encoded(
 
 
 def _result(query: str, answers: _Answers, request: Request, videos: int) -> SearchResult:
-    hits = sorted(_hits(answers.found, request), key=_rank)[: request.top_k]
+    hits = sorted(hits_in(answers.found, request), key=by_rank)[: request.top_k]
     clear = [result.clear_match for result, _ in answers.found]
     first = answers.found[0][0] if answers.found else None
     return SearchResult(
@@ -202,14 +202,15 @@ def _result(query: str, answers: _Answers, request: Request, videos: int) -> Sea
         clear_match=None if None in clear else any(clear),
         videos=videos,
         looked_into=len(answers.found),
-        answers=tuple(_of_hits(answers.found, hits)),
+        answers=tuple(answers_of(answers.found, hits)),
         stale=tuple(answers.stale),
         blind_spot=None if first is None else first.blind_spot,
         hints=() if first is None else first.hints,
     )
 
 
-def _hits(found: Iterable[tuple[GroundingResult, float]], request: Request) -> Iterator[Hit]:
+def hits_in(found: Iterable[tuple[GroundingResult, float]], request: Request) -> Iterator[Hit]:
+    """The moments of answers that are asked for; each answer with the evidence for its video."""
     for result, evidence in found:
         for moment in result.moments:
             is_wanted = result.is_clear(moment) or not request.only_clear
@@ -217,11 +218,12 @@ def _hits(found: Iterable[tuple[GroundingResult, float]], request: Request) -> I
                 yield hit_of(result, moment, evidence)
 
 
-def _rank(hit: Hit) -> tuple[float, Path, float]:
+def by_rank(hit: Hit) -> tuple[float, Path, float]:
+    """The key that sorts hits, best first."""
     return -hit.evidence * hit.score, hit.video, hit.start_s
 
 
-def _of_hits(
+def answers_of(
     found: Iterable[tuple[GroundingResult, float]], hits: Iterable[Hit]
 ) -> Iterator[GroundingResult]:
     """The answers for the videos of hits, in the order of these, with their moments alone."""

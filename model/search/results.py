@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from extractors.features import FeatureSpec
 from extractors.places import Place
 from extractors.videos.events import VideoFinished
-from model.grounding.results import GroundingResult, Moment
+from model.grounding.results import GroundingResult, Moment, Quote
 
 SCHEMA = "vtg.search/1"
 
@@ -27,6 +27,7 @@ class Hit:
         evidence: how close the video's best segment comes to the query's best one in the library, in (0, 1]. Hits are
             ranked by it times the score.
         duration_s: length of the video in seconds.
+        quote: the words it was found by; None if it was found by its pictures.
     """
 
     video: Path
@@ -36,6 +37,7 @@ class Hit:
     clear_match: bool | None
     evidence: float
     duration_s: float
+    quote: Quote | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The hit as plain JSON types; seconds to the millisecond, scores to four digits."""
@@ -47,6 +49,7 @@ class Hit:
             "clear_match": self.clear_match,
             "evidence": round(self.evidence, 4),
             "duration_s": round(self.duration_s, 3),
+            **({} if self.quote is None else asdict(self.quote)),
         }
 
 
@@ -67,6 +70,7 @@ class SearchResult:
             features are no longer in the cache. `Library.update` brings them back.
         blind_spot: what the query asks for that the features cannot see, such as "people" or "actions".
         hints: sentences on the wording of the query, for people.
+        is_quoted: whether the hits were found by words in the videos, and have quotes.
     """
 
     query: str
@@ -78,6 +82,7 @@ class SearchResult:
     stale: tuple[Path, ...] = ()
     blind_spot: str | None = None
     hints: tuple[str, ...] = ()
+    is_quoted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON types."""
@@ -106,6 +111,7 @@ def hit_of(answer: GroundingResult, moment: Moment, evidence: float) -> Hit:
         clear_match=None if answer.clear_from is None else answer.is_clear(moment),
         evidence=evidence,
         duration_s=answer.duration_s,
+        quote=moment.quote,
     )
 
 

@@ -97,6 +97,9 @@ def _item(rank: int, hit: Hit, page: Path, pictures: Pictures) -> str:
     attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
     picture = pictures.get((hit.video, hit.start_s))
     image = f'src="{picture}"' if picture else 'class="missing"'
+    quote = (
+        "" if hit.quote is None else f'<span class="quote"><bdi>“{text_in_page(hit.quote.text)}”</bdi></span>'
+    )
     when = f"{timecode(hit.start_s)} – {timecode(hit.end_s)}"
     return (
         f'<li><button type="button" class="moment{" unclear" if unclear else ""}" tabindex="-1" {attributes}>'
@@ -105,7 +108,7 @@ def _item(rank: int, hit: Hit, page: Path, pictures: Pictures) -> str:
         f'<span class="when">{when}<span class="length">{hit.end_s - hit.start_s:.1f} s</span></span>'
         f'<span class="score"><span class="meter"><span class="fill"></span></span>'
         f'<span class="unseen">{" no clear match, score " if unclear else " score "}</span>{hit.score:.2f}</span>'
-        "</button></li>"
+        f"{quote}</button></li>"
     )
 
 

@@ -45,19 +45,23 @@ def show_hits(results: Sequence[SearchResult], *, by_video: bool) -> None:
                     console.print(Text(sentence, style="yellow"))
             ranked = list(enumerate(result.hits, start=1))
             if by_video:
-                _print_videos(console, ranked)
+                _print_videos(console, ranked, quotes)
             elif ranked:
-                rows = [(*_cells(rank, hit), shown_path(hit.video)) for rank, hit in ranked]
-                print_table((*_HEADINGS, "video"), rows, right=(0, 1, 2, 3))
+                rows = [
+                    (*_cells(rank, hit), shown_path(hit.video), *_words(hit, quotes)) for rank, hit in ranked
+                ]
+                print_table((*_HEADINGS, "video", *_headings_of_words(result.hits)), rows, right=(0, 1, 2, 3))
             console.print()
 
 
-def _print_videos(console: Console, ranked: Sequence[tuple[int, Hit]]) -> None:
+def _print_videos(console: Console, ranked: Sequence[tuple[int, Hit]], quotes: str) -> None:
     first = {hit.video: rank for rank, hit in reversed(ranked)}
     in_order = sorted(ranked, key=lambda one: (first[one[1].video], one[0]))
     for video, hits in groupby(in_order, key=lambda one: one[1].video):
         console.print(Text(printable(shown_path(video))), soft_wrap=True)
-        print_table(_HEADINGS, [_cells(*one) for one in hits], right=(0, 1, 2, 3), indent=2)
+        rows = [(*_cells(rank, hit), *_words(hit, quotes)) for rank, hit in hits]
+        headings = (*_HEADINGS, *_headings_of_words([hit for _, hit in ranked]))
+        print_table(headings, rows, right=(0, 1, 2, 3), indent=2)
 
 
 def shown_path(path: Path) -> str:
@@ -66,6 +70,18 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(os.getcwd()))  # noqa: PTH109 - a folder that has gone raises for both
     except (ValueError, OSError):
         return str(path)
+
+
+def _headings_of_words(hits: Sequence[Hit]) -> tuple[str, ...]:
+    """Those of `_words`; the hits of a query were all found by words, or none was."""
+    return ("in", "words") if any(hit.quote for hit in hits) else ()
+
+
+def _words(hit: Hit, quotes: str) -> tuple[str, ...]:
+    """The stream that a hit is from, and its words; nothing if it was found by its pictures."""
+    if hit.quote is None:
+        return ()
+    return printable(hit.quote.stream), f"{quotes[0]}{printable(hit.quote.text)}{quotes[1]}"
 
 
 def _cells(rank: int, hit: Hit) -> tuple[str, ...]:

@@ -51,5 +51,6 @@ def search_verdict(result: SearchResult) -> str:
         if result.blind_spot is not None and result.answers:
             return unseen(result.blind_spot, result.answers[0].features, guesses=bool(result.hits))
         places = "; these are only the likeliest places" if result.hits else ""
-        return f"Nothing in {searched} matches clearly{places}."
+        said = "said " if result.is_quoted else ""
+        return f"Nothing {said}in {searched} matches clearly{places}."
     return "" if result.hits else f"No moment of {searched} scores as high as asked for."

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from extractors.places import local_path
 from vtg_cli.commands.ground import NOTHING_CLEAR
 from vtg_cli.commands.library.intake import taking_in
 from vtg_cli.commands.library.outputs import HitOutputs
+from vtg_cli.commands.library.said import SaidArguments
 from vtg_cli.commands.outputs import Outputs
 from vtg_cli.parsing import values
 from vtg_cli.parsing.arguments import SearchArguments
@@ -20,6 +22,7 @@ from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.terminal.console import counted, note
 
 if TYPE_CHECKING:
+    from model.search.filters import Filters
     from model.search.results import SearchResult
 
 
@@ -42,6 +45,7 @@ class HitArguments:
 
 def search(
     looked_for: SearchArguments,
+    words: SaidArguments,
     hits: HitArguments,
     library: LibraryArguments,
     only: FilterArguments,
@@ -63,6 +67,9 @@ def search(
     lacks are added to it first, as by vtg index add, and only the paths are searched. If a video cannot be read, it is
     reported, the others are searched, and the exit code is 1.
 
+    With --said, the subtitles of the paths or of the library are searched. Without other queries, no features are
+    extracted, nothing is added to a library, and paths need none.
+
     [bold]Examples[/]
 
       vtg search "a dog" videos/
@@ -77,13 +84,24 @@ def search(
 
       vtg search "a goal" --html goals.html
 
+      vtg search --said "the budget" talks/
+
       vtg search "a goal" --only-clear || echo "no goal"
     """
     paths, named = paths_and_queries(arguments or [])
-    queries = looked_for.all_queries(named)
+    queries = looked_for.all_queries(named, may_be_none=bool(words.said))
     writing = HitOutputs(outputs, by_video=hits.by_video)
     writing.check()
-    found, failed = _search(paths, queries, looked_for, hits, only, library, choice)
+    filters = only.filters(paths)
+    videos = words.videos(paths, filters, library)
+    found: list[SearchResult] = []
+    failed: set[Path] = set()
+    if queries:
+        found, failed = _search(paths, queries, looked_for, hits, filters, library, choice)
+    if words.said:
+        said, unreadable = words.answer(videos, looked_for, hits.per_video, filters, choice, reported=failed)
+        found += said
+        failed |= unreadable
     written = writing.deliver(found)
     if failed or not written:
         raise typer.Exit(1)
@@ -96,16 +114,15 @@ def _search(
     queries: Sequence[str],
     looked_for: SearchArguments,
     hits: HitArguments,
-    only: FilterArguments,
+    filters: Filters,
     library: LibraryArguments,
     choice: ModelArguments,
-) -> tuple[list[SearchResult], bool]:
-    """Add what the library lacks of the paths, and search; returns the results, and whether a video failed."""
+) -> tuple[list[SearchResult], set[Path]]:
+    """Add what the library lacks of the paths, and search; returns the results, and the videos that failed."""
     with taking_in(library, choice) as intake:
         opened = intake.library
         added = opened.add(paths, on_event=intake.on_event, on_start=intake.on_start) if paths else None
         intake.pause()
-        filters = only.filters(paths)
         found = opened.search(
             queries,
             top_k=looked_for.top_k,
@@ -131,4 +148,4 @@ def _search(
             f"left out {counted(len(stale), 'likely video')} whose files have changed or gone, or whose features are "
             "gone from the cache; vtg index update looks at them again"
         )
-    return found, added is not None and bool(added.failed)
+    return found, set() if added is None else {local_path(result.path) for result in added.failed}
