@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from extractors.errors import UsageError
+from extractors.storage import filesystems
+from tests.buckets import serving_buckets
 from tests.extractors.cues.rendering import Line, render_video, srt
 from vtg_cli.app import app
 
@@ -156,6 +159,10 @@ def test_of_a_library(run, folder, capfd, monkeypatch) -> None:
     assert not any("text" in one for one in pictures["hits"])
     assert all("text" in one for one in words["hits"])
 
+    # A video that cannot be read is reported once, though both ask it.
+    assert run("grey", "sub", "broken.mp4", "--said", "cats", "--library", "talks") == 1
+    assert capfd.readouterr().err.count("broken.mp4") == 1
+
     moved = folder.parent / "moved.mp4"
     (folder / "exact.mp4").rename(moved)
     try:
@@ -165,6 +172,24 @@ def test_of_a_library(run, folder, capfd, monkeypatch) -> None:
             run("--said", "budget", "--library", "talks", "--name", "exact*")
     finally:
         moved.rename(folder / "exact.mp4")
+
+
+@pytest.mark.slow
+def test_of_a_library_in_object_storage(run, folder, tmp_path, capfd, monkeypatch) -> None:
+    video = Path(shutil.copy(folder / "exact.mp4", tmp_path / "talk.mp4"))
+    with serving_buckets() as make:
+        for name, value in make("bucket").environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(filesystems, "_opened", {})
+        library = ["--library", "s3://bucket/library"]
+        adding = ["index", "add", str(video), *library, "--cache", str(folder.parent / "cache")]
+        assert app(adding, standalone_mode=False) is None
+        capfd.readouterr()
+        assert run("--said", "budget", *library, "--json") is None
+        assert json.loads(capfd.readouterr().out)["results"][0]["hits"][0]["video"] == str(video)
+        video.unlink()
+        with pytest.raises(UsageError, match="none of its videos is on this machine"):
+            run("--said", "budget", *library)
 
 
 def test_usage(run) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from extractors.errors import UsageError
+from model.grounding.results import Quote
 from model.search.results import Hit, SearchResult
 from tests.cli.drawing.test_html_report import ATTACKS, SVG, Page
 from tests.extractors.rendering import render
@@ -75,6 +76,21 @@ def test_nothing_comes_from_elsewhere(videos, tmp_path):
 def test_what_people_wrote_is_text(attack, videos, tmp_path):
     harmless = page([result(videos)], tmp_path)
     shown = page([result(videos, attack)], tmp_path)
+    assert [tag for tag, _, _ in shown.elements] == [tag for tag, _, _ in harmless.elements]
+    assert shown.all("script") == harmless.all("script")
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_quotes_are_text(attack, videos, tmp_path):
+    found = result(videos)
+
+    def quoting(text: str) -> Page:
+        hits = tuple(replace(hit, quote=Quote("subtitles", "a.srt", text)) for hit in found.hits)
+        return page([replace(found, hits=hits, is_quoted=True)], tmp_path)
+
+    harmless = quoting("the budget")
+    assert "“the budget”" in harmless.source
+    shown = quoting(attack)
     assert [tag for tag, _, _ in shown.elements] == [tag for tag, _, _ in harmless.elements]
     assert shown.all("script") == harmless.all("script")
 
