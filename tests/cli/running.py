@@ -47,19 +47,32 @@ def _forker() -> Forker:
 
 
 # What would lead to the user's own files, and what libraries have set in this process.
-_NOT_HANDED_ON = ("VTG_", "HF_", "TORCH_HOME", "TORCHINDUCTOR_", "TOKENIZERS_")
+_NOT_HANDED_ON = (
+    "VTG_",
+    "HF_",
+    "TORCH_HOME",
+    "TORCHINDUCTOR_",
+    "TOKENIZERS_",
+    "RAY_CLIENT_MODE",
+    "LD_LIBRARY_PATH",
+)
+_GIVEN = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}  # cv2 changes it
 
 
 def clean_environment(home: Path) -> dict[str, str]:
     """This process's environment with every cache in a folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)}
-    return kept | {
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / ".cache"),
-        "VTG_HOME": str(home / "vtg"),
-        "VTG_OFFLINE": "1",
-        "COLUMNS": "100",
-    }
+    return (
+        kept
+        | _GIVEN
+        | {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / ".cache"),
+            "VTG_HOME": str(home / "vtg"),
+            "VTG_OFFLINE": "1",
+            "COLUMNS": "100",
+        }
+    )
 
 
 _AT_FIRST = clean_environment(Path.home())

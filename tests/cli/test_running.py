@@ -25,6 +25,12 @@ def test_forked_commands_say_the_same(arguments, tmp_path, monkeypatch):
     assert (forked.returncode, forked.stdout, forked.stderr) == (new.returncode, new.stdout, new.stderr)
 
 
+def test_variables_that_libraries_set_are_not_handed_on(tmp_path, monkeypatch):
+    for name in ("LD_LIBRARY_PATH", "RAY_CLIENT_MODE", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.setenv(name, "/set/by/a/library")
+    assert _forker().suits(clean_environment(tmp_path))
+
+
 def test_variables_of_imports_need_a_new_process(tmp_path):
     assert not _forker().suits(clean_environment(tmp_path) | {"PYTHONIOENCODING": "ascii"})
     assert "é" not in vtg("ground", "é.mp4", "a cat", home=tmp_path, PYTHONIOENCODING="ascii").stderr
