@@ -53,15 +53,21 @@ _NOT_HANDED_ON = (
     "TORCH_HOME",
     "TORCHINDUCTOR_",
     "TOKENIZERS_",
+    "CRC32C_",
     "RAY_CLIENT_MODE",
-    "LD_LIBRARY_PATH",
 )
-_GIVEN = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}  # cv2 changes it
+# cv2 and decord change these in their process.
+_CHANGED = ("LD_LIBRARY_PATH", "PATH")
+_GIVEN = {name: os.environ[name] for name in _CHANGED if name in os.environ}
 
 
 def clean_environment(home: Path) -> dict[str, str]:
     """This process's environment with every cache in a folder."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_NOT_HANDED_ON) and name not in _CHANGED
+    }
     return (
         kept
         | _GIVEN

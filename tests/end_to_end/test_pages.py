@@ -25,6 +25,7 @@ from tests.extractors.cues.rendering import LINES, render_video
 from tests.extractors.cues.screen.rendering import Slide, render_slides
 from tests.extractors.index_encoder import make_video
 from vtg_cli.app import app
+from vtg_cli.terminal.console import verbosity
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -172,6 +173,13 @@ def _train(folder: Path) -> None:
 
 
 CASES = _cases()
+
+
+@pytest.fixture(autouse=True)
+def _own_verbosity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands set it for their process, which is that of the tests here."""
+    monkeypatch.setattr(verbosity, "quiet", False)
+    monkeypatch.setattr(verbosity, "verbose", False)
 
 
 @pytest.mark.parametrize(

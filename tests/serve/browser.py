@@ -36,10 +36,11 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Watch:
-    """What a page said on its console, what it threw, and where its requests went."""
+    """What a page wrote on its console, what it threw, where its requests went, and which of them found nothing."""
 
     troubles: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     def origins(self) -> set[str]:
         return {
@@ -70,6 +71,7 @@ def window(
     )
     page.on("pageerror", lambda error: watch.troubles.append(str(error)))
     page.on("request", lambda request: watch.requests.append(request.url))
+    page.on("response", lambda answer: watch.missing.append(answer.url) if answer.status == 404 else None)
     try:
         yield page, watch
     finally:

@@ -443,9 +443,13 @@ def test_a_video_is_dropped_in_and_removed(browser, empty, tmp_path):
         page.get_by_role("button", name="Keep it").click()
         assert page.locator("#videos button", has_text="drop.mp4").count() == 1
         page.get_by_role("button", name="Remove", exact=True).click()
+        well_behaved(watch, empty)
         page.get_by_role("dialog").get_by_role("button", name="Remove").click()
         page.locator("#videos button", has_text="drop.mp4").wait_for(state="detached")
-        well_behaved(watch, empty)
+        # What the page was still waiting for as the video went is not found.
+        assert all("404" in trouble for trouble in watch.troubles)
+        assert len(watch.troubles) <= len(watch.missing)
+        assert all("/api/videos/" in address for address in watch.missing)
 
 
 def test_names_and_queries_are_never_markup(browser, server):

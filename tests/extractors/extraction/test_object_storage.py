@@ -14,7 +14,7 @@ from extractors.extraction.collect import collect_places
 from extractors.extraction.options import ExtractionOptions
 from extractors.extraction.pipeline import encode_video, extract_features
 from extractors.places import Address, Place, place_of
-from extractors.storage import retrying
+from extractors.storage import filesystems, retrying
 from extractors.storage.scratch import scratch_root
 from extractors.videos.events import Event, ExtractionReport, VideoFinished, VideoOpening, VideoStarted
 from tests.buckets import Bucket, every_tenth, troubled
@@ -208,7 +208,10 @@ def test_every_tenth_request_fails(filled: Bucket, tmp_path: Path, monkeypatch: 
         report = _extract([f"{filled.url}/videos/"], tmp_path / "cache", f"{filled.url}/out")
         assert len(proxy.requests) > 60
     assert _statuses(report) == ["extracted"] * 5
-    _extract([f"{filled.url}/videos/"], tmp_path / "other", tmp_path / "out")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", filled.endpoint)
+    monkeypatch.setattr(filesystems, "_opened", {})  # of the proxy that is gone
+    again = _extract([f"{filled.url}/videos/"], tmp_path / "other", tmp_path / "out")
+    assert _statuses(again) == ["extracted"] * 5
     assert _objects(filled, "out") == _files(tmp_path / "out")
 
 

@@ -26,7 +26,6 @@ from model.search.storage.stored_rows import StoredRows
 from tests.buckets import SECRET, Bucket, troubled
 from tests.model.search.colours import colour_library, colour_video, colour_videos
 from tests.model.search.test_index import SPEC, Killed, check, video
-from tests.plugins.toy_encoder import ColourEncoder
 
 SCENES = {
     "red.mp4": [("black", 3), ("red", 3)],
@@ -408,6 +407,10 @@ def test_rows_of_an_older_recipe_leave(
         patched.setattr(segments, "VERSION", segments.VERSION + 1)
         library.update()
         assert (recipes(), stored(bucket)) == (old, full)
+    from tests.plugins.toy_encoder import (
+        ColourEncoder,
+    )  # which registers its features, for these modules alone
+
     make = ColourEncoder.__init__
 
     def newer(self, *arguments, **options) -> None:
