@@ -178,10 +178,11 @@ def test_of_a_library(run, folder, capfd, monkeypatch) -> None:
 def test_of_a_library_in_object_storage(run, folder, tmp_path, capfd, monkeypatch) -> None:
     video = Path(shutil.copy(folder / "exact.mp4", tmp_path / "talk.mp4"))
     with serving_buckets() as make:
-        for name, value in make("bucket").environment().items():
+        # Servers of one process share their buckets.
+        for name, value in make("talks-in-a-bucket").environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(filesystems, "_opened", {})
-        library = ["--library", "s3://bucket/library"]
+        library = ["--library", "s3://talks-in-a-bucket/library"]
         adding = ["index", "add", str(video), *library, "--cache", str(folder.parent / "cache")]
         assert app(adding, standalone_mode=False) is None
         capfd.readouterr()
