@@ -366,15 +366,21 @@ def test_a_run_begins_with_another(
     assert f"--set model.hidden_dim: is 16 in --from {first.best}" in refused.stderr
 
 
-@pytest.mark.slow
-def test_fine_tune_on_own_videos_and_ground(home: Path, tmp_path: Path) -> None:
-    videos = tmp_path / "videos"
+def render_annotated(videos: Path, count: int) -> list[dict[str, object]]:
+    """Render videos into a new folder; returns their annotations, one moment each."""
     videos.mkdir()
-    rows = []
-    for number in range(3):
+    rows: list[dict[str, object]] = []
+    for number in range(count):
         render(videos / f"clip{number}.mp4", frames=60, fps=5, width=96, height=96, gop=10)
         window = [2 * number, 2 * number + 4]
         rows.append({"vid": f"clip{number}", "query": "white squares", "relevant_windows": [window]})
+    return rows
+
+
+@pytest.mark.slow
+def test_fine_tune_on_own_videos_and_ground(home: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    rows = render_annotated(videos, 3)
     mine = tmp_path / "mine.jsonl"
     mine.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     small = ("hidden_dim=16", "heads=2", "feedforward_dim=16", "cross_attention_layers=1", "existence=false")
@@ -401,12 +407,7 @@ def test_fine_tune_on_own_videos_and_ground(home: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_train_and_ground_own_videos(home: Path, tmp_path: Path) -> None:
     videos = tmp_path / "videos"
-    videos.mkdir()
-    rows = []
-    for number in range(5):
-        render(videos / f"clip{number}.mp4", frames=60, fps=5, width=96, height=96, gop=10)
-        window = [2 * number, 2 * number + 4]
-        rows.append({"vid": f"clip{number}", "query": "white squares", "relevant_windows": [window]})
+    rows = render_annotated(videos, 5)
     mine, held_out = tmp_path / "mine.jsonl", tmp_path / "held_out.jsonl"
     mine.write_text("".join(f"{json.dumps(row)}\n" for row in rows[:3]))
     held_out.write_text("".join(f"{json.dumps(row)}\n" for row in rows[3:]))

@@ -20,19 +20,22 @@ if TYPE_CHECKING:
     from vtg_cli.parsing.arguments import SearchArguments
 
 
+Said = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--said",
+        metavar="WORDS",
+        help="Find where this is said, by the words of the subtitles and by their meaning; can be given several "
+        "times.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class CueArguments:
     """What is looked for in the words of a video."""
 
-    said: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--said",
-            metavar="WORDS",
-            help="Find where this is said, by the words of the subtitles and by their meaning; can be given several "
-            "times.",
-        ),
-    ] = None
+    said: Said = None
     written: Annotated[
         list[str] | None,
         typer.Option(

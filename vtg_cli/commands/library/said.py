@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError
 from extractors.places import local_path
+from vtg_cli.commands.cues.asking import Said
 from vtg_cli.commands.outputs import note_not_kept
 from vtg_cli.parsing.arguments import SearchArguments
 from vtg_cli.parsing.library import LibraryArguments
@@ -28,15 +27,7 @@ _MOST_NOTES = 3
 class SaidArguments:
     """What is looked for in the subtitles of many videos."""
 
-    said: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--said",
-            metavar="WORDS",
-            help="Find where this is said, by the words of the subtitles and by their meaning; can be given several "
-            "times.",
-        ),
-    ] = None
+    said: Said = None
 
     def videos(self, paths: Sequence[Path], filters: Filters, library: LibraryArguments) -> list[Path]:
         """The videos to ask: those of the paths, or of the library if there are none; none if nothing is asked.
