@@ -25,9 +25,9 @@ from model.datasets.grounding import EpochBatches, GroundingDataset, collate
 from model.losses import existence_loss, foreign_pairs
 from model.metrics.existence import Array, Asked, auroc, text_only_auroc
 from model.network.flashvtg import FlashVTG
-from model.training.absent import AbsentBatches
-from model.training.inputs import Inputs
-from model.training.splits import Split, negative_split, training_negatives, training_splits
+from model.training.data.absent import AbsentBatches
+from model.training.data.inputs import Inputs
+from model.training.data.splits import Split, negative_split, training_negatives, training_splits
 
 
 def main() -> None:

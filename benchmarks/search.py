@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model.search.vectors import VectorIndex
+from model.search.vectors.vector_index import VectorIndex
 
 TOP = 100
 _BLOCK_ROWS = 1 << 16

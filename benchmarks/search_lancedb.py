@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.search import TOP, Exact, Recipe, Rows, real_vectors
-from model.search.vectors import VectorIndex
+from model.search.vectors.vector_index import VectorIndex
 
 _QUERIES = 100
 _STORED_ROWS = 50_000

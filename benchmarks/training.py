@@ -28,9 +28,9 @@ from model.config import Config, load_config
 from model.datasets.grounding import EpochBatches, GroundingDataset, collate
 from model.losses import Criterion, negative_index
 from model.network.flashvtg import FlashVTG
+from model.training.data.inputs import Inputs
+from model.training.data.splits import Split, training_splits
 from model.training.evaluation import evaluate_model
-from model.training.inputs import Inputs
-from model.training.splits import Split, training_splits
 
 _VARIANTS = {
     "plain": ["training.length_groups=1"],

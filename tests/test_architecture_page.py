@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ def test_every_folder_is_named(package):
     folders = {path.parent.relative_to(ROOT).as_posix() for path in files}
     named = {name.rstrip("/") for name in re.findall(rf"^- `({package}/[\w/]*)`", PAGE, re.MULTILINE)}
     assert folders == named
+
+
+@pytest.mark.parametrize("package", ["extractors", "model", "vtg_cli"])
+def test_no_folder_has_too_many_modules(package):
+    modules = Counter(path.parent for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py")
+    assert {folder.relative_to(ROOT).as_posix() for folder, count in modules.items() if count > 14} == set()
 
 
 def test_named_paths_exist():

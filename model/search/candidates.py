@@ -18,7 +18,7 @@ from model.grounding.grounder import Grounder
 from model.grounding.zeroshot.background import Background, background_phrases, make_background
 from model.grounding.zeroshot.method import ZeroShot
 from model.search.storage.catalogue import Entries
-from model.search.vectors import VectorIndex
+from model.search.vectors.vector_index import VectorIndex
 
 _SEGMENTS_A_VIDEO = 8  # asked for at first; a video whose every segment is close takes more
 _SCALE = 0.1  # of similarities: a segment that is this much less similar is a third of the evidence

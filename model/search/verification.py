@@ -21,8 +21,8 @@ from model.search.storage.access import LibraryIndex
 from model.search.storage.catalogue import NO_ENTRIES, Content, File
 from model.search.storage.index import Snapshot
 from model.search.storage.segments import segment_vectors
-from model.search.vector_files import VectorsDamaged
-from model.search.vectors import VectorIndex
+from model.search.vectors.files import VectorsDamaged
+from model.search.vectors.vector_index import VectorIndex
 
 _UPDATE = "vtg index update"
 _REBUILD = "vtg index update --rebuild"

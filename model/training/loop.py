@@ -29,9 +29,9 @@ from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, Join
 from model.losses import Criterion, LossTerms, foreign_pairs, negative_index
 from model.metrics.existence import auroc, threshold_for
 from model.network.flashvtg import AbsentPairs, FlashVTG, FlashVTGOutput
-from model.training.absent import AbsentBatches
 from model.training.averaging import AveragedWeights
 from model.training.curves import Curves
+from model.training.data.absent import AbsentBatches
 from model.training.devices import accelerator, agreed
 from model.training.evaluation import Evaluation, evaluate_model, require_selection, selection_score
 from model.training.events import EpochDone, EvaluationProgress, Event, StepDone, TrainingResult

@@ -16,14 +16,14 @@ from extractors.videos.events import Event
 from model.config import Config, load_config
 from model.dataset_entry import OWN, dataset_info, require_dataset
 from model.datasets.annotations import Annotation
+from model.training.data.inputs import Inputs, negatives_file
+from model.training.data.split_features import holds_features
+from model.training.data.splits import Split, held_out_splits, training_negatives, training_splits
 from model.training.experiments import config_for, own_config
 from model.training.fine_tuning import Beginning, Start
-from model.training.inputs import Inputs, negatives_file
 from model.training.loop import agreed_folder
-from model.training.pretraining import unlabelled_split
+from model.training.pretraining.unlabelled import unlabelled_split
 from model.training.run import Run, RunError, is_main_process, new_folder
-from model.training.split_features import holds_features
-from model.training.splits import Split, held_out_splits, training_negatives, training_splits
 
 _OWN_SUFFIX = ".jsonl"
 _EARLY = 0.6  # share of the epochs that mix in pseudo-labels by default; docs/results.md has what it gives

@@ -15,11 +15,11 @@ from model.dataset_entry import OWN, dataset_info
 from model.datasets.annotations import select_domain
 from model.metrics.files import read_annotation_rows, read_rows
 from model.metrics.report import evaluate
+from model.training.data.inputs import Inputs
+from model.training.data.splits import evaluation_annotations
 from model.training.evaluation import score_rows
 from model.training.experiments import config_for
-from model.training.inputs import Inputs
 from model.training.run import run_of
-from model.training.splits import evaluation_annotations
 
 
 @dataclass(frozen=True)

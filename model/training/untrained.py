@@ -28,8 +28,8 @@ from model.grounding.zeroshot.method import NAME
 from model.metrics.existence import Asked, Existence, existence
 from model.metrics.moment_retrieval import MAX_WINDOWS
 from model.metrics.report import evaluate
-from model.training.inputs import DataMissing, Inputs
-from model.training.split_features import extracted_videos, own_feature_folder
+from model.training.data.inputs import DataMissing, Inputs
+from model.training.data.split_features import extracted_videos, own_feature_folder
 
 _Row = dict[str, Any]
 

@@ -17,8 +17,8 @@ from vtg_cli.terminal.console import counted, note, out, print_json, printable
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint
     from model.metrics.existence import Existence
+    from model.training.data.inputs import Inputs
     from model.training.evaluation import Evaluation
-    from model.training.inputs import Inputs
     from model.training.published import PublishedRow
 
 
@@ -186,7 +186,7 @@ def _score_model(
     from extractors.compute.device import resolve_device
     from model.checkpoints.store import require_models
     from model.grounding.zeroshot.method import NAME
-    from model.training.inputs import Inputs
+    from model.training.data.inputs import Inputs
     from model.training.scoring import read_for_scoring, scoring_inputs
 
     if asked.split is not None and annotations is not None:
@@ -221,7 +221,7 @@ def _score_zero_shot(
     annotations: Path | None, asked: ScoringArguments, encoders: EncoderArguments, json: bool
 ) -> None:
     from extractors.cache.store import FeatureCache
-    from model.training.inputs import Inputs
+    from model.training.data.inputs import Inputs
     from model.training.untrained import evaluate_zero_shot
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import ExtractionProgress
@@ -250,8 +250,8 @@ def _evaluate(
     model: Checkpoint, inputs: Inputs, encoders: EncoderArguments, asked: ScoringArguments
 ) -> tuple[Evaluation, Existence | None]:
     from extractors.cache.store import FeatureCache
+    from model.training.data.splits import evaluation_split, negative_split
     from model.training.experiments import evaluate_checkpoint, evaluate_existence
-    from model.training.splits import evaluation_split, negative_split
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import CountProgress, ExtractionProgress
 

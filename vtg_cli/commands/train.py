@@ -16,10 +16,10 @@ from vtg_cli.terminal.console import counted, error_line, note, out, printable, 
 
 if TYPE_CHECKING:
     from model.datasets.annotations import Annotation
+    from model.training.data.splits import Split
     from model.training.events import TrainingResult
     from model.training.plan import Experiment
     from model.training.run import Run
-    from model.training.splits import Split
 
 
 _BUILT_IN = "builtin"
@@ -210,8 +210,8 @@ def train(
 def _experiment(
     data: DataArguments, recipe: RecipeArguments, target: RunArguments, encoders: EncoderArguments
 ) -> Experiment:
+    from model.training.data.inputs import Inputs
     from model.training.fine_tuning import read_start
-    from model.training.inputs import Inputs
     from model.training.plan import plan_experiment, resumed_experiment
     from model.training.run import Run
 

@@ -14,7 +14,7 @@ from vtg_cli.terminal.console import error_line, note, printable
 @contextmanager
 def explain_missing_data() -> Iterator[None]:
     """Print the lines of a `DataMissing` to standard error, and exit with 1."""
-    from model.training.inputs import DataMissing
+    from model.training.data.inputs import DataMissing
 
     try:
         yield

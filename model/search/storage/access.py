@@ -10,7 +10,7 @@ from extractors.places import Place
 from model.search.storage.catalogue import Catalogue
 from model.search.storage.index import Batching, Snapshot, Writer
 from model.search.storage.stored_rows import StoredRows
-from model.search.vectors import VectorIndex
+from model.search.vectors.vector_index import VectorIndex
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from extractors.storage.listing import state_of
 from extractors.storage.scratch import Scratch
 from model.search.storage.catalogue import FILE, Catalogue
 from model.search.storage.generations import Generation, Generations, StoredFile, in_parallel
-from model.search.vector_files import MANIFEST
+from model.search.vectors.files import MANIFEST
 
 _CATALOGUE = f"{FILE}.zlib"  # it is sent with every change, and is mostly text
 _LEVEL = 1

@@ -34,8 +34,8 @@ from model.search.storage.catalogue import (
     Recipe,
     recipe_key,
 )
-from model.search.vector_files import VectorsDamaged
-from model.search.vectors import VectorIndex
+from model.search.vectors.files import VectorsDamaged
+from model.search.vectors.vector_index import VectorIndex
 
 T = TypeVar("T")
 

@@ -25,8 +25,8 @@ from model.search.storage.copies import Copies, ObjectUnusable, digest_in
 from model.search.storage.generations import Generation, Generations
 from model.search.storage.index import Batching, Index, Snapshot, Writer
 from model.search.storage.stored_rows import StoredRows
-from model.search.vector_files import VectorsDamaged
-from model.search.vectors import VectorIndex
+from model.search.vectors.files import VectorsDamaged
+from model.search.vectors.vector_index import VectorIndex
 
 T = TypeVar("T")
 

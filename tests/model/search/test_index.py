@@ -13,7 +13,7 @@ from extractors.features import FeatureSpec
 from extractors.files.identity import FileState
 from model.search.storage.catalogue import FILE, Catalogue, Entries
 from model.search.storage.index import Index, NewVideo
-from model.search.vectors import VectorIndex
+from model.search.vectors.vector_index import VectorIndex
 
 SPEC = FeatureSpec("colour", 8, 1.0)
 STATE = FileState(1, 2, 3)

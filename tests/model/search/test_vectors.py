@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extractors.errors import UsageError
-from model.search import vector_codes, vector_writing, vectors
-from model.search.vector_files import MANIFEST, VectorIndexError, VectorsDamaged, open_state
-from model.search.vectors import VectorIndex
+from model.search.vectors import codes, vector_index, writing
+from model.search.vectors.files import MANIFEST, VectorIndexError, VectorsDamaged, open_state
+from model.search.vectors.vector_index import VectorIndex
 
 DIM = 24
 
@@ -85,7 +85,7 @@ def test_empty_index(folder):
 def limit(monkeypatch, **limits):
     """Set limits of rows in the modules that have them."""
     for name, value in limits.items():
-        modules = [module for module in (vector_codes, vector_writing, vectors) if hasattr(module, name)]
+        modules = [module for module in (codes, vector_index, writing) if hasattr(module, name)]
         assert modules
         for module in modules:
             monkeypatch.setattr(module, name, value)
@@ -209,7 +209,7 @@ def test_codes_follow_their_rows(coded, folder):
     index.add(np.arange(20_000, 23_000)[::-1], clustered(3000, seed=1)[0])
     index.save()
     state = open_state(folder, index.dim)
-    codec = vector_codes.Codec.from_bytes(state.codec.read())
+    codec = codes.Codec.from_bytes(state.codec.read())
     compared = 0
     for segment in state.segments:
         if segment.codes is not None:
@@ -267,12 +267,12 @@ _FULL_BLOCKS = """
 import sys
 import numpy as np
 from pathlib import Path
-from model.search import vector_codes, vector_writing, vectors
-vector_codes._MOST_LISTS, vector_codes._SHARE_OF_LISTS = 1, 1
-vector_writing.SEGMENT_ROWS = vectors.SEGMENT_ROWS = 1024
-vector_writing.EXACT_ROWS = vectors._SCANNED_ROWS = vector_writing._CODED_ROWS = 1000
+from model.search.vectors import codes, vector_index, writing
+codes._MOST_LISTS, codes._SHARE_OF_LISTS = 1, 1
+writing.SEGMENT_ROWS = vector_index.SEGMENT_ROWS = 1024
+writing.EXACT_ROWS = vector_index._SCANNED_ROWS = writing._CODED_ROWS = 1000
 rows = np.random.default_rng(0).normal(size=(8192, 64)).astype(np.float16)
-index = vectors.VectorIndex.open(Path(sys.argv[1]), 64)
+index = vector_index.VectorIndex.open(Path(sys.argv[1]), 64)
 for start in range(0, 8192, 1024):
     index.add(np.arange(start, start + 1024), rows[start : start + 1024])
 index.save()
@@ -396,10 +396,10 @@ torch.set_num_threads(2)
 faiss.omp_set_num_threads(3)
 before = dict(os.environ), torch.get_num_threads(), faiss.omp_get_max_threads()
 from pathlib import Path
-from model.search import vector_writing, vectors
-vector_writing.EXACT_ROWS = vectors._SCANNED_ROWS = 1000
+from model.search.vectors import vector_index, writing
+writing.EXACT_ROWS = vector_index._SCANNED_ROWS = 1000
 rows = np.random.default_rng(0).normal(size=(2000, 32)).astype(np.float16)
-index = vectors.VectorIndex.open(Path(folder), 32)
+index = vector_index.VectorIndex.open(Path(folder), 32)
 index.add(np.arange(2000), rows)
 index.save()
 assert index.search(rows[:3], 1)[1].shape == (3, 1)
@@ -419,7 +419,7 @@ def test_host_is_left_as_it_was(tmp_path, order):
 
 def test_reading_needs_no_faiss(filled, folder):
     program = (
-        "import sys; from pathlib import Path; from model.search.vectors import VectorIndex; "
+        "import sys; from pathlib import Path; from model.search.vectors.vector_index import VectorIndex; "
         f"assert len(VectorIndex.open(Path({str(folder)!r}), {DIM}).ids) == 500; assert 'faiss' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -595,9 +595,9 @@ def test_writer_that_is_out_of_date_is_refused(filled, folder):
 _WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from model.search import vector_writing, vectors
-vector_writing.EXACT_ROWS, vector_writing._CODED_ROWS = int(sys.argv[2]), 100
-index = vectors.VectorIndex.open(Path(sys.argv[1]), 24)
+from model.search.vectors import vector_index, writing
+writing.EXACT_ROWS, writing._CODED_ROWS = int(sys.argv[2]), 100
+index = vector_index.VectorIndex.open(Path(sys.argv[1]), 24)
 rows = np.random.default_rng(0).normal(size=(2000, 24)).astype(np.float16)
 print("ready", flush=True)
 while True:

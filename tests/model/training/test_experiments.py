@@ -18,8 +18,8 @@ from model.datasets.annotations import AnnotationError, read_annotations
 from model.datasets.features import FeatureFileError, FeatureFolder
 from model.datasets.fit import require_fit
 from model.datasets.sources import CachedVideos, FolderVideos
-from model.training.inputs import DataMissing, Inputs
-from model.training.splits import evaluation_annotations, evaluation_split, training_splits
+from model.training.data.inputs import DataMissing, Inputs
+from model.training.data.splits import evaluation_annotations, evaluation_split, training_splits
 from tests.model.datasets.own import CLIPS, OwnData
 from tests.model.datasets.small import annotation, small_config
 from tests.shared_data import shared

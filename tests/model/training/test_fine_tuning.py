@@ -21,9 +21,9 @@ from extractors.errors import UsageError
 from model.checkpoints.checkpoint import Checkpoint, feature_specs, load_checkpoint, save_checkpoint
 from model.config import Config, load_config
 from model.network.flashvtg import FlashVTG
+from model.training.data.inputs import Inputs
 from model.training.experiments import run_experiment
 from model.training.fine_tuning import Start, read_start
-from model.training.inputs import Inputs
 from model.training.plan import Experiment, plan_experiment, resumed_experiment
 from model.training.run import Run, RunError
 from tests.model.training.training_setup import TINY, small_config, tiny_config, write_config

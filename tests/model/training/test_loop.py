@@ -27,11 +27,11 @@ from extractors.errors import UsageError, VtgError
 from model.checkpoints.checkpoint import load_checkpoint
 from model.config import ConfigError
 from model.losses import Criterion, LossTerms
+from model.training.data.inputs import Inputs
+from model.training.data.splits import evaluation_split
 from model.training.events import EpochDone, EvaluationProgress, Event, StepDone
 from model.training.experiments import evaluate_checkpoint
-from model.training.inputs import Inputs
 from model.training.run import Run, RunError, new_folder, run_of
-from model.training.splits import evaluation_split
 from tests.model.training.training_setup import run_training, splits, tiny_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,8 +11,8 @@ from extractors.benchmark.random_weights import write_random_weights
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions
 from model.config import ConfigError, FeatureConfig, load_config
-from model.training.inputs import Inputs
-from model.training.splits import training_splits
+from model.training.data.inputs import Inputs
+from model.training.data.splits import training_splits
 from tests.extractors.rendering import render
 
 NAME = "open_clip:ViT-S-32-alt"

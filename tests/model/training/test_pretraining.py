@@ -21,12 +21,12 @@ from extractors.errors import UsageError
 from model.checkpoints.checkpoint import load_checkpoint
 from model.config import ConfigError, load_config
 from model.datasets.grounding import EpochBatches, JoinedDataset
-from model.training.concepts import plain_name, read_concepts, with_article
+from model.training.data.inputs import DataMissing
 from model.training.experiments import run_experiment
-from model.training.inputs import DataMissing
 from model.training.loop import train
 from model.training.plan import Experiment, plan_experiment, resumed_experiment
-from model.training.pretraining import unlabelled_split
+from model.training.pretraining.concepts import plain_name, read_concepts, with_article
+from model.training.pretraining.unlabelled import unlabelled_split
 from model.training.run import Run
 from tests.model.training.training_setup import write_config
 from tests.model.training.unlabelled import (

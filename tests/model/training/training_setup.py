@@ -9,11 +9,11 @@ import tomli_w
 
 from benchmarks.synthetic_data import SyntheticSpec
 from model.config import Config, load_config
+from model.training.data.inputs import Inputs
+from model.training.data.splits import Split, training_splits
 from model.training.events import Event, TrainingResult
-from model.training.inputs import Inputs
 from model.training.loop import train
 from model.training.run import Run
-from model.training.splits import Split, training_splits
 
 LEARNABLE = SyntheticSpec(
     train_queries=200,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from model.config import Config, load_config, override_config
-from model.training.inputs import Inputs
+from model.training.data.inputs import Inputs
 
 CLIPS, START, END, COMMON = 24, 8, 14, 18
 NAMES = ("kite_(toy)", "apple", "dog", "lamp", "sofa", "wok", "tent", "oar", "person")

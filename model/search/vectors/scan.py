@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from model.search.vector_files import BLOCK_ROWS, Segment
+from model.search.vectors.files import BLOCK_ROWS, Segment
 
 if TYPE_CHECKING:
     import faiss

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.search.vector_codes import Codec, Coded, can_be_coded, joined, samples_for
-from model.search.vector_files import (
+from model.search.vectors.codes import Codec, Coded, can_be_coded, joined, samples_for
+from model.search.vectors.files import (
     BLOCK_ROWS,
     Blob,
     Manifest,

@@ -18,7 +18,7 @@ from model.datasets.fit import require_fit
 from model.datasets.grounding import GroundingDataset
 from model.datasets.library.catalogue import missing_data_message
 from model.datasets.sources import TextSource, VideoSource
-from model.training.inputs import (
+from model.training.data.inputs import (
     DataMissing,
     Inputs,
     annotation_file,
@@ -26,7 +26,7 @@ from model.training.inputs import (
     file_of_split,
     negatives_file,
 )
-from model.training.split_features import SplitFeatures
+from model.training.data.split_features import SplitFeatures
 
 _HELD_OUT = 10  # every tenth of the user's videos is held out by default
 

@@ -33,7 +33,7 @@ from model.datasets.sources import (
     VideoSource,
 )
 from model.grounding.choice import text_encoder_name
-from model.training.inputs import DataMissing, Inputs, data_folder
+from model.training.data.inputs import DataMissing, Inputs, data_folder
 
 
 class SplitFeatures:

@@ -22,11 +22,11 @@ from model.datasets.annotations import Annotation, parse_annotation, read_annota
 from model.datasets.features import FeatureFolder
 from model.datasets.sources import FolderVideos, VideoSource
 from model.grounding.encoded import EncodedVideo
-from model.training.concepts import read_concepts
-from model.training.inputs import DataMissing, Inputs
-from model.training.pseudo_labels import pseudo_labels
-from model.training.split_features import SplitFeatures, holds_features, own_feature_folder
-from model.training.splits import Split
+from model.training.data.inputs import DataMissing, Inputs
+from model.training.data.split_features import SplitFeatures, holds_features, own_feature_folder
+from model.training.data.splits import Split
+from model.training.pretraining.concepts import read_concepts
+from model.training.pretraining.pseudo_labels import pseudo_labels
 
 
 def unlabelled_split(

@@ -16,7 +16,7 @@ import numpy as np
 from extractors.features import TextFeatures
 from model.grounding.encoded import EncodedVideo
 from model.grounding.zeroshot.method import Targets, ZeroShot
-from model.training.concepts import with_article
+from model.training.pretraining.concepts import with_article
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.errors import UsageError, reason_of
-from model.search.vector_codes import Codec, Coded, Codes
-from model.search.vector_files import (
+from model.search.vectors.codes import Codec, Coded, Codes
+from model.search.vectors.files import (
     Segment,
     State,
     VectorIndexError,
@@ -20,8 +20,8 @@ from model.search.vector_files import (
     open_state,
     size_on_disk,
 )
-from model.search.vector_scan import Found, Ids, Scores, best, flat, nothing, rescored, scan
-from model.search.vector_writing import EXACT_ROWS, SEGMENT_ROWS, Writer
+from model.search.vectors.scan import Found, Ids, Scores, best, flat, nothing, rescored, scan
+from model.search.vectors.writing import EXACT_ROWS, SEGMENT_ROWS, Writer
 
 if TYPE_CHECKING:
     import faiss

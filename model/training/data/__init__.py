@@ -1,0 +1,1 @@
+"""What is trained and scored on: splits, their features, and negatives."""

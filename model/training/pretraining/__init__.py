@@ -1,0 +1,1 @@
+"""Pseudo-labels of unlabelled videos, to learn from before the labelled ones."""
