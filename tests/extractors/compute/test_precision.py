@@ -95,6 +95,7 @@ CASES: dict[str, tuple[float, Callable[[Path], Path], Reference, int]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_auto_keeps_the_direction_of_every_row(name: str, tmp_path: Path) -> None:
     clip_length_s, write_weights, reference, per_video = CASES[name]
+    shared("videos")  # before up to 600 MB are written
     weights = write_weights(tmp_path / "weights")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = load_video_encoder(
@@ -103,6 +104,7 @@ def test_auto_keeps_the_direction_of_every_row(name: str, tmp_path: Path) -> Non
     clips = real_clips(encoder.sampling.kind, clip_length_s, per_video)
     assert len(clips) >= len(VIDEOS)
     rows, expected = torch.from_numpy(encoder.encode(clips)), reference(clips)
+    weights.unlink()
     cosines = torch.cosine_similarity(rows, expected)
     print(
         f"{name} in {resolve_precision('auto', torch.device(device))}: {len(clips)} clips, "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,12 +47,13 @@ REPOSITORY = "huggingface/hub/models--openai--clip-vit-base-patch32"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("layouts")
     write_clip_safetensors(folder / "open_clip_model.safetensors")
     for name in FORMS:
         write_clip_transformers(folder / name)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 def options(path: Path) -> EncoderOptions:

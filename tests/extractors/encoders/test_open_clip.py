@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,9 +43,10 @@ QUERIES = ["a dog", "", "Two people, walking & talking", "a man opens the big re
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     folder = tmp_path_factory.mktemp("weights")
-    return {name: write_random_weights(name, folder) for name in (PLAIN, SQUASHED, UNSCALED)}
+    yield {name: write_random_weights(name, folder) for name in (PLAIN, SQUASHED, UNSCALED)}
+    shutil.rmtree(folder)
 
 
 def options(files: dict[str, Path], **changes: Any) -> EncoderOptions:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +39,10 @@ from tests.shared_data import shared
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_vgg_state_dict(tmp_path_factory.mktemp("weights") / "vgg16-397923af.pth")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    yield write_vgg_state_dict(folder / "vgg16-397923af.pth")
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

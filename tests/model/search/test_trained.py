@@ -24,8 +24,10 @@ def test_trained_model_ranks_moments(tmp_path):
         library.add([EXAMPLE])
         (result,) = library.search("a cat", per_video=2)
         (alone,) = library.grounder.ground(EXAMPLE, "a cat", top_k=2)
+        expected = [(m.start_s, m.end_s, m.score) for m in alone.moments]
+        # The last bits depend on how many queries and videos share a batch.
         assert [(h.start_s, h.end_s, h.score) for h in result.hits] == [
-            (m.start_s, m.end_s, m.score) for m in alone.moments
+            pytest.approx(moment, rel=1e-5) for moment in expected
         ]
         assert result.clear_match is None
         assert {hit.clear_match for hit in result.hits} == {None}

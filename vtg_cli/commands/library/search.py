@@ -78,11 +78,7 @@ def search(
 
       vtg search "a goal" --library matches --newer 7d --longer 600
 
-      vtg search "a goal" --json > hits.json
-
       vtg search "a goal" -o goals.edl --supercut goals.mp4 --clips goals/
-
-      vtg search "a goal" --html goals.html
 
       vtg search --said "the budget" talks/
 
