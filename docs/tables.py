@@ -17,7 +17,9 @@ _NETWORK = (
     "network/highlight",
     "network/layering",
     "network/refinement",
+    "network/alignment",
     "network/existence",
+    "network/matching",
     "network/flashvtg",
 )
 _FILES = (*_NETWORK, "network/layers", "losses/__init__", "decoding")

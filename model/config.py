@@ -157,6 +157,8 @@ class ModelConfig:
         input_dropout: in the input projections.
         dummy_dropout: `dropout` of the dummy encoder.
         existence: a head that judges whether a video shows what a query asks for at all; not part of the paper.
+        alignment_dim: width of the space in which the alignment head compares clips with the query; 0 leaves the head
+            out. It is not part of the paper.
     """
 
     video_dim: int
@@ -179,6 +181,7 @@ class ModelConfig:
     input_dropout: float = 0.5
     dummy_dropout: float = 0.1
     existence: bool = False
+    alignment_dim: int = 0
 
     def __post_init__(self) -> None:
         _require_positive(self, "video_dim", "text_dim", "hidden_dim", "heads", "feedforward_dim", "dummies")
@@ -196,6 +199,7 @@ class ModelConfig:
             "strides",
             f"must be 1, 2, 4, …, each once, is {list(self.strides)}",
         )
+        _require_not_negative(self, "alignment_dim")
         rates = ("dropout", "input_dropout", "dummy_dropout")
         _require_all(self, rates, lambda rate: 0 <= rate < 1, "must be in [0, 1)")
 
@@ -214,6 +218,7 @@ class LossConfig:
             confidence against its saliency label, for datasets without moments.
         regression_weight, classification_weight, nce_weight, saliency_weight, clip_aware_weight: the terms.
         existence_weight: the cross-entropy of `model.existence`; without effect where that is off.
+        alignment_weight: the contrast of `model.alignment_dim` likewise.
         attention_weight: the saliency loss on the attention mass, relative to the one on saliency.
         negative_weight: the penalty on saliency under another video's query, relative likewise.
         saliency_margin: of the hinge between salient and other clips.
@@ -230,6 +235,7 @@ class LossConfig:
     saliency_weight: float = 0.8
     clip_aware_weight: float = 4.0
     existence_weight: float = 1.0
+    alignment_weight: float = 1.0
     attention_weight: float = 1.0
     negative_weight: float = 1.0
     saliency_margin: float = 0.2

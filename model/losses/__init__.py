@@ -1,5 +1,6 @@
 """The losses of section 3.6, one file per loss, and the criterion that adds them up."""
 
+from model.losses.alignment import alignment_loss
 from model.losses.assignment import Assignment, assign_points
 from model.losses.clip_aware import clip_aware_loss
 from model.losses.criterion import Criterion, LossTerms, Targets
@@ -15,6 +16,7 @@ __all__ = [
     "Criterion",
     "LossTerms",
     "Targets",
+    "alignment_loss",
     "assign_points",
     "clip_aware_loss",
     "existence_loss",

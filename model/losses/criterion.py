@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model.config import Config
+from model.losses.alignment import alignment_loss
 from model.losses.assignment import assign_points
 from model.losses.clip_aware import clip_aware_loss
 from model.losses.existence import existence_loss
@@ -48,7 +49,7 @@ class LossTerms:
     Attributes:
         total: what is minimised.
         classification, nce, saliency, clip_aware, regression: the terms; 0 where the configuration has none.
-        existence: likewise; None where the network has no head for it.
+        existence, alignment: likewise; None where the network has no head for it.
     """
 
     total: Tensor
@@ -58,6 +59,7 @@ class LossTerms:
     clip_aware: Tensor
     regression: Tensor
     existence: Tensor | None = None
+    alignment: Tensor | None = None
 
 
 class Criterion:
@@ -127,7 +129,11 @@ class Criterion:
         )
         if existence is not None:
             total = total + config.existence_weight * existence
-        return LossTerms(total, classification, nce, saliency, clip_aware, regression, existence)
+        alignment = None
+        if output.alignment is not None:
+            alignment = alignment_loss(output.alignment, targets.saliency, mask)
+            total = total + config.alignment_weight * alignment
+        return LossTerms(total, classification, nce, saliency, clip_aware, regression, existence, alignment)
 
 
 def _existence(own: Tensor, pairs: Tensor | None, foreign: Tensor | None, absent: Tensor | None) -> Tensor:

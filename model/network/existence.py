@@ -5,57 +5,26 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+from model.network.matching import MatchingSpace
 
 _SCALE, _SHARPNESS = 10.0, 10.0  # learnt from here on
 
 
-class ExistenceHead(nn.Module):
-    """Clips and queries in one space, where clips that show what a query asks for point in its direction.
+class ExistenceHead(MatchingSpace):
+    """Judges pairs of videos and queries in a space of its own.
 
-    The head reads the rows of videos and queries as they come and shares no weight with the rest of the network. So
-    training it changes nothing about the moments, and a video can be compared with every query of a batch. It always
-    runs in float32.
+    The head shares no weight with the rest of the network. So training it changes nothing about the moments, and a
+    video can be compared with every query of a batch.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.clip_projection = nn.Linear(config.video_dim, config.hidden_dim)
-        self.query_projection = nn.Linear(config.text_dim, config.hidden_dim)
-        self.word_scores = nn.Linear(config.text_dim, 1, bias=False)
+        super().__init__(config.video_dim, config.text_dim, config.hidden_dim)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_SCALE)))
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
         self.bias = nn.Parameter(torch.zeros(()))
-
-    def clip_directions(self, video: Tensor) -> Tensor:
-        """Unit vectors of clips.
-
-        Args:
-            video: (B, L, D_v) rows, without the temporal endpoint feature.
-
-        Returns:
-            (B, L, D).
-        """
-        with torch.autocast(video.device.type, enabled=False):
-            return F.normalize(self.clip_projection(video), dim=-1)
-
-    def query_directions(self, text: Tensor, text_mask: Tensor) -> Tensor:
-        """Unit vectors of queries: their tokens, weighed by a learned softmax.
-
-        Args:
-            text: (Q, T, D_t).
-            text_mask: (Q, T) bool.
-
-        Returns:
-            (Q, D).
-        """
-        with torch.autocast(text.device.type, enabled=False):
-            scores = self.word_scores(text)[..., 0].masked_fill(~text_mask, -torch.inf)  # (Q, T)
-            pooled = (scores.softmax(dim=-1)[:, None] @ text)[:, 0]  # (Q, D_t)
-            return F.normalize(self.query_projection(pooled), dim=-1)
 
     def forward(self, clips: Tensor, query: Tensor, mask: Tensor) -> Tensor:
         """Judge as many videos as queries.

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import TEF_DIM, ModelConfig
+from model.network.alignment import AlignmentHead
 from model.network.existence import ExistenceHead
 from model.network.fast.layers import speed_up
 from model.network.fusion import FeatureFusion, VideoEmbedding
@@ -69,6 +70,7 @@ class FlashVTGOutput:
         existence: (B,) logits of the probability that a video shows what its query asks for; None without the head.
         pairs: (B, B) such logits of each video (row) under each query (column), if the second pass was asked for.
         absent: (N,) such logits of the absent pairs that were given.
+        alignment: (B, L) logits of which clips belong to the moment; None without the alignment head.
     """
 
     saliency: Tensor
@@ -84,6 +86,7 @@ class FlashVTGOutput:
     existence: Tensor | None = None
     pairs: Tensor | None = None
     absent: Tensor | None = None
+    alignment: Tensor | None = None
 
 
 class FlashVTG(nn.Module):
@@ -107,7 +110,9 @@ class FlashVTG(nn.Module):
         self.layering = TemporalFeatureLayering(config)
         self.refinement = AdaptiveScoreRefinement(config)
         self.boundaries = BoundaryHead(config)
-        self.existence = ExistenceHead(config) if config.existence else None  # last: the others' weights stay
+        # Last, so that the weights of the others stay the same.
+        self.existence = ExistenceHead(config) if config.existence else None
+        self.alignment = AlignmentHead(config) if config.alignment_dim else None
         if fast:
             speed_up(self)
 
@@ -153,9 +158,11 @@ class FlashVTG(nn.Module):
         """The part of `forward` that knows the videos alone; arguments and errors as there."""
         _require_channels("video", video, self.config.video_dim + TEF_DIM)
         embedded = self.fusion.encode_video(video, video_mask.bool())
-        if self.existence is None:
-            return embedded
-        return replace(embedded, directions=self.existence.clip_directions(_rows(video)))
+        if self.existence is not None:
+            embedded = replace(embedded, directions=self.existence.clip_directions(_rows(video)))
+        if self.alignment is not None:
+            embedded = replace(embedded, aligned=self.alignment.clip_directions(_rows(video)))
+        return embedded
 
     def match(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """(B, Q) logits of the existence head for every video under every query; arguments as for `forward`.
@@ -184,6 +191,15 @@ class FlashVTG(nn.Module):
         if negatives is not None:  # both passes in one
             both_videos = embedded.append(negatives)  # B + R
             both_queries = query.append((negatives + 1) % batch)
+        alignment = None
+        if self.alignment is not None:
+            assert both_videos.aligned is not None
+            directions = self.alignment.query_directions(text, text_mask.bool()).expand(batch, -1)  # (B, E)
+            if negatives is not None:
+                directions = torch.cat([directions, directions[(negatives + 1) % batch]])
+            aligned = self.alignment(both_videos.aligned, directions, both_videos.mask)
+            both_videos = replace(both_videos, clips=both_videos.clips + aligned.channels)
+            alignment = aligned.logits[:batch]
         fused, engagement = self.fusion(both_videos, both_queries)  # (B + R, L, D), (B + R, L)
         saliency = self.highlight(fused, both_videos.mask)  # (B + R, L)
 
@@ -216,6 +232,7 @@ class FlashVTG(nn.Module):
             else NegativeOutput(negatives, saliency[batch:], engagement[batch:]),
             existence=existence,
             pairs=pairs,
+            alignment=alignment,
         )
 
 

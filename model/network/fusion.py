@@ -68,12 +68,14 @@ class VideoEmbedding(_Embedding):
         positions: (B, L, D) where each clip is in the video.
         mask: (B, L) true where there is a clip.
         directions: (B, L, D) of the existence head; None without it.
+        aligned: (B, L, E) of the alignment head; None without it.
     """
 
     clips: Tensor
     positions: Tensor
     mask: Tensor
     directions: Tensor | None = None
+    aligned: Tensor | None = None
 
 
 class FeatureFusion(nn.Module):

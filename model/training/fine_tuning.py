@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from extractors.errors import FeatureMismatch, UsageError
 from extractors.features import FeatureSpec, folder_name
@@ -111,9 +112,7 @@ class Start:
         Args:
             config: from `adapt`; parameters that the checkpoint lacks are drawn with its seed.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.training.seed)
-            weights = {name: value.detach() for name, value in FlashVTG(config.model).state_dict().items()}
+        weights = drawn_weights(config)
         found = self.checkpoint.weights
         return Beginning(
             model=model_name(self.path, self.checkpoint.config),
@@ -125,6 +124,13 @@ class Start:
             new=tuple(sorted(weights.keys() - found.keys())),
             left_out=tuple(sorted(found.keys() - weights.keys())),
         )
+
+
+def drawn_weights(config: Config) -> dict[str, Tensor]:
+    """The random weights that training with this seed begins with."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        return {name: value.detach() for name, value in FlashVTG(config.model).state_dict().items()}
 
 
 @dataclass(frozen=True)

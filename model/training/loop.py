@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_OWN_GRADIENTS = ("existence.", "alignment.")
 _TELLS = 0.75  # AUROC from which existence counts as learnt
 _RESUMABLE = ("epochs", "evaluate_every", "patience", "workers")
 
@@ -151,9 +152,9 @@ class _Trainer:
             None if negatives is None else AbsentBatches(negatives, training.batch_size, training.seed)
         )
         network = FlashVTG(config.model)
-        # The existence head has gradients of its own size, which must not shorten the others.
+        # These heads have gradients of their own size, which must not shorten the others.
         self._clipped = [
-            value for name, value in network.named_parameters() if not name.startswith("existence.")
+            value for name, value in network.named_parameters() if not name.startswith(_OWN_GRADIENTS)
         ]
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True

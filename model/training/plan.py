@@ -20,10 +20,11 @@ from model.training.data.inputs import Inputs, negatives_file
 from model.training.data.split_features import holds_features
 from model.training.data.splits import Split, held_out_splits, training_negatives, training_splits
 from model.training.experiments import config_for, own_config
-from model.training.fine_tuning import Beginning, Start
+from model.training.fine_tuning import Beginning, Start, drawn_weights
 from model.training.loop import agreed_folder
+from model.training.pretraining.alignment import AlignmentStart, alignment_start
 from model.training.pretraining.unlabelled import unlabelled_split
-from model.training.run import Run, RunError, is_main_process, new_folder
+from model.training.run import Progress, ResumeState, Run, RunError, is_main_process, new_folder
 
 _OWN_SUFFIX = ".jsonl"
 _EARLY = 0.6  # share of the epochs that mix in pseudo-labels by default; docs/results.md has what it gives
@@ -109,18 +110,35 @@ class Experiment:
             self.config, self.inputs, scored=vids, cache=cache, options=options, on_event=on_event
         )
 
+    def alignment(
+        self, learnt: Split, *, cache: FeatureCache, options: EncoderOptions
+    ) -> AlignmentStart | None:
+        """First weights of the alignment head; None if it is loaded, has random ones, or is not there. Arguments and
+        errors as of `alignment_start`."""
+        loaded = self.start is not None and self.start.checkpoint.config.model.alignment_dim
+        if loaded or not self.config.model.alignment_dim:
+            return None
+        return alignment_start(self.config, self.inputs, learnt, cache=cache, options=options)
+
     @property
     def beginning(self) -> Beginning | None:
         """What is loaded from the model that training begins with; None without one."""
         return None if self.start is None else self.start.begin(self.config)
 
-    def begin(self, folder: Path | None, device: str, pseudo_labels: Sequence[Annotation] = ()) -> Run:
+    def begin(
+        self,
+        folder: Path | None,
+        device: str,
+        pseudo_labels: Sequence[Annotation] = (),
+        alignment: AlignmentStart | None = None,
+    ) -> Run:
         """Create the run.
 
         Args:
             folder: where it is kept; None for a new folder `runs/CONFIG-DATE-TIME`.
             device: where the network will train; processes on several agree on one folder.
             pseudo_labels: what was found in unlabelled videos, to be kept with the run.
+            alignment: what the alignment head begins with.
 
         Raises:
             UsageError, RunError: as `Run.create`.
@@ -142,10 +160,14 @@ class Experiment:
                 data=None if raw else inputs.pretrain,
             )
         first = self.beginning
-        begun = {} if first is None else {"from": first.to_json()}
+        begun: dict[str, object] = {} if first is None else {"from": first.to_json()}
+        if alignment is not None:
+            begun["alignment"] = alignment.origin
         run.create(self.config, {**inputs.to_json(), "domains": list(self.domains), **begun})
-        if first is not None:
-            run.write_first(first.state)
+        if begun:
+            weights = dict(drawn_weights(self.config) if first is None else first.state.weights)
+            weights |= {} if alignment is None else alignment.weights
+            run.write_first(ResumeState(Progress(), weights, {}))
         if pseudo_labels:
             run.write_pseudo_labels([annotation.row for annotation in pseudo_labels])
         return run
@@ -230,9 +252,9 @@ def resumed_experiment(run: Run, overrides: Sequence[str] = ()) -> Experiment:
         DataMissing: if its data is not there any more.
     """
     config, begun = run.config(overrides), run.inputs()
-    if run.fine_tuned() and not run.has_state:
+    if (run.fine_tuned() or begun.get("alignment")) and not run.has_state:
         raise RunError(
-            f"{run.folder}: was stopped before the weights of --from were stored in it; begin again in another folder"
+            f"{run.folder}: was stopped before its first weights were stored in it; begin again in another folder"
         )
     inputs = Inputs.from_json(begun)
     if run.pseudo_labels.is_file():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from model.training.data.splits import Split
     from model.training.events import TrainingResult
     from model.training.plan import Experiment
+    from model.training.pretraining.alignment import AlignmentStart
     from model.training.run import Run
 
 
@@ -73,7 +74,8 @@ class DataArguments:
         str | None,
         typer.Option(
             metavar="FILE|builtin",
-            help="What to look for in --pretrain: one name per line, or an .npz file of names and their vectors.",
+            help="What to look for in --pretrain, and what the alignment head begins with: one name per line, or an "
+            ".npz file of names and their vectors.",
             show_default="builtin",
         ),
     ] = None
@@ -193,13 +195,15 @@ def train(
         Run(target.output).require_new()
     if target.dry_run:
         _print_config(experiment)
-    parts = _parts(experiment, encoders)
+    parts = _parts(experiment, encoders, begins=target.resume is None)
     if target.dry_run:
         counts = _counts(parts)
         note(f"{experiment.config.name}: {counts}; with --dry-run nothing is trained")
         return
     if target.resume is None:
-        run = experiment.begin(target.output, encoders.device, parts.pseudo_labels(experiment))
+        run = experiment.begin(
+            target.output, encoders.device, parts.pseudo_labels(experiment), parts.alignment
+        )
     else:
         run = Run(target.resume)
     results = _run(experiment, run, parts, encoders.device)
@@ -239,6 +243,11 @@ def _experiment(
         options=options,
         start=None if recipe.from_ is None else read_start(recipe.from_),
     )
+    if data.concepts and not (data.pretrain or experiment.config.model.alignment_dim):
+        raise UsageError(
+            "--concepts goes with --pretrain FOLDER, where they are looked for, or a configuration with "
+            "model.alignment_dim"
+        )
     if experiment.note:
         note(experiment.note)
     if experiment.start is not None:
@@ -249,8 +258,6 @@ def _experiment(
 def _concepts_file(data: DataArguments) -> Path | None:
     if data.concepts is None:
         return None
-    if data.pretrain is None:
-        raise UsageError("--concepts goes with --pretrain FOLDER, which it is looked for in")
     if data.concepts == _BUILT_IN:
         return None
     if not Path(data.concepts).is_file():
@@ -268,11 +275,13 @@ class _Parts:
         splits: to train on, and to score on.
         negatives: further queries about what videos do not show.
         unlabelled: pseudo-labels for the first epochs.
+        alignment: what the alignment head begins with; None for random or loaded weights.
     """
 
     splits: tuple[Split, Split]
     negatives: Split | None
     unlabelled: Split | None
+    alignment: AlignmentStart | None
 
     def pseudo_labels(self, experiment: Experiment) -> list[Annotation]:
         """All that were found, in the order they are learnt from."""
@@ -281,7 +290,7 @@ class _Parts:
         return [] if self.unlabelled is None else list(self.unlabelled.annotations)
 
 
-def _parts(experiment: Experiment, encoders: EncoderArguments) -> _Parts:
+def _parts(experiment: Experiment, encoders: EncoderArguments, *, begins: bool) -> _Parts:
     from extractors.cache.store import FeatureCache
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import ExtractionProgress
@@ -292,9 +301,12 @@ def _parts(experiment: Experiment, encoders: EncoderArguments) -> _Parts:
         splits = experiment.splits(cache=cache, options=options, on_event=on_event)
         negatives = experiment.negatives(splits[1], cache=cache, options=options, on_event=on_event)
         unlabelled = experiment.unlabelled(splits[1], cache=cache, options=options, on_event=on_event)
+        alignment = experiment.alignment(splits[0], cache=cache, options=options) if begins else None
     parts = [split for split in (*splits, negatives, unlabelled) if split is not None]
     note_left_out(name for split in parts for name in split.left_out)
-    return _Parts(splits, negatives, unlabelled)
+    if alignment is not None:
+        note(str(alignment))
+    return _Parts(splits, negatives, unlabelled, alignment)
 
 
 def _run(

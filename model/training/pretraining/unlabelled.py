@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import EncoderOptions, TextEncoder
-from extractors.encoders.registry import find_feature, load_text_encoder
+from extractors.encoders.registry import load_text_encoder
 from extractors.errors import UsageError
 from extractors.extraction.collect import collect_videos
 from extractors.features import FeatureSpec
@@ -27,6 +27,7 @@ from model.training.data.split_features import SplitFeatures, holds_features, ow
 from model.training.data.splits import Split
 from model.training.pretraining.concepts import read_concepts
 from model.training.pretraining.pseudo_labels import pseudo_labels
+from model.training.pretraining.teacher import require_teacher
 
 
 def unlabelled_split(
@@ -121,7 +122,7 @@ def _labelled(
     cache: FeatureCache,
     options: EncoderOptions,
 ) -> tuple[Annotation, ...]:
-    teacher = _teacher_stream(config)
+    teacher = require_teacher(config)
     clip_length_s = config.data.clip_length_s
 
     def text_encoder() -> TextEncoder:
@@ -146,23 +147,3 @@ def _labelled(
         raise DataMissing(f"--pretrain {inputs.pretrain}: no video there gives a moment to learn from")
     rows = (label.row(f"pseudo-{number}") for number, label in enumerate(labels))
     return tuple(parse_annotation(row, OWN) for row in rows)
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """A stream of features by name, and its place among a configuration's."""
-
-    name: str
-    index: int
-
-
-def _teacher_stream(config: Config) -> _Stream:
-    for index, spec in enumerate(config.data.video_features):
-        feature = find_feature(spec.name)
-        if feature is not None and feature.aligned_with_text and feature.dim == spec.dim:
-            return _Stream(spec.name, index)
-    names = ", ".join(spec.name for spec in config.data.video_features)
-    raise UsageError(
-        f"--pretrain: {config.name} reads {names}, which cannot be compared with text; it needs features such as clip "
-        "or lite"
-    )

@@ -320,7 +320,13 @@ def test_train_on_unlabelled_videos_and_ground(home: Path, tmp_path: Path) -> No
     for number in range(3):
         render(videos / f"clip{number}.mp4", frames=60 + 20 * number, fps=5, width=96, height=96, gop=10)
     run = Run(tmp_path / "run")
-    small = ("hidden_dim=16", "heads=2", "feedforward_dim=16", "cross_attention_layers=1")
+    small = (
+        "hidden_dim=16",
+        "heads=2",
+        "feedforward_dim=16",
+        "cross_attention_layers=1",
+        "alignment_dim=384",
+    )
     options = [argument for change in small for argument in ("--set", f"model.{change}")]
     done = vtg(
         "train",
@@ -337,6 +343,7 @@ def test_train_on_unlabelled_videos_and_ground(home: Path, tmp_path: Path) -> No
     found = [json.loads(line) for line in run.pseudo_labels.read_text(encoding="utf-8").splitlines()]
     assert {row["vid"] for row in found} == {"clip0", "clip1", "clip2"}
     assert "custom-lite: 6 queries to train on and 3 queries to score on" in done.stderr
+    assert "the alignment head begins with 1,302 names of vtg" in done.stderr
     (videos / "later.mp4").write_bytes(b"")  # what came later is not looked at
     done = vtg("train", "--resume", run.folder, "--set", "training.epochs=2", home=home)
     assert done.returncode == 0, done.stderr

@@ -263,7 +263,7 @@ def test_a_run_whose_first_weights_are_lost(plain: Path, tiny: Path, tmp_path: P
     run = planned(plain, tiny_config(), tmp_path, tiny).begin(tmp_path / "run", "cpu")
     resumed_experiment(run)
     (run.folder / "resume.safetensors").unlink()
-    with pytest.raises(RunError, match="before the weights of --from were stored"):
+    with pytest.raises(RunError, match="before its first weights were stored"):
         resumed_experiment(run)
 
 

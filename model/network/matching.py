@@ -1,0 +1,56 @@
+"""A space that clips and queries share, where clips that show what a query asks for point in its direction."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MatchingSpace(nn.Module):
+    """Linear maps of clips and of queries into one space, always in float32.
+
+    The rows of videos and queries are read as they come, not as the rest of the network projects them.
+
+    Args:
+        video_dim: length of a video row.
+        text_dim: length of a token row.
+        dim: of the space.
+    """
+
+    def __init__(self, video_dim: int, text_dim: int, dim: int) -> None:
+        super().__init__()
+        self.clip_projection = nn.Linear(video_dim, dim)
+        self.query_projection = nn.Linear(text_dim, dim)
+        self.word_scores = nn.Linear(text_dim, 1, bias=False)
+
+    def clip_directions(self, video: Tensor) -> Tensor:
+        """Unit vectors of clips.
+
+        Args:
+            video: (B, L, D_v) rows, without the temporal endpoint feature.
+
+        Returns:
+            (B, L, D).
+        """
+        with torch.autocast(video.device.type, enabled=False):
+            return F.normalize(self.clip_projection(self._thinned(video)), dim=-1)
+
+    def query_directions(self, text: Tensor, text_mask: Tensor) -> Tensor:
+        """Unit vectors of queries: their tokens, weighed by a learned softmax.
+
+        Args:
+            text: (Q, T, D_t).
+            text_mask: (Q, T) bool.
+
+        Returns:
+            (Q, D).
+        """
+        with torch.autocast(text.device.type, enabled=False):
+            scores = self.word_scores(text)[..., 0].masked_fill(~text_mask, -torch.inf)  # (Q, T)
+            pooled = (scores.softmax(dim=-1)[:, None] @ text)[:, 0]  # (Q, D_t)
+            return F.normalize(self.query_projection(self._thinned(pooled)), dim=-1)
+
+    def _thinned(self, rows: Tensor) -> Tensor:
+        """Rows as they are projected; with dropout where there is any."""
+        return rows
