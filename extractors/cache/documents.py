@@ -41,6 +41,11 @@ class Documents:
         self._folder = root / f"{name}-{digest}" / DOCUMENTS
         self._on_write_error = on_write_error
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no document of any video, as far as a look at the folder tells."""
+        return not self._folder.is_dir()
+
     def load(self, identity: Identity) -> Any | None:
         """The document of a video. If there is one, the whole video may have to be read.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from extractors.errors import UsageError
 
-Source = Literal["subtitles", "screen"]
-"""What a cue was read from: subtitles, or the picture."""
+Source = Literal["subtitles", "screen", "speech"]
+"""What a cue was read from: subtitles, the picture, or the sound."""
 
 LONGEST_TEXT = 2000
 """Characters of a cue; a longer text is cut, because nobody can read more at once."""
@@ -26,7 +26,7 @@ class Cue:
         start_s, end_s: seconds from the start of the video; the end is later than the start.
         text: plain text without markup or control characters; its lines are separated by line feeds.
         source: what it was read from.
-        stream: which of these: the name of a subtitle file, or `track 2` of the video file.
+        stream: which of these: the name of a subtitle file, `track 2` of the video file, `screen` or `speech`.
         confidence: in [0, 1]; 1 for subtitles.
     """
 
@@ -84,7 +84,7 @@ class CueStream:
             ValueError, TypeError, LookupError: if it is something else.
         """
         name, source = str(record["name"]), record["source"]
-        if source not in ("subtitles", "screen"):
+        if source not in get_args(Source):
             raise ValueError(f"{source!r} is no source of cues")
         cues = tuple(
             Cue(float(start_s), float(end_s), str(text), source, name, float(confidence))
@@ -113,7 +113,8 @@ class Transcript:
         duration_s: length of the video in seconds.
         streams: the preferred one first; none is without cues.
         notes: what could not be read, or was left out, for people.
-        source: what it was read from.
+        source: what it was read from, above all.
+        lack: why there is no stream, if that is known; completes a sentence that begins with the video.
     """
 
     video: str
@@ -121,11 +122,16 @@ class Transcript:
     streams: tuple[CueStream, ...]
     notes: tuple[str, ...] = ()
     source: Source = "subtitles"
+    lack: str = ""
 
     @property
     def cues(self) -> tuple[Cue, ...]:
         """The cues of all streams in order of time."""
         return in_order(cue for stream in self.streams for cue in stream.cues)
+
+    def joined(self, other: Transcript) -> Transcript:
+        """This transcript, followed by the streams of another one of the same video."""
+        return replace(self, streams=(*self.streams, *other.streams), notes=(*self.notes, *other.notes))
 
     def chosen(self, names: Sequence[str] = ()) -> tuple[CueStream, ...]:
         """The streams of some names or languages; the preferred one if none is named.

@@ -16,7 +16,9 @@ def read_once(
     cache: FeatureCache,
     *,
     recipe: str,
-    on_picture: Progress | None = None,
+    made_by: str = "",
+    weights: Path | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[float, list[CueStream]]:
     """Read the cues of a video file, as `read_apart`, unless the cache has them.
 
@@ -25,7 +27,8 @@ def read_once(
         source: which of its cues.
         cache: where they are kept.
         recipe: version of how they are read; another one reads them again.
-        on_picture: as of `read_apart`.
+        made_by: identity of the user's choice of weights; cues of another choice are read again, and replaced.
+        weights, on_progress: as of `read_apart`.
 
     Raises:
         VideoError, WeightsMissing, WeightsInvalid: as `read_apart`.
@@ -33,13 +36,32 @@ def read_once(
     """
     identity = cache.identify(video)
     documents = cache.documents(source, recipe)
-    known = _read(documents.load(identity))
-    if known is not None:
+    document = documents.load(identity)
+    known = _read(document)
+    if known is not None and _maker(document) == made_by:
         return known
-    duration_s, streams = read_apart(video, source, on_picture=on_picture)
+    duration_s, streams = read_apart(video, source, weights=weights, on_progress=on_progress)
     identity.confirm()
-    documents.store(identity, {"duration_s": duration_s, "streams": [stream.to_json() for stream in streams]})
+    written = [stream.to_json() for stream in streams]
+    documents.store(identity, {"duration_s": duration_s, "made_by": made_by, "streams": written})
     return duration_s, streams
+
+
+def recall(
+    video: Path, source: Source, cache: FeatureCache, *, recipe: str
+) -> tuple[float, list[CueStream]] | None:
+    """What the cache has of the cues of a video file, whoever made them; None if it has none.
+
+    Raises:
+        VideoError: if the video cannot be read.
+        CacheError: if the cache cannot be read.
+    """
+    documents = cache.documents(source, recipe)
+    return None if documents.is_empty else _read(documents.load(cache.identify(video)))
+
+
+def _maker(document: Any) -> Any:
+    return document.get("made_by", "") if isinstance(document, dict) else ""
 
 
 def _read(document: Any) -> tuple[float, list[CueStream]] | None:

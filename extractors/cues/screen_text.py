@@ -30,6 +30,6 @@ def read_screen(video: Path, cache: FeatureCache, *, on_picture: Progress | None
         WeightsInvalid: if its networks are not the pinned ones.
         CacheError: if the cache cannot be read or written.
     """
-    duration_s, streams = read_once(video, "screen", cache, recipe=_RECIPE, on_picture=on_picture)
+    duration_s, streams = read_once(video, "screen", cache, recipe=_RECIPE, on_progress=on_picture)
     notes = tuple(f"{video}, screen: {note}" for stream in streams for note in stream.notes)
     return Transcript(str(video), duration_s, tuple(streams), notes, source="screen")

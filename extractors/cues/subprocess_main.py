@@ -23,11 +23,13 @@ class CueRequest:
 
     Attributes:
         path: the file.
-        source: `subtitles` for its text tracks, `screen` for the text in its pictures.
+        source: `subtitles` for its text tracks, `screen` for the text in its pictures, `speech` for its sound.
+        weights: what transcribes speech, as of `SpeechModel.folder`.
     """
 
     path: Path
     source: Source = "subtitles"
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class SomeCues:
 
 
 @dataclass(frozen=True)
-class PicturesDone:
-    """How many pictures of the screen were looked at, of how many."""
+class PartDone:
+    """How many pictures of the screen or seconds of the sound are done, of how many."""
 
     done: int
     count: int
@@ -96,13 +98,23 @@ def serve(request: CueRequest, channel: worker.Channel) -> None:
 def _read(request: CueRequest, channel: worker.Channel) -> tuple[float, list[CueStream]]:
     if request.source == "subtitles":
         return read_tracks(request.path)
+
+    def tell(done: int, count: int) -> None:
+        channel.send(PartDone(done, count))
+
+    if request.source == "speech":
+        from extractors.cues.speech.reading import transcribe
+
+        if request.weights is None:
+            raise ValueError("nothing to transcribe with")
+        return transcribe(request.path, request.weights, tell)
     from extractors.cues.screen.reading import read_screen_text
 
-    return read_screen_text(request.path, lambda done, count: channel.send(PicturesDone(done, count)))
+    return read_screen_text(request.path, tell)
 
 
 def _parts(stream: CueStream) -> list[SomeCues]:
-    starts = range(0, len(stream.cues), _CUES_AT_ONCE)
+    starts = range(0, max(len(stream.cues), 1), _CUES_AT_ONCE)  # a stream without cues may have notes
     return [
         SomeCues(
             stream.name,

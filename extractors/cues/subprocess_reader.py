@@ -9,7 +9,7 @@ from pathlib import Path
 
 from extractors.cues.cleaning import plain_text
 from extractors.cues.cue import LONGEST_TEXT, MOST_CUES, Cue, CueStream, Source
-from extractors.cues.subprocess_main import CueRequest, CuesEnd, PicturesDone, SomeCues
+from extractors.cues.subprocess_main import CueRequest, CuesEnd, PartDone, SomeCues
 from extractors.decoding.subprocess_reader import STALL_S, DecoderCrash
 from extractors.errors import VideoError, VtgError, WeightsInvalid, WeightsMissing
 from extractors.subprocesses import wire
@@ -18,6 +18,9 @@ from extractors.subprocesses.parent import Subprocess, SubprocessEnded, Subproce
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is in all."""
 
+SPEECH_STALL_S = 1800.0
+"""Seconds that a slow machine may take for half a minute of speech with the largest weights."""
+
 _INVALID = "the reader of its text sent invalid data; the file is damaged or hostile"
 
 
@@ -25,28 +28,33 @@ def read_apart(
     path: Path,
     source: Source = "subtitles",
     *,
-    stall_s: float = STALL_S,
+    stall_s: float | None = None,
     command: Sequence[str] | None = None,
-    on_picture: Progress | None = None,
+    weights: Path | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[float, list[CueStream]]:
     """Read the cues of a video file in a subprocess.
 
     Args:
         path: the video file.
         source: `subtitles` for `extractors.cues.tracks.read_tracks`, `screen` for
-            `extractors.cues.screen.reading.read_screen_text`.
+            `extractors.cues.screen.reading.read_screen_text`, `speech` for `extractors.cues.speech.reading.transcribe`.
         stall_s: seconds without progress after which the video is given up.
         command: what the subprocess runs; this package's worker by default.
-        on_picture: called with how many pictures of the screen were looked at, and how many there are.
+        weights: what transcribes speech, as of `SpeechModel.folder`.
+        on_progress: called with how many pictures of the screen or seconds of the sound are done, and how many there
+            are.
 
     Raises:
         VideoError: if the video cannot be read, or its reader crashed or hung over it.
-        WeightsMissing, WeightsInvalid: if the text recognition for the screen cannot be loaded.
+        WeightsMissing, WeightsInvalid: if what reads the screen or transcribes speech cannot be loaded.
     """
+    if stall_s is None:
+        stall_s = SPEECH_STALL_S if source == "speech" else STALL_S
     process = Subprocess(command or python_command("extractors.cues.subprocess_main"))
     try:
-        process.send(CueRequest(path, source))
-        return _receive(process, source, stall_s, on_picture)
+        process.send(CueRequest(path, source, weights))
+        return _receive(process, source, stall_s, on_progress)
     except SubprocessEnded as error:
         raise DecoderCrash(path, error.how) from error
     except SubprocessStalled as error:
@@ -63,17 +71,17 @@ def read_apart(
 
 
 def _receive(
-    process: Subprocess, source: Source, stall_s: float, on_picture: Progress | None
+    process: Subprocess, source: Source, stall_s: float, on_progress: Progress | None
 ) -> tuple[float, list[CueStream]]:
     languages: dict[str, str] = {}
     cues: dict[str, list[Cue]] = {}
     notes: dict[str, list[str]] = {}
     count = 0
     while True:
-        message = process.receive((SomeCues, PicturesDone, CuesEnd), timeout_s=stall_s)
-        if isinstance(message, PicturesDone):
-            if on_picture is not None:
-                on_picture(message.done, message.count)
+        message = process.receive((SomeCues, PartDone, CuesEnd), timeout_s=stall_s)
+        if isinstance(message, PartDone):
+            if on_progress is not None:
+                on_progress(message.done, message.count)
             continue
         if isinstance(message, CuesEnd):
             break

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ class Artefact:
 
     Attributes:
         name: what `vtg weights` calls it.
-        kind: `encoder`, frozen, makes features; `model`, a trained FlashVTG.
+        kind: `encoder`, frozen, makes features; `model`, a trained FlashVTG; `speech`, transcribes speech.
         file: name of the file in the store.
         licence: of the weights.
         note: what it is, in a sentence.
@@ -44,6 +44,8 @@ class Artefact:
         hf_also: further files of that repository that hold the same weights.
         also_at: places where other programs leave it.
         companions: files kept beside it.
+        companions_sha256: hashes of the companions, where they are published beside it: such companions are downloaded
+            with it, and it cannot be used without them.
         equivalent: names of artefacts with the same weights in another form.
         size_bytes: size of the file, None if unknown.
         size_exact: whether the size is known to the byte.
@@ -52,7 +54,7 @@ class Artefact:
     """
 
     name: str
-    kind: Literal["encoder", "model"]
+    kind: Literal["encoder", "model", "speech"]
     file: str
     licence: str
     note: str
@@ -63,6 +65,7 @@ class Artefact:
     hf_also: tuple[str, ...] = ()
     also_at: tuple[str, ...] = ()
     companions: tuple[str, ...] = ()
+    companions_sha256: tuple[str, ...] = ()
     equivalent: tuple[str, ...] = ()
     size_bytes: int | None = None
     size_exact: bool = False
@@ -73,6 +76,25 @@ class Artefact:
     def size_text(self) -> str:
         """Its size for a person: `605 MB`, or `size unknown`."""
         return "size unknown" if self.size_bytes is None else _megabytes(self.size_bytes)
+
+    @property
+    def needed_companions(self) -> tuple[Artefact, ...]:
+        """The companions that it cannot be used without, each as an artefact; none if they have no hashes."""
+        hashes = self.companions_sha256
+        named = zip(self.companions, hashes, strict=True) if hashes else ()
+        return tuple(
+            replace(
+                self,
+                file=file,
+                urls=tuple(f"{url.rpartition('/')[0]}/{file}" for url in self.urls),
+                companions=(),
+                companions_sha256=(),
+                size_bytes=None,
+                sha256=digest,
+                also_sha256=(),
+            )
+            for file, digest in named
+        )
 
     @property
     def source(self) -> str:
@@ -159,7 +181,7 @@ def locate(name: str | Artefact) -> Path | None:
         UsageError: if the name is unknown.
     """
     item = artefact(name) if isinstance(name, str) else name
-    return next((path for path in _places(item) if path.is_file()), None)
+    return next((path for path in _places(item) if _is_whole(item, path)), None)
 
 
 def find(name: str | Artefact) -> Path | None:
@@ -228,7 +250,7 @@ def pull(
     """
     item = artefact(name) if isinstance(name, str) else name
     target = stored_path(item)
-    if target.is_file():
+    if _is_whole(item, target):
         return target
     if not item.urls:
         raise WeightsMissing(_how_to_get(item, "can only be downloaded in a browser"))
@@ -237,13 +259,11 @@ def pull(
 
     from filelock import FileLock
 
-    part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
-            if not target.is_file():
-                fetch_first(item.urls, part, progress=progress, can_verify=bool(item.sha256))
-                _accept(item, part, target)
+            for file in (*item.needed_companions, item):
+                _fetch(file, target.with_name(file.file), progress)
     except DownloadError as error:
         raise WeightsMissing(_how_to_get(item, f"could not be downloaded: {error}")) from error
     except OSError as error:
@@ -273,6 +293,11 @@ def add(name: str | Artefact, file: str | Path) -> Path:
     if not source.is_file():
         raise WeightsMissing(f"{source}: no such file")
     _check_file(item, source)
+    for companion in item.needed_companions:
+        beside = source.with_name(companion.file)
+        if not beside.is_file():
+            raise WeightsMissing(f"{beside}: no such file; {item.name} needs it beside {item.file}")
+        _check_file(companion, beside)
 
     target = stored_path(item)
     companions = [source.with_name(companion) for companion in item.companions]
@@ -371,6 +396,19 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 
 
+def _is_whole(item: Artefact, path: Path) -> bool:
+    """Whether a file is there, with the companions that it needs."""
+    return path.is_file() and all(path.with_name(one.file).is_file() for one in item.needed_companions)
+
+
+def _fetch(item: Artefact, target: Path, progress: Progress | None) -> None:
+    if target.is_file():
+        return
+    part = target.with_name(target.name + ".part")
+    fetch_first(item.urls, part, progress=progress, can_verify=bool(item.sha256))
+    _accept(item, part, target)
+
+
 def _accept(item: Artefact, part: Path, target: Path) -> None:
     """Give a finished download its name; remove a wrong one, so that no later download resumes it."""
     try:
@@ -429,7 +467,7 @@ def _how_to_get(item: Artefact, problem: str) -> str:
     where = f"open {item.page}" if item.page else f"download {item.source}"
     beside = f" (with {' and '.join(item.companions)})" if item.companions else ""
     # A model is stored in another form than it is published in.
-    place = f", which puts it at {stored_path(item)}" if item.kind == "encoder" else ""
+    place = f", which puts it at {stored_path(item)}" if item.kind != "model" else ""
     return (
         f"{item.name}: {item.file} ({item.size_text}) {problem}. To bring it by hand, {where} elsewhere"
         f"{beside} and run `vtg weights add {item.name} FILE`{place}"

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import Source, Transcript
+from extractors.cues.speech.weights import SpeechModel
+from extractors.cues.speech_text import known_speech, read_speech
 from extractors.cues.subtitles import read_subtitles
 from extractors.encoders.lite.minilm import MiniLMTextEncoder
 from extractors.extraction.queries import encode_queries, pooled_phrases
@@ -24,6 +26,7 @@ _MOST_MEANINGS = 30_000  # different texts, more than people say in a day; five 
 _TOO_MANY = (
     f"more than {_MOST_MEANINGS:,} different texts are searched by their words only, not by their meaning"
 )
+_UNHEARD = "no speech in it can be transcribed"
 _CLIP_LENGTH_S = 1.0
 _NO_MATCH = 0.02  # what scores less has none of the words, and a meaning that has nothing to do with it
 
@@ -53,26 +56,47 @@ class CueGrounder:
         video: str | Path,
         source: Source = "subtitles",
         *,
+        speech: SpeechModel | bool = False,
         on_picture: Callable[[int, int], None] | None = None,
+        on_second: Callable[[int, int], None] | None = None,
     ) -> Transcript:
-        """Read the subtitles of a video, or the text on its screen.
+        """Read what is said in a video, or the text on its screen.
 
         Args:
             video: the file.
-            source: `subtitles`, as `extractors.cues.subtitles.read_subtitles`; or `screen`, as
-                `extractors.cues.screen_text.read_screen`.
+            source: `subtitles`, as `extractors.cues.subtitles.read_subtitles`, with its speech; `speech` alone, as
+                `extractors.cues.speech_text.read_speech`; or `screen`, as `extractors.cues.screen_text.read_screen`.
+            speech: whether subtitles come with speech, or the weights that transcribe it, as of `find_speech_model`. If
+                false, they come with speech that was transcribed before.
             on_picture: of the screen: called with how many pictures were looked at, and how many there are.
+            on_second: of speech: called with how many seconds of sound are done, and how many there are.
 
         Raises:
             VideoError: if the video cannot be read.
-            WeightsMissing, WeightsInvalid: if the text recognition for the screen cannot be loaded.
+            UsageError, WeightsMissing, WeightsInvalid: if what reads the screen or transcribes speech is not here.
             CacheError: if the cache cannot be read or written.
         """
-        if source == "subtitles":
-            return read_subtitles(Path(video), self._cache, follow_links=self._follow_links)
-        from extractors.cues.screen_text import read_screen
+        video = Path(video)
+        if source == "screen":
+            from extractors.cues.screen_text import read_screen
 
-        return read_screen(Path(video), self._cache, on_picture=on_picture)
+            return read_screen(video, self._cache, on_picture=on_picture)
+        weights = speech if isinstance(speech, SpeechModel) else None
+        if source == "speech":
+            return read_speech(video, self._cache, weights, on_second=on_second)
+        subtitles = read_subtitles(video, self._cache, follow_links=self._follow_links)
+        if speech:
+            heard = read_speech(video, self._cache, weights, on_second=on_second)
+        else:
+            heard = known_speech(video, self._cache)
+        if heard is None:
+            return subtitles
+        joined = subtitles.joined(heard)
+        return (
+            joined
+            if joined.streams
+            else replace(joined, lack=f"has no subtitles, and {heard.lack or _UNHEARD}")
+        )
 
     def ground(
         self,
@@ -150,14 +174,15 @@ class CueGrounder:
             video=transcript.video,
             query=query,
             model=CUES,
-            features=(transcript.source,),
+            features=tuple(dict.fromkeys(stream.source for stream in transcript.streams))
+            or (transcript.source,),
             duration_s=transcript.duration_s,
             moments=tuple(
                 Moment(
                     float(passages.start_s[passage]),
                     float(passages.end_s[passage]),
                     float(scores[passage]),
-                    Quote(transcript.source, passages.stream(passage), passages.text(passage)),
+                    Quote(passages.source(passage), passages.stream(passage), passages.text(passage)),
                 )
                 for passage in best
                 if scores[passage] >= threshold

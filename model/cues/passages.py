@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.cues.cue import Cue, CueStream
+from extractors.cues.cue import Cue, CueStream, Source
 
 _LONGEST_PAUSE_S = 2.0  # inside a sentence
 
@@ -33,12 +33,12 @@ class Passages:
 
     @classmethod
     def of(cls, streams: Sequence[CueStream]) -> Passages:
-        """The passages of some streams. Sentences may continue in the next subtitle; texts on the screen do not."""
+        """The passages of some streams. Sentences may continue in the next cue; texts on the screen do not."""
         cues = tuple(cue for stream in streams for cue in stream.cues)
         pairs = [
             at
             for at, (cue, following) in enumerate(pairwise(cues))
-            if cue.source == "subtitles"
+            if cue.source != "screen"
             and cue.stream == following.stream
             and following.start_s - cue.end_s <= _LONGEST_PAUSE_S
         ]
@@ -55,6 +55,10 @@ class Passages:
     def text(self, passage: int) -> str:
         """The text of a passage on one line."""
         return " ".join(self.lines[int(self.first[passage]) : int(self.last[passage]) + 1])
+
+    def source(self, passage: int) -> Source:
+        """What a passage was read from."""
+        return self.cues[int(self.first[passage])].source
 
     def stream(self, passage: int) -> str:
         """The name of the stream that a passage is from."""

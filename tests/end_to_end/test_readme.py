@@ -76,6 +76,10 @@ def test_command_of_the_readme(command, folder, monkeypatch):
         # There is no network in tests: the name is known, and the message names the way out.
         assert done.returncode == 1
         assert "vtg weights add clip-vit-b-32" in done.stderr
+    elif "--speech" in command:
+        # Nor are there weights that transcribe speech.
+        assert done.returncode == 1
+        assert "vtg weights pull whisper-small" in done.stderr
     elif command[1] == "train":
         # Nor is there a dataset: the message lists what is needed, on one screen.
         assert done.returncode == 1

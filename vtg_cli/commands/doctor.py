@@ -31,7 +31,10 @@ _PACKAGES = (
     "timm",
     "pysubs2",
 )
-_OPTIONAL = {"rapidocr": ("text on the screen", "vtg[ocr]")}
+_OPTIONAL = {
+    "rapidocr": ("text on the screen", "vtg[ocr]"),
+    "faster-whisper": ("speech", "vtg[speech]"),
+}
 """What a package is for, and the extra that brings it."""
 _EITHER = ("decord", "decord2")
 _STYLES = {"ok": "green", "missing": "yellow", "wrong": "red", "info": "dim"}
@@ -178,7 +181,7 @@ def examine_weights(check: bool) -> list[Finding]:
 
     findings = []
     for item in artefacts():
-        path = locate(item) if item.kind == "encoder" else find_model(item.name)
+        path = locate(item) if item.kind != "model" else find_model(item.name)
         if path is None and item.equivalent and (other := find(item)):
             findings.append(
                 Finding("weights", item.name, "info", f"not needed: the same weights are in {other}")

@@ -124,7 +124,7 @@ def add(
     if not names and file in {item.name for item in store.artefacts()} and not values.exists(Path(file)):
         raise UsageError(f"{file}: name the file that holds these weights, too: vtg weights add {file} FILE")
     values.existing("FILE")(file)
-    if names and store.artefact(names[0]).kind == "encoder":
+    if names and store.artefact(names[0]).kind != "model":
         typer.echo(store.add(names[0], file))
     else:
         typer.echo(add_model(file, *names))

@@ -39,6 +39,12 @@ def _weights() -> Iterable[str]:
     return (item.name for item in artefacts())
 
 
+def _speech_weights() -> Iterable[str]:
+    from extractors.weights.store import artefacts
+
+    return (item.name for item in artefacts() if item.kind == "speech")
+
+
 def _formats() -> Iterable[str]:
     from vtg_cli.writers.formats import formats as known
 
@@ -77,6 +83,7 @@ def _decoders() -> Iterable[str]:
 
 models = _starting_with(_models)
 weights = _starting_with(_weights)
+speech_weights = _starting_with(_speech_weights)
 formats = _starting_with(_formats)
 datasets = _starting_with(_datasets)
 configs = _starting_with(_configs)

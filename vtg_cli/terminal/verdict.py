@@ -9,7 +9,7 @@ from model.grounding.results import GroundingResult
 from model.search.results import SearchResult
 from vtg_cli.terminal.console import counted
 
-_WORDS = {"subtitles": "of the subtitles", "screen": "on the screen"}
+_WORDS = {"subtitles": "of the subtitles", "screen": "on the screen", "speech": "of the speech"}
 _UNSEEN = {
     "people": "people",
     "actions": "actions",

@@ -139,7 +139,8 @@ def test_the_table_is_consistent() -> None:
         assert item.licence, item.name
         assert set(item.equivalent) <= set(names)
         assert len(item.sha256) in {0, 8, 64}
-        assert all(len(digest) == 64 for digest in item.also_sha256)
+        assert all(len(digest) == 64 for digest in (*item.also_sha256, *item.companions_sha256))
+        assert len(item.needed_companions) in {0, len(item.companions)}
         assert all(url.startswith("https://") for url in (*item.urls, item.page) if url)
     assert {feature.weights for feature in features()} - {""} <= {item.name for item in items}
     assert sum(item.kind == "model" for item in items) == 6
@@ -437,6 +438,67 @@ def test_a_proxy_of_the_environment_is_used(
     assert store.reachable(item)
     assert store.resolve(item).read_bytes() == CONTENT
     assert shop.requests[0][0] == "http://weights.invalid/net.bin"
+
+
+# Weights of several files.
+
+
+@pytest.fixture
+def folder_item(item: Artefact) -> Artefact:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    return replace(item, companions=("config.json", "words.txt"), companions_sha256=(digest, digest))
+
+
+def test_companions_are_pulled_first(folder_item: Artefact, shop: Shop) -> None:
+    path = store.pull(folder_item)
+    assert [path for path, _ in shop.requests] == [
+        "/files/config.json",
+        "/files/words.txt",
+        "/files/net.bin",
+    ]
+    assert {entry.name for entry in path.parent.iterdir()} >= {"config.json", "words.txt", "net.bin"}
+    assert not list(path.parent.glob("*.part*"))
+    assert store.locate(folder_item) == path
+    # Without a companion the weights are of no use; only what is missing is downloaded.
+    path.with_name("words.txt").unlink()
+    assert store.locate(folder_item) is None
+    shop.requests.clear()
+    assert store.pull(folder_item) == path
+    assert [path for path, _ in shop.requests] == ["/files/words.txt"]
+
+
+def test_a_wrong_companion_is_refused(folder_item: Artefact) -> None:
+    wrong = replace(folder_item, companions_sha256=(folder_item.companions_sha256[0], 64 * "0"))
+    with pytest.raises(WeightsInvalid, match=r"words\.txt"):
+        store.pull(wrong)
+    assert store.locate(wrong) is None
+
+
+def test_companions_are_added_along(folder_item: Artefact, home: Path) -> None:
+    brought = home / "brought"
+    brought.mkdir()
+    for name in ("net.bin", "config.json"):
+        (brought / name).write_bytes(CONTENT)
+    with pytest.raises(WeightsMissing, match=r"words\.txt: no such file; net needs it beside net\.bin"):
+        store.add(folder_item, brought)
+    (brought / "words.txt").write_bytes(CONTENT[1:])
+    with pytest.raises(WeightsInvalid, match=r"words\.txt"):
+        store.add(folder_item, brought)
+    (brought / "words.txt").write_bytes(CONTENT)
+    assert store.add(folder_item, brought) == store.locate(folder_item)
+
+
+def test_whisper_of_the_hub_is_found_whole(home: Path) -> None:
+    item = store.artefact("whisper-tiny")
+    snapshot = (
+        home / "cache/huggingface/hub/models--Systran--faster-whisper-tiny/snapshots" / item.hf_revision
+    )
+    snapshot.mkdir(parents=True)
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        (snapshot / name).touch()
+    assert store.locate(item) is None
+    (snapshot / "vocabulary.txt").touch()
+    assert store.locate(item) == snapshot / "model.bin"
 
 
 # Adding and resolving.

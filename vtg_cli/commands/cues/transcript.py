@@ -1,4 +1,4 @@
-"""`vtg transcript`: the subtitles of a video, or the text on its screen, as a file."""
+"""`vtg transcript`: the subtitles of a video, its speech, or the text on its screen, as a file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extractors.errors import UsageError, VideoError
+from vtg_cli.commands.cues.speech import SpeechWeights, wanted_model
 from vtg_cli.parsing import values
 from vtg_cli.parsing.options import Cache, Quiet, Verbose
 from vtg_cli.parsing.values import is_same_file
 from vtg_cli.terminal.console import detail, note, printable
 
 if TYPE_CHECKING:
+    from extractors.cache.store import FeatureCache
     from extractors.cues.cue import CueStream, Source, Transcript
+    from extractors.cues.speech.weights import SpeechModel
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,23 @@ def transcript(
             "--screen", help="Write the text on the screen instead. Needs pip install 'vtg\\[ocr]'."
         ),
     ] = False,
+    speech: Annotated[
+        bool,
+        typer.Option(
+            "--speech",
+            help="Write what is said in the sound instead. Needs pip install 'vtg\\[speech]' and vtg weights pull "
+            "whisper-small.",
+        ),
+    ] = False,
+    speech_model: SpeechWeights = None,
     cache: Cache = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Write the subtitles of a video: those in the file, and those beside it (talk.srt, talk.en.vtt for talk.mp4).
 
-    With --screen, the text on the screen is written instead, as far as it can be read.
+    With --speech, the speech is transcribed and written instead. With --screen, it is the text on the screen, as far as
+    it can be read.
 
     Files beside the video come first, then the tracks inside it. A note names those that are not written.
 
@@ -86,32 +99,52 @@ def transcript(
 
       vtg transcript talk.mkv --stream en -o talk.json
 
+      vtg transcript talk.mp4 --speech -o talk.srt
+
       vtg transcript slides.mp4 --screen -o slides.txt
     """
     from extractors.cache.store import FeatureCache
-    from extractors.cues.screen_text import read_screen
-    from extractors.cues.subtitles import read_subtitles
-    from vtg_cli.terminal.progress import CountProgress
     from vtg_cli.writers.transcript import require_form, write_transcript
 
     del quiet, verbose  # they act through their callbacks
     form = require_form(wanted.output, wanted.form)
+    is_speech = speech or speech_model is not None
+    if screen and is_speech:
+        raise UsageError("--screen and --speech: name one of them")
+    model = None if speech_model is None else wanted_model(speech_model)
     store = FeatureCache(cache, on_write_error=lambda error: note(str(error)))
-    with CountProgress(f"pictures of {printable(video.name)}") as on_picture:
-        found = read_screen(video, store, on_picture=on_picture) if screen else read_subtitles(video, store)
+    source: Source = "screen" if screen else "speech" if is_speech else "subtitles"
+    found = _read(video, store, source, model)
     _check_target(wanted.output, video, found)
     for sentence in found.notes:
         note(sentence)
     if not found.streams:
-        raise VideoError(video, _NOTHING[found.source])
+        raise VideoError(video, found.lack or _NOTHING[found.source])
     chosen = found.chosen(wanted.streams or ())
     write_transcript(found, chosen, wanted.output, form)
     _report(found, chosen)
 
 
+def _read(video: Path, store: FeatureCache, source: Source, model: SpeechModel | None) -> Transcript:
+    from extractors.cues.screen_text import read_screen
+    from extractors.cues.speech_text import read_speech
+    from extractors.cues.subtitles import read_subtitles
+    from vtg_cli.terminal.progress import CountProgress
+
+    name = printable(video.name)
+    if source == "screen":
+        with CountProgress(f"pictures of {name}") as on_picture:
+            return read_screen(video, store, on_picture=on_picture)
+    if source == "speech":
+        with CountProgress(f"seconds of {name}") as on_second:
+            return read_speech(video, store, model, on_second=on_second)
+    return read_subtitles(video, store)
+
+
 _NOTHING: Mapping[Source, str] = {
     "subtitles": "has no subtitles, neither inside nor beside it",
     "screen": "has no text on the screen that can be read",
+    "speech": "has no speech that can be transcribed",
 }
 
 

@@ -1,0 +1,35 @@
+"""What transcribes speech, as people name it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vtg_cli.parsing import completion
+
+if TYPE_CHECKING:
+    from extractors.cues.speech.weights import SpeechModel
+
+SpeechWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--speech-model",
+        metavar="NAME|FOLDER",
+        autocompletion=completion.speech_weights,
+        help="The weights that transcribe speech, by name or as the folder of a Whisper model of CTranslate2. With it, "
+        "--speech can be left out.",
+        show_default="the best on this machine",
+    ),
+]
+
+
+def wanted_model(name: str) -> SpeechModel:
+    """The weights that an option names.
+
+    Raises:
+        UsageError, WeightsMissing, WeightsInvalid: as `find_speech_model`.
+    """
+    from extractors.cues.speech.weights import find_speech_model
+
+    return find_speech_model(name)
