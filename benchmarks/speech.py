@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractors.cues.subprocess_reader import read_apart
-from tests.extractors.cues.speech.talking import Talk, render_talk
+from tests.extractors.cues.speech.talking import long_talk, render_talk
 from tests.extractors.cues.speech.tiny_whisper import Shape, make_whisper
 
 _TOKENS = 51_865
@@ -72,9 +72,8 @@ def made(folder: Path, shape: Shape) -> Path:
 
 def rendered(folder: Path, duration_s: float) -> list[Path]:
     """The two videos."""
-    talk = [Talk(0, duration_s, "u")]
     return [
-        render_talk(folder / "talk.mp4", talk, duration_s),
+        render_talk(folder / "talk.mp4", long_talk(0, duration_s), duration_s),
         render_talk(folder / "silence.mp4", [], duration_s),
     ]
 

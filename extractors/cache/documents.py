@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,15 @@ class Documents:
                 file.write(_checksum(text) + b"\n" + text)
         except OSError as error:
             self._on_write_error(CacheError(f"cannot write {path} ({write_failure(error)})"))
+
+    def forget(self, identity: Identity) -> None:
+        """Remove the document of a video, if there is one and it can be removed.
+
+        Raises:
+            VideoError: if the video cannot be read.
+        """
+        with suppress(OSError):
+            self._path(identity).unlink()
 
     def _path(self, identity: Identity) -> Path:
         return self._folder / f"{identity.address}.json"

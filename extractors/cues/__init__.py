@@ -1,1 +1,1 @@
-"""What is said and written in a video, as timed text: subtitles in the file and beside it, and text on the screen."""
+"""What is said and written in a video, as timed text: subtitles in the file and beside it, speech, and the screen."""

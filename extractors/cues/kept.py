@@ -7,6 +7,7 @@ from typing import Any
 
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import CueStream, Source
+from extractors.cues.parts import Parts
 from extractors.cues.subprocess_reader import Progress, read_apart
 
 
@@ -40,7 +41,15 @@ def read_once(
     known = _read(document)
     if known is not None and _maker(document) == made_by:
         return known
-    duration_s, streams = read_apart(video, source, weights=weights, on_progress=on_progress)
+    if source == "speech":
+        parts = Parts(cache.documents(source, f"{recipe} part"), identity, made_by)
+        duration_s, streams = parts.completed(
+            lambda begun, on_heard: read_apart(
+                video, source, weights=weights, begun=begun, on_heard=on_heard, on_progress=on_progress
+            )
+        )
+    else:
+        duration_s, streams = read_apart(video, source, on_progress=on_progress)
     identity.confirm()
     written = [stream.to_json() for stream in streams]
     documents.store(identity, {"duration_s": duration_s, "made_by": made_by, "streams": written})

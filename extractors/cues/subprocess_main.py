@@ -25,11 +25,15 @@ class CueRequest:
         path: the file.
         source: `subtitles` for its text tracks, `screen` for the text in its pictures, `speech` for its sound.
         weights: what transcribes speech, as of `SpeechModel.folder`.
+        from_s: where speech is transcribed from, in seconds from the start of the video.
+        language: of the speech; empty if it is not known.
     """
 
     path: Path
     source: Source = "subtitles"
     weights: Path | None = None
+    from_s: float = 0.0
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,21 @@ class PartDone:
 
     done: int
     count: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Speech that was transcribed so far; all of it is sent again in the end.
+
+    Attributes:
+        cues: those that come after the last ones.
+        until_s: up to where they go, in seconds from the start of the video.
+        language: of the speech so far.
+    """
+
+    cues: tuple[Cue, ...]
+    until_s: float
+    language: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +126,14 @@ def _read(request: CueRequest, channel: worker.Channel) -> tuple[float, list[Cue
 
         if request.weights is None:
             raise ValueError("nothing to transcribe with")
-        return transcribe(request.path, request.weights, tell)
+        return transcribe(
+            request.path,
+            request.weights,
+            tell,
+            from_s=request.from_s,
+            language=request.language,
+            on_heard=lambda cues, until_s, language: channel.send(Heard(cues, until_s, language)),
+        )
     from extractors.cues.screen.reading import read_screen_text
 
     return read_screen_text(request.path, tell)

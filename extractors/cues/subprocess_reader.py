@@ -9,7 +9,7 @@ from pathlib import Path
 
 from extractors.cues.cleaning import plain_text
 from extractors.cues.cue import LONGEST_TEXT, MOST_CUES, Cue, CueStream, Source
-from extractors.cues.subprocess_main import CueRequest, CuesEnd, PartDone, SomeCues
+from extractors.cues.subprocess_main import CueRequest, CuesEnd, Heard, PartDone, SomeCues
 from extractors.decoding.subprocess_reader import STALL_S, DecoderCrash
 from extractors.errors import VideoError, VtgError, WeightsInvalid, WeightsMissing
 from extractors.subprocesses import wire
@@ -21,6 +21,7 @@ Progress = Callable[[int, int], None]
 SPEECH_STALL_S = 1800.0
 """Seconds that a slow machine may take for half a minute of speech with the largest weights."""
 
+_LANGUAGE = 20  # letters of its name, at most
 _INVALID = "the reader of its text sent invalid data; the file is damaged or hostile"
 
 
@@ -31,6 +32,8 @@ def read_apart(
     stall_s: float | None = None,
     command: Sequence[str] | None = None,
     weights: Path | None = None,
+    begun: Heard | None = None,
+    on_heard: Callable[[Heard], None] | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[float, list[CueStream]]:
     """Read the cues of a video file in a subprocess.
@@ -42,6 +45,8 @@ def read_apart(
         stall_s: seconds without progress after which the video is given up.
         command: what the subprocess runs; this package's worker by default.
         weights: what transcribes speech, as of `SpeechModel.folder`.
+        begun: speech that is known already; only the rest is transcribed and returned.
+        on_heard: called with each part of speech that was transcribed.
         on_progress: called with how many pictures of the screen or seconds of the sound are done, and how many there
             are.
 
@@ -53,8 +58,9 @@ def read_apart(
         stall_s = SPEECH_STALL_S if source == "speech" else STALL_S
     process = Subprocess(command or python_command("extractors.cues.subprocess_main"))
     try:
-        process.send(CueRequest(path, source, weights))
-        return _receive(process, source, stall_s, on_progress)
+        from_s, language = (0.0, "") if begun is None else (begun.until_s, begun.language)
+        process.send(CueRequest(path, source, weights, from_s, language))
+        return _receive(process, source, stall_s, on_progress, on_heard)
     except SubprocessEnded as error:
         raise DecoderCrash(path, error.how) from error
     except SubprocessStalled as error:
@@ -71,17 +77,26 @@ def read_apart(
 
 
 def _receive(
-    process: Subprocess, source: Source, stall_s: float, on_progress: Progress | None
+    process: Subprocess,
+    source: Source,
+    stall_s: float,
+    on_progress: Progress | None,
+    on_heard: Callable[[Heard], None] | None,
 ) -> tuple[float, list[CueStream]]:
     languages: dict[str, str] = {}
     cues: dict[str, list[Cue]] = {}
     notes: dict[str, list[str]] = {}
     count = 0
     while True:
-        message = process.receive((SomeCues, PartDone, CuesEnd), timeout_s=stall_s)
+        message = process.receive((SomeCues, PartDone, Heard, CuesEnd), timeout_s=stall_s)
         if isinstance(message, PartDone):
             if on_progress is not None:
                 on_progress(message.done, message.count)
+            continue
+        if isinstance(message, Heard):
+            if on_heard is not None:
+                cues_heard = tuple(_checked(cue, source) for cue in message.cues)
+                on_heard(replace(message, cues=cues_heard, language=plain_text(message.language)[:_LANGUAGE]))
             continue
         if isinstance(message, CuesEnd):
             break

@@ -85,10 +85,11 @@ class CueGrounder:
         if source == "speech":
             return read_speech(video, self._cache, weights, on_second=on_second)
         subtitles = read_subtitles(video, self._cache, follow_links=self._follow_links)
-        if speech:
-            heard = read_speech(video, self._cache, weights, on_second=on_second)
-        else:
-            heard = known_speech(video, self._cache)
+        heard = (
+            read_speech(video, self._cache, weights, on_second=on_second)
+            if speech
+            else known_speech(video, self._cache)
+        )
         if heard is None:
             return subtitles
         joined = subtitles.joined(heard)

@@ -48,10 +48,14 @@ def has_sound(timeline: Timeline) -> bool:
         return main_audio_stream(container) is not None
 
 
-def read_sound(timeline: Timeline) -> Iterator[Sound]:
+def read_sound(timeline: Timeline, from_s: float = 0.0) -> Iterator[Sound]:
     """The sound of the main audio track, up to the end of the video.
 
     Where the track has no sound for a while, and where times jump, the next block does not continue the one before.
+
+    Args:
+        timeline: of the video.
+        from_s: where to begin, in seconds from its start.
 
     Yields:
         blocks of about ten seconds; none if there is no audio track. Damaged packets are left out.
@@ -65,11 +69,16 @@ def read_sound(timeline: Timeline) -> Iterator[Sound]:
             return
         if stream.codec_context is None:
             raise VideoError(timeline.file.path, "its sound is of a codec that FFmpeg cannot decode")
-        run, late_s = _Run(0.0), 0.0
+        run, late_s = _Run(from_s), 0.0
+        passed_s = 0.0
         for frame in _frames(container, stream):
-            start_s = run.next_s if frame.time is None else float(frame.time) - timeline.start_s
+            length_s = frame.samples / max(frame.sample_rate, 1)
+            start_s = passed_s if frame.time is None else float(frame.time) - timeline.start_s
+            passed_s = start_s + length_s
+            if from_s and passed_s <= from_s:
+                continue
             if start_s >= timeline.end_s:
-                late_s += frame.samples / max(frame.sample_rate, 1)
+                late_s += length_s
                 if late_s > _MOST_LATE_S:
                     break
                 continue

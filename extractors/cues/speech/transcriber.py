@@ -5,7 +5,6 @@ Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervis
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ TRANSCRIBER_ID = "1"
 _SURE = 0.5  # of the language: one that is as likely is that of the rest, too
 _TEMPERATURES = (0.0, 0.4, 0.8)  # Whisper's own six make noise cost twice as much
 _MOST_REPETITIVE = 2.4  # compression of a text; Whisper's own limit for what it reads again
+_TOKENIZER = "tokenizer.json"
 # Only used to convert weights, and slow to import.
 _NOT_NEEDED = ("torch", "transformers")
 
@@ -34,15 +34,17 @@ class Transcriber:
 
     Args:
         folder: the weights, as of `SpeechModel.folder`.
+        language: of what is said, such as `en`; empty to find it out.
 
     Raises:
         WeightsMissing: if the package is not installed, or cannot be loaded.
         WeightsInvalid: if the weights cannot be loaded.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, language: str = "") -> None:
         require_package()
-        os.environ["HF_HUB_OFFLINE"] = "1"  # a folder without a tokenizer would have one downloaded
+        if not (folder / _TOKENIZER).is_file():  # one would be downloaded
+            raise WeightsInvalid(f"{folder}: no Whisper model that can be loaded (there is no {_TOKENIZER})")
         try:
             with _without(*_NOT_NEEDED):
                 import ctranslate2
@@ -63,7 +65,7 @@ class Transcriber:
         except Exception as error:  # the tokenizer raises plain ones
             reason = str(error).strip().partition("\n")[0][:200]
             raise WeightsInvalid(f"{folder}: no Whisper model that can be loaded ({reason})") from error
-        self._sure_language = ""
+        self._sure_language = language
         self._heard: Counter[str] = Counter()
 
     @property

@@ -17,6 +17,9 @@ VOWELS: Mapping[str, tuple[tuple[float, float], ...]] = {
     "i": ((290, 120), (2300, 80), (3000, 80)),
 }
 
+_AFTER_CONSONANT = frozenset("i")  # alone it is no speech for long
+_SEED = 21  # of these syllables, all are taken for speech
+
 
 @dataclass(frozen=True)
 class Talk:
@@ -32,28 +35,46 @@ class Talk:
     vowel: str = "u"
 
 
+def long_talk(start_s: float, end_s: float) -> list[Talk]:
+    """Someone talks without a pause, with another vowel each second: one alone is no speech for long."""
+    return [
+        Talk(start_s + number, start_s + number + 1, "ui"[number % 2])
+        for number in range(int(end_s - start_s))
+    ]
+
+
 def spoken(talks: Sequence[Talk], duration_s: float, *, rate: int = 16_000) -> NDArray[np.float32]:
     """(N,) samples in [-1, 1] with these talks, and a little noise."""
-    random = np.random.default_rng(0)
-    samples = random.normal(0, 1e-4, round(duration_s * rate))
+    samples = np.random.default_rng(0).normal(0, 1e-4, round(duration_s * rate))
     for talk in talks:
         first, last = round(talk.start_s * rate), round(talk.end_s * rate)
-        samples[first:last] += 0.5 * _voice(talk.vowel, last - first, rate, random)
+        samples[first:last] += 0.5 * _voice(talk.vowel, last - first, rate)
     return samples.clip(-1, 1).astype(np.float32)
 
 
-def _voice(vowel: str, count: int, rate: int, random: np.random.Generator) -> NDArray[np.float64]:
-    times_s = np.arange(count) / rate
-    # Pitch falls and trembles; five syllables per second.
-    pitch = 125 + 15 * np.sin(2 * np.pi * 0.7 * times_s) + 3 * np.sin(2 * np.pi * 5 * times_s)
-    phase = np.cumsum(pitch / rate)
-    pulses = np.diff(np.floor(phase), prepend=0.0) + random.normal(0, 0.01, count)
-    voice = pulses
-    for formant, bandwidth in VOWELS[vowel]:
-        voice = _resonance(voice, formant, bandwidth, rate)
-    syllables = 0.15 + 0.85 * np.clip(np.sin(2 * np.pi * 2.5 * times_s) ** 2 * 1.6, 0, 1)
-    voice = voice * syllables
-    return voice / max(float(np.abs(voice).max()), 1e-9)
+def _voice(vowel: str, count: int, rate: int) -> NDArray[np.float64]:
+    """Syllables, each a little different, as people speak."""
+    random, parts = np.random.default_rng(_SEED), list[NDArray[np.float64]]()
+    while sum(map(len, parts)) < count:
+        parts.append(_syllable(vowel, rate, random))
+    return np.concatenate(parts)[:count]
+
+
+def _syllable(vowel: str, rate: int, random: np.random.Generator) -> NDArray[np.float64]:
+    length_s, pitch, glide, loudness = random.uniform((0.15, 100, -0.2, 0.6), (0.25, 150, 0.2, 1))
+    formants = [(formant * random.uniform(0.95, 1.05), width) for formant, width in VOWELS[vowel]]
+    breath = np.random.default_rng(round(1000 * pitch))
+    times = np.linspace(0, 1, round(length_s * rate))
+    pulses = np.diff(np.floor(np.cumsum(pitch * (1 + glide * times) / rate)), prepend=0.0)
+    voice = pulses + breath.normal(0, 0.01, len(times))
+    for formant, width in formants:
+        voice = _resonance(voice, formant, width, rate)
+    voice *= 0.1 + 0.9 * np.sin(np.pi * times)
+    voice /= np.abs(voice).max()
+    if vowel in _AFTER_CONSONANT:
+        hiss = np.diff(breath.normal(0, 0.15, round(0.06 * rate)), prepend=0.0)
+        voice[: len(hiss)] += hiss * np.hanning(len(hiss))
+    return voice * loudness
 
 
 def _resonance(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,19 +13,20 @@ import pytest
 
 from extractors.cache.store import FeatureCache
 from extractors.cues import kept
-from extractors.cues.cue import Transcript
+from extractors.cues.cue import Source, Transcript
 from extractors.cues.speech import weights
 from extractors.cues.speech.sound import RATE, Sound, read_sound
 from extractors.cues.speech.transcriber import Transcriber
 from extractors.cues.speech.voice import LONGEST_S, Stretch, VoiceDetector, speech_in
 from extractors.cues.speech.weights import SpeechModel, find_speech_model
 from extractors.cues.speech_text import known_speech, read_speech
+from extractors.cues.subprocess_main import Heard
 from extractors.decoding.container.timeline import read_timeline
 from extractors.errors import UsageError, VideoError, WeightsInvalid, WeightsMissing
-from tests.extractors.cues.speech.talking import Talk, render_talk, spoken
+from tests.extractors.cues.speech.talking import Talk, long_talk, render_talk, spoken
 from tests.extractors.cues.speech.tiny_whisper import LANGUAGES, WORDS, make_whisper
 
-TALKS = (Talk(2, 6, "u"), Talk(9.5, 13.5, "i"), Talk(17, 21, "u"))
+TALKS = (Talk(2, 6, "i"), Talk(9.5, 13.5, "u"), Talk(17, 21, "i"))
 DURATION_S = 24
 
 
@@ -61,11 +63,11 @@ def transcript(talk: Path, cache: FeatureCache, model: SpeechModel) -> Transcrip
 def test_words_and_times(transcript: Transcript) -> None:
     (stream,) = transcript.streams
     assert (stream.name, stream.source, transcript.source) == ("speech", "speech", "speech")
-    assert stream.language == LANGUAGES["u"]
+    assert stream.language == LANGUAGES[TALKS[0].vowel]
     assert [cue.text for cue in stream.cues] == ["".join(WORDS[talk.vowel]).strip() for talk in TALKS]
     for cue, talk in zip(stream.cues, TALKS, strict=True):
         assert abs(cue.start_s - talk.start_s) < 0.4, cue
-        assert abs(cue.end_s - talk.end_s) < 0.4, cue
+        assert abs(cue.end_s - talk.end_s) < 0.7, cue
         assert 0.7 < cue.confidence <= 1
 
 
@@ -102,6 +104,42 @@ def test_it_is_transcribed_once(
     assert calls == [copy, talk]
 
 
+def test_an_interrupted_run_goes_on(
+    talk: Path, model: SpeechModel, transcript: Transcript, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FeatureCache(tmp_path / "cache")
+    read = kept.read_apart
+    begun: list[Heard | None] = []
+
+    def interrupted(video: Path, source: Source, **options: Any) -> object:
+        tell = options["on_heard"]
+        begun.append(options["begun"])
+
+        def ctrl_c(heard: Heard) -> None:
+            tell(heard)
+            if heard.until_s < 18:
+                raise KeyboardInterrupt
+
+        return read(video, source, **{**options, "on_heard": ctrl_c})
+
+    monkeypatch.setattr(kept, "read_apart", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            read_speech(talk, cache, model)
+        assert known_speech(talk, cache) is None
+    found = read_speech(talk, cache, model)
+    assert [0 if one is None else len(one.cues) for one in begun] == [0, 1, 2]
+    assert len(found.streams[0].cues) == len(transcript.streams[0].cues)
+    for cue, expected in zip(found.streams[0].cues, transcript.streams[0].cues, strict=True):
+        assert (cue.text, cue.start_s) == (expected.text, pytest.approx(expected.start_s, abs=0.3))
+    assert found.streams[0].language == transcript.streams[0].language
+    # Nothing is left of the parts, and other weights have no use for them.
+    assert not list((tmp_path / "cache").glob("speech-*/documents/*.json"))[1:]
+    with pytest.raises(KeyboardInterrupt):
+        read_speech(talk, cache, replace(model, identity="another"))
+    assert begun[-1] is None
+
+
 def test_videos_without_speech(model: SpeechModel, tmp_path: Path) -> None:
     mute = render_talk(tmp_path / "mute.mp4", (), 2, codec="")
     silent = render_talk(tmp_path / "silent.mp4", (), 2)
@@ -111,6 +149,11 @@ def test_videos_without_speech(model: SpeechModel, tmp_path: Path) -> None:
             found = read_speech(video, cache, model)
             assert (found.streams, found.notes, found.lack) == ((), (), lack)
             assert found.duration_s == pytest.approx(2)
+
+
+def loudness(samples: np.ndarray) -> np.ndarray:
+    """In each second."""
+    return np.abs(samples[: len(samples) // RATE * RATE]).reshape(-1, RATE).mean(axis=1)
 
 
 def test_sound_keeps_its_place(tmp_path: Path) -> None:
@@ -128,11 +171,8 @@ def test_sound_keeps_its_place(tmp_path: Path) -> None:
     for block in (first, second):
         start = round(block.start_s * RATE)
         wanted = expected[start : start + len(block.samples)]
-        loudness = [
-            np.abs(part[: len(wanted)]).reshape(-1)[:: RATE // 100] for part in (block.samples, wanted)
-        ]
         assert abs(len(block.samples) - len(wanted)) < 0.1 * RATE
-        assert np.corrcoef(*(np.convolve(part, np.ones(30), "valid") for part in loudness))[0, 1] > 0.95
+        assert np.corrcoef(loudness(block.samples), loudness(wanted))[0, 1] > 0.9
 
 
 def test_sound_after_the_end_is_left_out(tmp_path: Path) -> None:
@@ -161,7 +201,7 @@ def in_blocks(samples: np.ndarray) -> list[Sound]:
 
 
 def test_long_speech_is_cut() -> None:
-    samples = spoken([Talk(1, 95, "u"), Talk(100, 103, "u")], 106)
+    samples = spoken([*long_talk(1, 95), Talk(100, 104, "i")], 107)
     found = list(speech_in(in_blocks(samples), VoiceDetector()))
     assert all(len(stretch.samples) <= LONGEST_S * RATE for stretch in found)
     *long, short = found
@@ -169,14 +209,14 @@ def test_long_speech_is_cut() -> None:
     assert long[-1].end_s == pytest.approx(95.25, abs=0.5)
     for before, after in pairwise(long):
         assert after.start_s == pytest.approx(before.end_s)
-    assert (short.start_s, short.end_s) == pytest.approx((99.75, 103.25), abs=0.3)
+    assert (short.start_s, short.end_s) == pytest.approx((99.75, 104.25), abs=0.4)
     for stretch in found:
         start = round(stretch.start_s * RATE)
         assert (stretch.samples == samples[start : start + len(stretch.samples)]).all()
 
 
 def test_pauses_of_less_than_two_seconds_stay() -> None:
-    samples = spoken([Talk(1, 3, "u"), Talk(4, 6, "i"), Talk(9, 11, "u")], 13)
+    samples = spoken([*long_talk(1, 3), *long_talk(4, 6), *long_talk(9, 11)], 13)
     found = list(speech_in(in_blocks(samples), VoiceDetector()))
     assert len(found) == 2
     assert (found[0].start_s, found[0].end_s) == pytest.approx((0.75, 6.25), abs=0.3)
@@ -184,12 +224,12 @@ def test_pauses_of_less_than_two_seconds_stay() -> None:
 
 
 def test_the_detector_remembers() -> None:
-    samples = spoken([Talk(0.5, 3, "i")], 4)[: 124 * 512]
+    samples = spoken([Talk(0.5, 3, "u")], 4)[: 124 * 512]
     whole = VoiceDetector().probabilities(samples)
     detector = VoiceDetector()
     parts = [detector.probabilities(part) for part in np.split(samples, [512 * 7, 512 * 7, 512 * 50])]
     assert np.concatenate(parts) == pytest.approx(whole, abs=1e-5)
-    assert whole[20:90].min() > 0.5
+    assert whole[20:90].mean() > 0.7
     assert whole[:10].max() < 0.1
     detector.forget()
     assert detector.probabilities(samples) == pytest.approx(whole, abs=1e-6)
