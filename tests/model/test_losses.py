@@ -280,8 +280,9 @@ def test_total_is_the_weighed_sum_of_the_terms() -> None:
         + loss.clip_aware_weight * terms.clip_aware
     )
     torch.testing.assert_close(terms.total, expected)
-    assert all(float(getattr(terms, name)) > 0 for name in names_of(terms) - {"existence"})
+    assert all(float(getattr(terms, name)) > 0 for name in names_of(terms) - {"existence", "alignment"})
     assert terms.existence is None
+    assert terms.alignment is None
 
 
 def names_of(terms: LossTerms) -> set[str]:
