@@ -214,8 +214,9 @@ class LossConfig:
     """Weights and constants of the losses (section 3.6).
 
     Attributes:
-        classification: `focal` on points inside moments, or `saliency`: binary cross-entropy of each clip's
-            confidence against its saliency label, for datasets without moments.
+        classification: `focal` on points inside moments; `quality`, the same with the IoU of a point's moment as its
+            target, which is not part of the paper; or `saliency`: binary cross-entropy of each clip's confidence
+            against its saliency label, for datasets without moments.
         regression_weight, classification_weight, nce_weight, saliency_weight, clip_aware_weight: the terms.
         existence_weight: the cross-entropy of `model.existence`; without effect where that is off.
         alignment_weight: the contrast of `model.alignment_dim` likewise.
@@ -228,7 +229,7 @@ class LossConfig:
         sample_radius: points this many strides around a moment's centre may be positive.
     """
 
-    classification: Literal["focal", "saliency"] = "focal"
+    classification: Literal["focal", "quality", "saliency"] = "focal"
     regression_weight: float = 1.0
     classification_weight: float = 5.0
     nce_weight: float = 0.1

@@ -5,10 +5,10 @@ from model.losses.assignment import Assignment, assign_points
 from model.losses.clip_aware import clip_aware_loss
 from model.losses.criterion import Criterion, LossTerms, Targets
 from model.losses.existence import existence_loss
-from model.losses.focal import focal_loss, saliency_classification_loss
+from model.losses.focal import focal_loss, quality_focal_loss, saliency_classification_loss
 from model.losses.nce import sampled_nce_loss
 from model.losses.negatives import foreign_pairs, negative_index
-from model.losses.regression import offset_loss
+from model.losses.regression import offset_iou, offset_loss
 from model.losses.saliency import rank_contrast, saliency_hinge, saliency_loss
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "focal_loss",
     "foreign_pairs",
     "negative_index",
+    "offset_iou",
     "offset_loss",
+    "quality_focal_loss",
     "rank_contrast",
     "saliency_classification_loss",
     "saliency_hinge",

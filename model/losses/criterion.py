@@ -12,9 +12,9 @@ from model.losses.alignment import alignment_loss
 from model.losses.assignment import assign_points
 from model.losses.clip_aware import clip_aware_loss
 from model.losses.existence import existence_loss
-from model.losses.focal import focal_loss, saliency_classification_loss
+from model.losses.focal import focal_loss, quality_focal_loss, saliency_classification_loss
 from model.losses.nce import sampled_nce_loss
-from model.losses.regression import offset_loss
+from model.losses.regression import offset_iou, offset_loss
 from model.losses.saliency import saliency_loss
 from model.network.flashvtg import FlashVTGOutput
 
@@ -101,7 +101,11 @@ class Criterion:
                 output.points, targets.windows_s * (1 / self._clip_length_s), radius=config.sample_radius
             )
             positive = assigned.positive & output.point_mask
-            classification = focal_loss(output.logits, positive, output.point_mask)
+            if config.classification == "quality":
+                quality = offset_iou(output.offsets.detach(), assigned.offsets.clamp(min=0))
+                classification = quality_focal_loss(output.logits, quality, positive, output.point_mask)
+            else:
+                classification = focal_loss(output.logits, positive, output.point_mask)
             regression = offset_loss(output.offsets, assigned.offsets, positive)
 
         nce = sampled_nce_loss(

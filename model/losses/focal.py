@@ -24,6 +24,26 @@ def focal_loss(logits: Tensor, positive: Tensor, mask: Tensor, *, gamma: float =
     return _masked_mean(cross_entropy * wrong**gamma, mask)
 
 
+def quality_focal_loss(logits: Tensor, quality: Tensor, positive: Tensor, mask: Tensor) -> Tensor:
+    """Focal loss whose targets are how good a point's moment is, so that confidence ranks good moments first.
+
+    Args:
+        logits: (B, P).
+        quality: (B, P) IoU of the moment that a positive point predicts with the annotated one, in [0, 1].
+        positive: (B, P) bool; the target of other points is 0.
+        mask: (B, P) bool.
+
+    Returns:
+        the sum over valid points, divided by the number of positive ones.
+
+    Source: Li et al., Generalized Focal Loss, NeurIPS 2020, equation 2, with β = 2.
+    """
+    target = torch.where(positive, quality, 0.0)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    wrong = (logits.sigmoid() - target).square()
+    return (cross_entropy * wrong * mask).sum() / (positive & mask).sum().clamp(min=1)
+
+
 def saliency_classification_loss(logits: Tensor, saliency: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy of confidence against saliency labels, averaged over the valid clips.
 

@@ -22,7 +22,9 @@ from model.losses import (
     focal_loss,
     foreign_pairs,
     negative_index,
+    offset_iou,
     offset_loss,
+    quality_focal_loss,
     rank_contrast,
     saliency_classification_loss,
     saliency_hinge,
@@ -283,6 +285,59 @@ def test_total_is_the_weighed_sum_of_the_terms() -> None:
     assert all(float(getattr(terms, name)) > 0 for name in names_of(terms) - {"existence", "alignment"})
     assert terms.existence is None
     assert terms.alignment is None
+
+
+def test_quality_focal_loss_by_hand() -> None:
+    logits = torch.tensor([[0.0, 2.0, -1.0, 3.0]])
+    quality = torch.tensor([[0.8, 0.5, 0.9, 1.0]])
+    positive = torch.tensor([[True, False, True, True]])
+    mask = torch.tensor([[True, True, True, False]])
+    terms = []
+    for logit, target in ((0.0, 0.8), (2.0, 0.0), (-1.0, 0.9)):
+        share = sigmoid(logit)
+        entropy = -target * math.log(share) - (1 - target) * math.log(1 - share)
+        terms.append(entropy * (share - target) ** 2)
+    found = quality_focal_loss(logits, quality, positive, mask)
+    assert float(found) == pytest.approx(sum(terms) / 2)
+
+
+def test_quality_equals_focal_where_moments_are_perfect() -> None:
+    logits, mask = torch.tensor([[0.3, -2.0, 1.5]]), torch.ones(1, 3, dtype=torch.bool)
+    positive = torch.tensor([[True, False, False]])
+    found = quality_focal_loss(logits, positive.float(), positive, mask)
+    torch.testing.assert_close(found, 3 * focal_loss(logits, positive, mask))
+
+
+@given(
+    point=st.floats(0, 50),
+    given_ends=st.tuples(st.floats(0, 50), st.floats(0, 50)),
+    true_ends=st.tuples(st.floats(0, 50), st.floats(0.125, 50)),
+)
+def test_iou_around_a_point(
+    point: float, given_ends: tuple[float, float], true_ends: tuple[float, float]
+) -> None:
+    found = offset_iou(torch.tensor(given_ends), torch.tensor(true_ends))
+    first, second = ((point - before, point + after) for before, after in (given_ends, true_ends))
+    common = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
+    covered = max(first[1], second[1]) - min(first[0], second[0])
+    assert float(found) == pytest.approx(common / covered, abs=1e-4)
+
+
+@pytest.mark.parametrize("classification", ["focal", "quality"])
+def test_quality_is_no_target_of_the_boundaries(classification: str) -> None:
+    """The boundaries learn from their own loss alone."""
+    config = override_config(
+        load_config("qvhighlights-slowfast-clip"),
+        [f"loss.classification={classification}", "loss.regression_weight=0"],
+    )
+    output = output_of([0, 2])
+    output.offsets.requires_grad_(True)
+    output.logits.requires_grad_(True)
+    terms = Criterion(config)(output, targets())
+    terms.total.backward()
+    assert float(terms.classification) > 0
+    assert output.logits.grad is not None
+    assert output.offsets.grad is None or not output.offsets.grad.any()
 
 
 def names_of(terms: LossTerms) -> set[str]:
