@@ -21,6 +21,7 @@ _NETWORK = (
     "network/existence",
     "network/matching",
     "network/flashvtg",
+    "network/averaged",
 )
 _FILES = (*_NETWORK, "network/layers", "losses/__init__", "decoding")
 

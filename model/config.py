@@ -157,6 +157,7 @@ class ModelConfig:
         input_dropout: in the input projections.
         dummy_dropout: `dropout` of the dummy encoder.
         existence: a head that judges whether a video shows what a query asks for at all; not part of the paper.
+        networks: networks whose answers are averaged; more than 1 only in models that `vtg weights combine` made.
         alignment_dim: width of the space in which the alignment head compares clips with the query; 0 leaves the head
             out. It is not part of the paper.
     """
@@ -182,6 +183,7 @@ class ModelConfig:
     dummy_dropout: float = 0.1
     existence: bool = False
     alignment_dim: int = 0
+    networks: int = 1
 
     def __post_init__(self) -> None:
         _require_positive(self, "video_dim", "text_dim", "hidden_dim", "heads", "feedforward_dim", "dummies")
@@ -200,6 +202,7 @@ class ModelConfig:
             f"must be 1, 2, 4, …, each once, is {list(self.strides)}",
         )
         _require_not_negative(self, "alignment_dim")
+        _require_positive(self, "networks")
         rates = ("dropout", "input_dropout", "dummy_dropout")
         _require_all(self, rates, lambda rate: 0 <= rate < 1, "must be in [0, 1)")
 

@@ -23,6 +23,7 @@ from extractors.files.atomic import atomic_write
 from model.checkpoints.released import config_from_options, our_weights
 from model.checkpoints.released_file import read_options, read_released
 from model.config import Config, ConfigError, ModelConfig
+from model.network.averaged import build_network
 from model.network.flashvtg import FlashVTG
 
 _FORMAT = 1
@@ -218,7 +219,7 @@ def _read_clear_from(value: Any) -> float | None:
 
 def _require_size(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
     """Refuse a description of a network far larger than its weights, before the network is built."""
-    deep = sum(
+    deep = config.networks * sum(
         (
             config.input_layers,
             config.dummy_layers,
@@ -241,7 +242,7 @@ def _require_size(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
 def _empty_network(config: ModelConfig, weights: Mapping[str, Tensor]) -> FlashVTG:
     """The configured network without numbers; raises WeightsInvalid if the weights are not those of it."""
     with torch.device("meta"):
-        model = FlashVTG(config)
+        model = build_network(config)
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     faults = [f"{name} is missing" for name in wanted.keys() - found.keys()]

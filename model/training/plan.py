@@ -237,6 +237,10 @@ def plan_experiment(
         raise UsageError(f"--domain {unknown[0]}: {chosen.name} has the domains: {known}")
     if start is not None:
         chosen = start.adapt(chosen, overrides)
+    if chosen.model.networks > 1:
+        raise UsageError(
+            "model.networks: one network is trained at a time; `vtg weights combine` makes one model of several"
+        )
     chosen = _with_pretraining(chosen, inputs.pretrain, labelled=own is not None or not _needs_own(chosen))
     inputs = replace(inputs, train=own)
     inputs = replace(inputs, negatives=negatives_file(chosen, inputs))

@@ -9,7 +9,7 @@ import typer
 
 from vtg_cli.parsing import completion, values
 from vtg_cli.parsing.help import App
-from vtg_cli.parsing.options import Offline, Quiet
+from vtg_cli.parsing.options import Offline, Quiet, path_option
 from vtg_cli.terminal.console import print_json
 
 if TYPE_CHECKING:
@@ -128,6 +128,42 @@ def add(
         typer.echo(store.add(names[0], file))
     else:
         typer.echo(add_model(file, *names))
+
+
+@app.command()
+def combine(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            autocompletion=completion.models,
+            help="Trained models: names, files, or folders of runs. They differ in their seeds only.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        path_option("--output", "-o", metavar="FILE", help="The combined model, a .safetensors file."),
+    ],
+) -> None:
+    """Combine trained models into one that answers with the mean of their answers.
+
+    It is more accurate than each of them, and costs as much as all of them together.
+
+    [bold]Example[/]
+
+      vtg weights combine runs/seed1 runs/seed2 runs/seed3 -o three.safetensors
+    """
+    from extractors.errors import UsageError
+    from model.checkpoints.checkpoint import save_checkpoint
+    from model.checkpoints.combined import combine as combined
+    from model.checkpoints.store import read_model, require_model
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output {output}: the name of a model ends with .safetensors")
+    paths = [require_model(model) for model in models]
+    save_checkpoint(combined([(file, read_model(file)) for file in paths]), output)
+    typer.echo(output)
 
 
 @app.command()
