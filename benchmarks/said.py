@@ -4,7 +4,8 @@
 
 The videos are small files that nothing decodes, because the cache has their text tracks: sentences of random common
 words. The meanings of the cues are random vectors, as MiniLM would take over an hour for half a million of them; they
-cost the search as much as real ones. The best of some questions is told, in CPU seconds.
+cost the search as much as real ones. CPU seconds are told: of the first question, which makes the outlines, and of the
+better of two more of each.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(Path(folder) / "cache")
         videos = [_make(Path(folder), cache, number, arguments.cues) for number in range(arguments.videos)]
+        time.sleep(3)  # until the hashes of the videos are remembered, as they are of files that are not new
+        begun_s = time.process_time()
+        search_said(videos, "the harbour", grounder=CueGrounder(cache))
+        print(f"first question: {time.process_time() - begun_s:.1f} s of CPU time")
         for query in ("the budget", "the council bought a ticket", "where he talks about money"):
             times_s = []
             for _ in range(2):

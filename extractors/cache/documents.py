@@ -23,6 +23,7 @@ DOCUMENTS = "documents"
 """The folder of the documents of a recipe."""
 
 _LARGEST = 1 << 30
+_SUM_DIGITS = 32
 
 
 class Documents:
@@ -74,6 +75,21 @@ class Documents:
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
 
+    def state(self, identity: Identity) -> str:
+        """A name of the document of a video, which changes if the document does; empty if there is none.
+
+        Raises:
+            CacheError: if the cache cannot be read.
+        """
+        path = self._path(identity)
+        try:
+            with path.open("rb") as file:
+                return file.readline(_SUM_DIGITS + 1).strip().decode("ascii", "replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise CacheError(f"cannot read {path} ({error.strerror})") from error
+
     def store(self, identity: Identity, document: Any) -> None:
         """Keep a document of plain JSON types, in the place of one that is there.
 
@@ -103,4 +119,4 @@ class Documents:
 
 
 def _checksum(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=16).hexdigest().encode()
+    return hashlib.blake2b(text, digest_size=_SUM_DIGITS // 2).hexdigest().encode()

@@ -30,6 +30,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.cache.blobs import Blobs
 from extractors.cache.claims import Claim
 from extractors.cache.documents import DOCUMENTS, Documents
 from extractors.cache.entry import read_file, read_record, write_entry
@@ -280,6 +281,10 @@ class FeatureCache:
         """
         return Documents(self.root, name, recipe, on_write_error=self._pass_over)
 
+    def blobs(self, name: str, recipe: str) -> Blobs:
+        """What is derived from other entries, such as the outlines of transcripts; arguments as of `documents`."""
+        return Blobs(self.root, name, recipe)
+
     def recall(self, video: Address, state: ObjectState) -> KnownContent | None:
         """The content of an object in object storage in a state, if it is remembered."""
         with suppress(OSError):
@@ -496,7 +501,8 @@ def _writing(path: Path, advice: str = _ELSEWHERE) -> Iterator[None]:
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int, float]]:
     """Path, size in bytes and time of storing of every entry of a recipe that does not vanish meanwhile."""
-    for path in sorted([*folder.glob("*_features/*.npz"), *folder.glob(f"{DOCUMENTS}/*.json")]):
+    patterns = ("*_features/*.npz", f"{DOCUMENTS}/*.json", f"{DOCUMENTS}/*.bin")
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         with suppress(FileNotFoundError):
             stat = path.stat()
             yield path, stat.st_size, stat.st_mtime

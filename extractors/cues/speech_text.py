@@ -11,6 +11,7 @@ from extractors.cues.speech.transcriber import TRANSCRIBER_ID
 from extractors.cues.speech.voice import VOICE_ID
 from extractors.cues.speech.weights import SpeechModel, find_speech_model
 from extractors.cues.subprocess_reader import Progress
+from extractors.files.identity import Identity
 
 _RECIPE = f"{TRANSCRIBER_ID} {VOICE_ID}"
 
@@ -59,6 +60,15 @@ def known_speech(video: Path, cache: FeatureCache) -> Transcript | None:
     """
     known = recall(video, "speech", cache, recipe=_RECIPE)
     return None if known is None else _transcript(video, *known)
+
+
+def speech_state(identity: Identity, cache: FeatureCache) -> str:
+    """A name of what the cache has of the speech of a video, which changes if that does; empty if it has nothing.
+
+    Raises:
+        CacheError: if the cache cannot be read.
+    """
+    return cache.documents("speech", _RECIPE).state(identity)
 
 
 def _transcript(video: Path, duration_s: float, streams: list[CueStream]) -> Transcript:

@@ -21,7 +21,9 @@ from extractors.files.regular import open_regular
 SUFFIXES = (".srt", ".vtt", ".ass", ".ssa", ".sbv")
 """How the names of subtitle files end."""
 
-_MOST_BYTES = 32_000_000  # a day of talk has 5 MB
+MOST_BYTES = 32_000_000
+"""Bytes of a file; a day of talk has 5 MB."""
+
 _LONGEST_LINE = 10_000
 _MOST_LINES = 50  # of a cue
 
@@ -52,10 +54,10 @@ def read_subtitle_file(path: Path, *, language: str = "") -> CueStream:
         VideoError: of the subtitle file, if it cannot be read, is too large, or holds no cue.
     """
     with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
         raise VideoError(
-            path, f"is larger than {_MOST_BYTES / 1e6:.0f} MB, which no subtitles are; move it away or cut it"
+            path, f"is larger than {MOST_BYTES / 1e6:.0f} MB, which no subtitles are; move it away or cut it"
         )
     text, encoding = decode_text(data)
     guard = _Guard(path.suffix.lower())

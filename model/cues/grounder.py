@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +14,16 @@ from numpy.typing import NDArray
 
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import Source, Transcript
+from extractors.cues.sidecars import Listings, digest_sidecars
 from extractors.cues.speech.weights import SpeechModel
-from extractors.cues.speech_text import known_speech, read_speech
+from extractors.cues.speech_text import known_speech, read_speech, speech_state
+from extractors.cues.subtitles import RECIPE as SUBTITLES_RECIPE
 from extractors.cues.subtitles import read_subtitles
-from extractors.encoders.lite.minilm import MiniLMTextEncoder
+from extractors.encoders.lite.minilm import TEXT_SPEC, MiniLMTextEncoder
 from extractors.extraction.queries import encode_queries, pooled_phrases
 from model.cues.matching import CLEAR_FROM, best_passages, curve, passage_scores
+from model.cues.outlines import RECIPE as OUTLINES_RECIPE
+from model.cues.outlines import Outline, Question
 from model.cues.passages import Passages
 from model.cues.words import WordIndex
 from model.grounding.grounder import check_request
@@ -28,7 +35,8 @@ _TOO_MANY = (
 )
 _UNHEARD = "no speech in it can be transcribed"
 _CLIP_LENGTH_S = 1.0
-_NO_MATCH = 0.02  # what scores less has none of the words, and a meaning that has nothing to do with it
+NO_MATCH = 0.02
+"""What scores less has none of the words, and a meaning that has nothing to do with them; it is no moment."""
 
 
 class CueGrounder:
@@ -144,6 +152,45 @@ class CueGrounder:
             results if meanings is not None else [replace(result, hints=(_TOO_MANY,)) for result in results]
         )
 
+    def outline(self, video: Path, listings: Listings | None = None) -> Outline:
+        """The outline of what `read` returns for a video, made once and kept in the cache.
+
+        Args:
+            video: the file.
+            listings: of folders that need not be listed anew for files beside the video.
+
+        Raises:
+            VideoError, WeightsMissing, WeightsInvalid, CacheError: as `read` and `ground`.
+        """
+        identity = self._cache.identify(video)
+
+        def sources(listings: Listings | None) -> str:
+            sidecars = digest_sidecars(video, follow_links=self._follow_links, listings=listings)
+            # The notes of an outline name the video, so a copy has another one.
+            of_video = [str(video), identity.address, identity.content()]
+            return json.dumps([*of_video, sidecars, speech_state(identity, self._cache)])
+
+        key = sources(listings)
+        recipe = f"{OUTLINES_RECIPE} {SUBTITLES_RECIPE} {TEXT_SPEC.weights_id}"
+        blobs = self._cache.blobs("outlines", recipe)
+        blob = blobs.load(key)
+        if blob is not None:
+            with suppress(ValueError, LookupError, TypeError, struct.error):
+                return Outline.from_bytes(blob)
+        transcript = self.read(video)
+        passages = Passages.of(transcript.streams)
+        meanings = self._meanings(passages.lines) if passages.lines else None
+        outline = Outline.of(transcript.duration_s, transcript.notes, passages, meanings)
+        if sources(None) == key:  # as they were read
+            blobs.store(key, outline.to_bytes())
+        return outline
+
+    def questions(self, queries: Sequence[str]) -> list[Question]:
+        """Make queries ready for outlines; raises as `ground`."""
+        return [
+            Question.of(query, pooled) for query, pooled in zip(queries, self._asked(queries), strict=True)
+        ]
+
     def _asked(self, queries: Sequence[str]) -> list[NDArray[np.float32]]:
         """The embeddings of queries, those of the last ones at no cost: many videos are often asked the same."""
         known, pooled = self._last_asked
@@ -169,7 +216,7 @@ class CueGrounder:
         top_k: int,
         threshold: float,
     ) -> GroundingResult:
-        best = best_passages(scores, passages, most=top_k, least=_NO_MATCH)
+        best = best_passages(scores, passages, most=top_k, least=NO_MATCH)
         clips = curve(scores, passages, duration_s=transcript.duration_s, clip_length_s=_CLIP_LENGTH_S)
         return GroundingResult(
             video=transcript.video,

@@ -59,6 +59,33 @@ def holds_phrase(phrase: str, text: str) -> bool:
     return f" {' '.join(sought)} " in f" {' '.join(words(text))} "
 
 
+def sought_words(query: str) -> list[str]:
+    """The words of a query that are looked for, each once: all but the common ones, unless there are no others."""
+    sought = list(dict.fromkeys(words(query)))
+    return [word for word in sought if word not in _COMMON] or sought
+
+
+def word_weights(found: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The weight of each word of a query: words that are in few texts weigh more, and all weigh 1 in sum.
+
+    Args:
+        found: (W, N), whether text n has word w.
+
+    Returns:
+        (W,).
+    """
+    held = found.sum(axis=1)
+    weights: NDArray[np.float64] = np.log1p((found.shape[1] - held + 0.5) / (held + 0.5))
+    total = float(weights.sum())
+    return weights / total if total else weights
+
+
+def term_of(word: str) -> str | None:
+    """The stem by which an index knows a word: empty if it holds none, None if it takes the word for several."""
+    terms = list(WordIndex([word]).terms())
+    return (terms or [""])[0] if len(terms) <= 1 else None
+
+
 class WordIndex:
     """The words of some texts, in memory.
 
@@ -91,15 +118,22 @@ class WordIndex:
             (W, N), whether text n has word w; and (W,), the weight of each word: words that are in few texts weigh
             more, and all weigh 1 in sum. W is 0 if the query has only common words.
         """
-        sought = list(dict.fromkeys(words(query)))
-        sought = [word for word in sought if word not in _COMMON] or sought
+        sought = sought_words(query)
         found = np.zeros((len(sought), self._count), dtype=bool)
         for row, word in enumerate(sought):
             found[row, self._rows(word)] = True
-        held = found.sum(axis=1)
-        weights = np.log1p((self._count - held + 0.5) / (held + 0.5))
-        total = float(weights.sum())
-        return found, weights / total if total else weights
+        return found, word_weights(found)
+
+    def terms(self) -> dict[str, NDArray[np.int64]]:
+        """The stems that it knows words by, and the numbers of the texts that have them, in order."""
+        self._connection.execute(
+            "CREATE VIRTUAL TABLE temp.terms USING fts5vocab('main', 'cues', 'instance')"
+        )
+        places: dict[str, dict[int, None]] = {}
+        for term, number in self._connection.execute("SELECT term, doc FROM temp.terms"):
+            places.setdefault(term, {})[number - 1] = None
+        self._connection.execute("DROP TABLE temp.terms")
+        return {term: np.array(sorted(numbers), dtype=np.int64) for term, numbers in places.items()}
 
     def _rows(self, word: str) -> list[int]:
         found = self._connection.execute("SELECT rowid FROM cues WHERE cues MATCH ?", (f'"{word}"',))

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extractors.cues.cue import Transcript
+from extractors.cues.sidecars import Listings
 from extractors.errors import VideoError
 from extractors.extraction.collect import collect_videos
-from model.cues.grounder import CueGrounder
+from extractors.places import Place
+from model.cues.grounder import NO_MATCH, CueGrounder
+from model.cues.matching import CLEAR_FROM
+from model.cues.outlines import Question
 from model.grounding.grounder import check_request
 from model.grounding.results import GroundingResult
 from model.search.filters import Filters, absolute
@@ -54,8 +57,8 @@ def search_said(
         for hit in answer.results[0].hits:
             print(hit.video, hit.start_s, hit.quote.text)
 
-    Every video is asked as `CueGrounder.ground` does it, and a hit has the score that it has there. Memory does not
-    grow with the number of videos.
+    The answer is as if every video was asked with `CueGrounder.ground`, and a hit has the score that it has there. Most
+    videos are not asked: their outlines say that others match better. Memory hardly grows with the number of videos.
 
     Args:
         videos: the files, such as those of `find_videos` or the paths of `Library.videos`.
@@ -80,26 +83,33 @@ def search_said(
     check_request(queries, min(top_k, per_video))
     grounder = CueGrounder() if grounder is None else grounder
     best = [_Best(Request(top_k, per_video, threshold, only_clear)) for _ in queries]
-    asked, failures, silent = 0, [], []
+    questions: list[Question] = []
+    asked, silent = 0, []
+    failures: dict[Place, VideoError] = {}
     notes: list[str] = []
+    listings = Listings()
     for number, video in enumerate(videos):
         on_video(number, len(videos))
         try:
-            transcript = grounder.read(video)
+            outline = grounder.outline(video, listings)
         except VideoError as error:
-            failures.append(error)
+            failures[error.path] = error
             continue
-        if not filters.allows_length(transcript.duration_s):
+        if not filters.allows_length(outline.duration_s):
             continue
         asked += 1
-        notes += transcript.notes
-        if not transcript.streams:
+        notes += outline.notes
+        if not outline.count:
             silent.append(video)
             continue
-        _ask(grounder, transcript, queries, best, per_video)
+        questions = questions or grounder.questions(queries)
+        for one, question in zip(best, questions, strict=True):
+            one.outlined.append((-outline.best_score(question), video))
+    for query, one in zip(queries, best, strict=True):
+        failures |= _ask(grounder, query, one)
     on_video(len(videos), len(videos))
     results = (one.result(query, asked, len(silent)) for query, one in zip(queries, best, strict=True))
-    return SaidAnswer(tuple(results), tuple(failures), tuple(silent), tuple(notes))
+    return SaidAnswer(tuple(results), tuple(failures.values()), tuple(silent), tuple(notes))
 
 
 def find_videos(paths: Sequence[str | Path], filters: Filters = Filters()) -> list[Path]:
@@ -117,15 +127,24 @@ def find_videos(paths: Sequence[str | Path], filters: Filters = Filters()) -> li
     ]
 
 
-def _ask(
-    grounder: CueGrounder,
-    transcript: Transcript,
-    queries: Sequence[str],
-    best: Sequence[_Best],
-    per_video: int,
-) -> None:
-    for one, answer in zip(best, grounder.ground(transcript, queries, top_k=per_video), strict=True):
-        one.add(answer)
+def _ask(grounder: CueGrounder, query: str, best: _Best) -> dict[Place, VideoError]:
+    """Ask videos, the most promising first, until no other one can have a better hit.
+
+    Returns:
+        why videos cannot be read, although their outlines could be.
+    """
+    failures = {}
+    for score, video in sorted(best.outlined):
+        if best.is_settled(-score, video):
+            break
+        try:
+            transcript = grounder.read(video)
+        except VideoError as error:
+            failures[error.path] = error
+            continue
+        (answer,) = grounder.ground(transcript, query, top_k=best.request.per_video)
+        best.add(answer)
+    return failures
 
 
 def _modified_ns(path: Path) -> int:
@@ -137,12 +156,34 @@ def _modified_ns(path: Path) -> int:
 
 @dataclass
 class _Best:
-    """The best hits for a query so far, and the answers that they are from."""
+    """The best hits for a query so far, and the answers that they are from.
+
+    Attributes:
+        request: what is asked for.
+        outlined: of each video with subtitles, minus the score that its best moment has at most, and its path.
+        hits: best first.
+        found: the answers of the videos with hits, each with its evidence.
+        is_clear: whether a video clearly matches.
+    """
 
     request: Request
+    outlined: list[tuple[float, Path]] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)
     found: list[tuple[GroundingResult, float]] = field(default_factory=list)
     is_clear: bool = False
+
+    def is_settled(self, score: float, video: Path) -> bool:
+        """Whether neither a video nor any that is less promising can change the answer.
+
+        Args:
+            score: what its best moment has at most.
+            video: its path; videos of equal scores come in the order of their paths.
+        """
+        if len(self.hits) < self.request.top_k:
+            wanted = max(self.request.threshold, CLEAR_FROM if self.request.only_clear else NO_MATCH)
+            return score < (wanted if self.is_clear else min(wanted, CLEAR_FROM))
+        last = self.hits[-1]
+        return (-last.score, last.video) < (-score, video)
 
     def add(self, answer: GroundingResult) -> None:
         """Take in the answer of a video."""
