@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from extractors.cache.store import FeatureCache
-from extractors.cues.cue import Transcript
-from extractors.cues.kept import read_once
+from extractors.cues.cue import CueStream, Transcript
+from extractors.cues.kept import read_once, recall
 from extractors.cues.screen.recogniser import WEIGHTS_ID
 from extractors.cues.subprocess_reader import Progress
 
@@ -30,6 +30,15 @@ def read_screen(video: Path, cache: FeatureCache, *, on_picture: Progress | None
         WeightsInvalid: if its networks are not the pinned ones.
         CacheError: if the cache cannot be read or written.
     """
-    duration_s, streams = read_once(video, "screen", cache, recipe=_RECIPE, on_progress=on_picture)
+    return _transcript(video, *read_once(video, "screen", cache, recipe=_RECIPE, on_progress=on_picture))
+
+
+def known_screen(video: Path, cache: FeatureCache) -> Transcript | None:
+    """The text on the screen, if it was read before; arguments and errors as of `read_screen`."""
+    known = recall(video, "screen", cache, recipe=_RECIPE)
+    return None if known is None else _transcript(video, *known)
+
+
+def _transcript(video: Path, duration_s: float, streams: list[CueStream]) -> Transcript:
     notes = tuple(f"{video}, screen: {note}" for stream in streams for note in stream.notes)
     return Transcript(str(video), duration_s, tuple(streams), notes, source="screen")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import Transcript
-from extractors.cues.kept import read_once
-from extractors.cues.sidecars import read_sidecars
+from extractors.cues.kept import read_once, recall
+from extractors.cues.sidecars import find_sidecars, read_sidecars
+from extractors.decoding.container.text_tracks import may_hold_text
 
 RECIPE = "1"
 """Version of how tracks are read; raised whenever the same tracks would give other cues."""
@@ -42,3 +43,16 @@ def read_subtitles(video: Path, cache: FeatureCache, *, follow_links: bool = Tru
         if kept.cues:
             streams.append(kept)
     return Transcript(str(video), duration_s, tuple(streams), tuple(notes))
+
+
+def subtitles_at_hand(video: Path, cache: FeatureCache, *, follow_links: bool = True) -> Transcript | None:
+    """The subtitles of a video; None if it has none, as far as a look tells that takes a millisecond.
+
+    Tracks in containers other than MP4, QuickTime, Matroska and WebM count only once they are in the cache. Arguments
+    and errors as of `read_subtitles`.
+    """
+    if find_sidecars(video, follow_links=follow_links):
+        return read_subtitles(video, cache, follow_links=follow_links)
+    known = recall(video, "subtitles", cache, recipe=RECIPE)
+    is_worth_it = may_hold_text(video) if known is None else bool(known[1])
+    return read_subtitles(video, cache, follow_links=follow_links) if is_worth_it else None

@@ -18,9 +18,10 @@ from extractors.cues.sidecars import Listings, digest_sidecars
 from extractors.cues.speech.weights import SpeechModel
 from extractors.cues.speech_text import known_speech, read_speech, speech_state
 from extractors.cues.subtitles import RECIPE as SUBTITLES_RECIPE
-from extractors.cues.subtitles import read_subtitles
+from extractors.cues.subtitles import read_subtitles, subtitles_at_hand
 from extractors.encoders.lite.minilm import TEXT_SPEC, MiniLMTextEncoder
 from extractors.extraction.queries import encode_queries, pooled_phrases
+from model.cues.joining import join
 from model.cues.matching import CLEAR_FROM, best_passages, curve, passage_scores
 from model.cues.outlines import RECIPE as OUTLINES_RECIPE
 from model.cues.outlines import Outline, Question
@@ -106,6 +107,59 @@ class CueGrounder:
             if joined.streams
             else replace(joined, lack=f"has no subtitles, and {heard.lack or _UNHEARD}")
         )
+
+    def at_hand(self, video: str | Path) -> tuple[Transcript, ...]:
+        """What of the words of a video costs nothing: subtitles, and speech and text on the screen if read before.
+
+        Args:
+            video: the file. If it has no subtitles, this takes about a millisecond.
+
+        Returns:
+            a transcript of what is said, and one of what is written, as far as there are any.
+
+        Raises:
+            VideoError, CacheError: as `read`.
+        """
+        from extractors.cues.screen_text import known_screen
+
+        path = Path(video)
+        subtitles = subtitles_at_hand(path, self._cache, follow_links=self._follow_links)
+        heard = known_speech(path, self._cache)
+        said = subtitles.joined(heard) if subtitles and heard else subtitles or heard
+        written = known_screen(path, self._cache)
+        return tuple(transcript for transcript in (said, written) if transcript and transcript.streams)
+
+    def join(
+        self,
+        results: Sequence[GroundingResult],
+        words: Sequence[Transcript],
+        *,
+        top_k: int = 5,
+        threshold: float = 0.0,
+    ) -> list[GroundingResult]:
+        """Join answers from pictures with what is said or written.
+
+            words = cue_grounder.at_hand("talk.mp4")
+            results = cue_grounder.join(grounder.ground(video, queries), words)
+
+        Args:
+            results: of `Grounder.ground` for one video, without a threshold.
+            words: transcripts of the same video, such as those of `at_hand`. Without any, the answers stay as they are.
+            top_k: maximum moments per query.
+            threshold: moments that score less are left out.
+
+        Returns:
+            one result per result, in order, as `model.cues.joining.join` makes it.
+
+        Raises:
+            UsageError, WeightsMissing, WeightsInvalid, CacheError: as `ground`.
+        """
+        queries = [result.query for result in results]
+        quoted = [self.ground(transcript, queries, top_k=top_k) for transcript in words]
+        return [
+            join(result, [of_source[number] for of_source in quoted], top_k=top_k, threshold=threshold)
+            for number, result in enumerate(results)
+        ]
 
     def ground(
         self,

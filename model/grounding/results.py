@@ -41,13 +41,15 @@ class Moment:
         start_s: seconds from the start of the video.
         end_s: seconds from the start of the video.
         score: confidence in [0, 1].
-        quote: the words it was found by; None if it was found by its pictures.
+        quote: the words it was found by; None if it was found by its pictures alone.
+        is_seen: of a moment with a quote: whether it was found by its pictures, too.
     """
 
     start_s: float
     end_s: float
     score: float
     quote: Quote | None = None
+    is_seen: bool = False
 
     @property
     def length_s(self) -> float:
@@ -86,6 +88,8 @@ class GroundingResult:
         match_score: score of the best moment, whatever threshold the moments have passed; None if there is none.
         hints: sentences on the wording of the query, for people.
         blind_spot: what the query asks for that the features cannot see, such as "people" or "actions".
+        sources: what words were asked beside the pictures, such as `subtitles`. Moments with quotes then clearly match.
+        has_clear_words: whether such words clearly match.
     """
 
     video: str
@@ -100,11 +104,18 @@ class GroundingResult:
     match_score: float | None = None
     blind_spot: str | None = None
     hints: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    has_clear_words: bool = False
 
     @property
     def is_quoted(self) -> bool:
-        """Whether the moments were found by words in the video, and have quotes."""
+        """Whether the moments were found by words in the video alone, and all have quotes."""
         return self.model == CUES
+
+    @property
+    def has_quotes(self) -> bool:
+        """Whether moments have quotes, or would have: all of them, or those that were found by words."""
+        return self.is_quoted or any(moment.quote is not None for moment in self.moments)
 
     @property
     def damaged_s(self) -> tuple[Segment, ...]:
@@ -113,14 +124,22 @@ class GroundingResult:
 
     @property
     def clear_match(self) -> bool | None:
-        """Whether the video shows what the query asks for; None if the model's scores cannot tell."""
+        """Whether the video shows or says what the query asks for; None if the model's scores cannot tell."""
+        if self.has_clear_words:
+            return True
         if self.clear_from is None:
             return None
         return self.match_score is not None and self.match_score >= self.clear_from
 
     def is_clear(self, moment: Moment) -> bool:
         """Whether a moment clearly matches; every moment does if the model's scores cannot tell."""
-        return self.clear_from is None or moment.score >= self.clear_from
+        return self.verdict(moment) is not False
+
+    def verdict(self, moment: Moment) -> bool | None:
+        """Whether a moment clearly matches; None if the model's scores cannot tell."""
+        if self.sources and moment.quote is not None:
+            return True
+        return None if self.clear_from is None else moment.score >= self.clear_from
 
     def clear(self) -> GroundingResult:
         """The same result with the moments that clearly match only."""
@@ -141,8 +160,9 @@ class GroundingResult:
                     "start_s": round(m.start_s, 3),
                     "end_s": round(m.end_s, 3),
                     "score": round(m.score, 4),
-                    "clear_match": None if self.clear_from is None else self.is_clear(m),
+                    "clear_match": self.verdict(m),
                     **({} if m.quote is None else asdict(m.quote)),
+                    **({"is_seen": m.is_seen} if self.sources and m.quote is not None else {}),
                 }
                 for m in self.moments
             ],
@@ -153,6 +173,7 @@ class GroundingResult:
             **self.facts.to_json(digits=3),
             "blind_spot": self.blind_spot,
             "hints": list(self.hints),
+            **({"sources": list(self.sources)} if self.sources else {}),
         }
 
 

@@ -46,7 +46,7 @@ def server(tmp_path_factory):
 def test_the_document_describes_every_answer(server):
     with server.client() as client:
         document = client.get("/api/openapi.json").json()
-    assert len(document["paths"]) == 16
+    assert len(document["paths"]) == 17
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from extractors.errors import VideoError
 from extractors.places import Place
-from vtg_cli.commands.cues.asking import CueArguments
+from vtg_cli.commands.cues.asking import CueAnswers, CueArguments
 from vtg_cli.commands.ground_watch import WatchArguments
 from vtg_cli.commands.outputs import Outputs, note_not_kept
 from vtg_cli.parsing.arguments import SearchArguments, require_videos, videos_and_queries
@@ -19,6 +19,7 @@ from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.terminal.console import counted, detail, error_line, note, reader
 
 if TYPE_CHECKING:
+    from extractors.cues.cue import Transcript
     from model.grounding.results import GroundingResult
     from vtg_cli.terminal.progress import Display
 
@@ -52,6 +53,8 @@ def ground(
     The first call on a video extracts its features; later calls read them from the cache. Arguments that name video
     files are videos, and all others are queries. If a video cannot be read, it is reported, the others are done, and
     the exit code is 1.
+
+    If a video has subtitles, inside or beside it, queries are looked for in them, too. --no-cues leaves them out.
 
     Some formats hold one video per file. For several videos, put {video} into the file name; it stands for the
     video's name.
@@ -114,21 +117,46 @@ def answer_videos(
         the exit code: 1 if a video or a file failed; NOTHING_CLEAR if only clear matches were asked for and there is
         none; else 0.
     """
-    results: list[GroundingResult] = []
-    failed: set[Place] = set()
+    answers = _Answers()
     if queries:
-        _ground(videos, queries, search, outputs, choice, results, failed)
+        _ground(videos, queries, search, outputs, choice, cues, answers)
     if cues.is_asked:
-        _ask_cues(
-            [video for video in videos if video not in failed], search, outputs, choice, cues, results, failed
-        )
+        _ask_cues(videos, search, outputs, choice, cues, answers)
         order = {str(video): number for number, video in enumerate(videos)}
-        results.sort(key=lambda result: order[result.video])
-    written = not results or outputs.deliver(results)
+        answers.results.sort(key=lambda result: order[result.video])
+    results = answers.results
+    written = not results or outputs.deliver(results, answers.words)
     detail(f"{counted(len(results), 'query', 'queries')} answered")
-    if failed or not written:
+    if answers.failed or not written:
         return 1
     return NOTHING_CLEAR if search.only_clear and not any(result.moments for result in results) else 0
+
+
+@dataclass
+class _Answers:
+    """What was found so far.
+
+    Attributes:
+        results: the answers.
+        words: what is said and written in a video, by its name; only if a report is to show it.
+        failed: the videos that cannot be read.
+    """
+
+    results: list[GroundingResult] = field(default_factory=list)
+    words: dict[str, Sequence[Transcript]] = field(default_factory=dict)
+    failed: set[Place] = field(default_factory=set)
+
+    def add(self, found: CueAnswers, outputs: Outputs) -> None:
+        """Take in the answers for a video, and show them."""
+        self.results += found.results
+        if outputs.html is not None and found.words:
+            known = self.words.get(found.words[0].video, ())
+            sources = {transcript.source for transcript in found.words}
+            self.words[found.words[0].video] = [
+                *(one for one in known if one.source not in sources),
+                *found.words,
+            ]
+        outputs.show(found.results)
 
 
 def _ground(
@@ -137,8 +165,8 @@ def _ground(
     search: SearchArguments,
     outputs: Outputs,
     choice: ModelArguments,
-    results: list[GroundingResult],
-    failed: set[Place],
+    cues: CueArguments,
+    answers: _Answers,
 ) -> None:
     """Ground queries in videos; adds the answers, and the videos that cannot be read."""
     from vtg_cli.terminal.progress import DownloadProgress, ExtractionProgress
@@ -146,17 +174,17 @@ def _ground(
     progress = ExtractionProgress(len(videos), report_failures=False)
     with progress as on_event, DownloadProgress("weights") as on_download:
         grounder = choice.load(on_event=on_event, on_download=on_download, on_write_error=note_not_kept)
+        cue_grounder = cues.cue_grounder(grounder.cache)
         with closing(grounder.encode_each(videos)) as encoded:
             for video in _pausing(progress, encoded):
                 if isinstance(video, VideoError):
                     error_line(str(video))
-                    failed.add(video.path)
+                    answers.failed.add(video.path)
                     continue
-                answers = search.ground(grounder, video, queries)
-                for sentence in () if results else grounder.notes:
+                found = cues.ground(grounder, cue_grounder, video, queries, search)
+                for sentence in () if answers.results else grounder.notes:
                     note(sentence)
-                results += answers
-                outputs.show(answers)
+                answers.add(found, outputs)
                 if reader.left and not outputs.keeps_something:
                     break
 
@@ -167,22 +195,22 @@ def _ask_cues(
     outputs: Outputs,
     choice: ModelArguments,
     cues: CueArguments,
-    results: list[GroundingResult],
-    failed: set[Place],
+    answers: _Answers,
 ) -> None:
     """Ask what is said in videos; adds the answers, and the videos that cannot be read."""
     cache = choice.feature_cache(on_write_error=note_not_kept)
     for video in videos:
+        if video in answers.failed:
+            continue
         if reader.left and not outputs.keeps_something:
             break
         try:
-            answers = cues.answer(video, search, cache)
+            found = cues.answer(video, search, cache)
         except VideoError as error:
             error_line(str(error))
-            failed.add(video)
+            answers.failed.add(video)
             continue
-        results += answers
-        outputs.show(answers)
+        answers.add(found, outputs)
 
 
 def _pausing(progress: Display, items: Iterable[_Item]) -> Iterator[_Item]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from vtg_cli.parsing.values import is_same_file
 from vtg_cli.terminal.console import answering, counted, detail, error_line, note, out
 
 if TYPE_CHECKING:
+    from extractors.cues.cue import Transcript
     from model.grounding.results import GroundingResult
     from vtg_cli.writers.formats import Format
 
@@ -175,19 +176,22 @@ class Outputs:
         if all(name != STDOUT for name, _ in self.files):
             _show(results)
 
-    def deliver(self, results: Sequence[GroundingResult]) -> bool:
+    def deliver(
+        self, results: Sequence[GroundingResult], words: Mapping[str, Sequence[Transcript]] | None = None
+    ) -> bool:
         """Write the requested outputs and report them on standard error; tables are printed elsewhere.
 
         What cannot be written is reported, and the rest is written.
 
         Args:
             results: those of each video together.
+            words: what is said and written in videos, by their names, for reports.
 
         Returns:
             whether all was written.
         """
         written = True
-        for write in self._tasks(results):
+        for write in self._tasks(results, words or {}):
             try:
                 write()
             except VtgError as error:
@@ -212,7 +216,9 @@ class Outputs:
 
         return findings(results, all_moments=self.all_moments)
 
-    def _tasks(self, results: Sequence[GroundingResult]) -> Iterator[Callable[[], None]]:
+    def _tasks(
+        self, results: Sequence[GroundingResult], words: Mapping[str, Sequence[Transcript]]
+    ) -> Iterator[Callable[[], None]]:
         """Everything that is to be written, in order."""
         by_video: dict[str, list[GroundingResult]] = {}
         for result in results:
@@ -233,7 +239,8 @@ class Outputs:
             videos = [Path(video) for video in by_video]
             for video, own in by_video.items():
                 yield partial(self._cut, own, stems[video], self.clips, videos)
-        for named, write in ((self.supercut, self._join), (self.plot, self._draw), (self.html, self._report)):
+        report = partial(self._report, words)
+        for named, write in ((self.supercut, self._join), (self.plot, self._draw), (self.html, report)):
             for target, part in files(named) if named is not None else ():
                 yield partial(write, part, Path(target))
 
@@ -269,11 +276,13 @@ class Outputs:
         write_plot(results, target)
         note(f"{target}: drawn")
 
-    def _report(self, results: Sequence[GroundingResult], target: Path) -> None:
+    def _report(
+        self, words: Mapping[str, Sequence[Transcript]], results: Sequence[GroundingResult], target: Path
+    ) -> None:
         from vtg_cli.drawing.html_report import write_report
         from vtg_cli.drawing.playback import doubt
 
-        write_report(results, target, embed=self.embed)
+        write_report(results, target, embed=self.embed, words=words.get(results[0].video, ()))
         note(f"{target}: written; open it in a browser")
         if reason := doubt(Path(results[0].video)):
             note(f"{target}: {reason}; if it does not play, the page shows stills of its moments")

@@ -1,8 +1,8 @@
 """HTML: one file to open in a browser, with the video, its curves and its moments, that fetches nothing but the video.
 
 It is the page of `vtg serve` around the JSON document of the answers: the same scripts draw the curves, list the
-moments and play the video. Whatever comes from outside, queries and names of files, is text in the page, never markup;
-and by its own policy the page runs one script only.
+moments and play the video. Whatever comes from outside, queries, words and names of files, is text in the page, never
+markup; and by its own policy the page runs one script only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from extractors.errors import UsageError, VtgError, reason_of
 from model.grounding.results import to_document
+from vtg_cli.drawing.cue_tracks import cue_tracks
 from vtg_cli.drawing.curve import evenly_spaced, peak
 from vtg_cli.drawing.page import FROM_FILE, SUFFIXES, address_of, filled, jpeg, json_in_page, text_in_page
 from vtg_cli.drawing.playback import is_played_somewhere
@@ -24,6 +25,7 @@ from vtg_cli.terminal.timecode import timecode
 from vtg_cli.terminal.verdict import basis
 
 if TYPE_CHECKING:
+    from extractors.cues.cue import Transcript
     from model.grounding.results import GroundingResult
 
 EMBED_LIMIT_MB = 100
@@ -68,13 +70,20 @@ def check_report(report: Path, video: Path, *, embed: bool) -> None:
         )
 
 
-def write_report(results: Sequence[GroundingResult], report: Path, *, embed: bool = False) -> None:
+def write_report(
+    results: Sequence[GroundingResult],
+    report: Path,
+    *,
+    embed: bool = False,
+    words: Sequence[Transcript] = (),
+) -> None:
     """Write the results for one video as a page to open in a browser.
 
     Args:
         results: the answers to at least one query on one video.
         report: the file, which appears whole or not at all.
         embed: put the video into the file; otherwise the page plays it from where it lies, as seen from the report.
+        words: what is said and written in the video; shown as tracks.
 
     Raises:
         UsageError: as `check_report`.
@@ -95,6 +104,7 @@ def write_report(results: Sequence[GroundingResult], report: Path, *, embed: boo
         strip=list(zip(strip_s, pictures, strict=False)),
         pictures=dict(zip(pictured, pictures[_STRIP:], strict=True)),
         source="" if embed else address_of(video, report),
+        words=words,
     )
     before, after = page.split(_PACKED)
     try:
@@ -119,6 +129,7 @@ def _page(
     strip: Sequence[tuple[float, str]],
     pictures: dict[tuple[int, int], str],
     source: str,
+    words: Sequence[Transcript],
 ) -> str:
     first = results[0]
     name = Path(one_line(first.video)).name
@@ -150,6 +161,7 @@ def _page(
                 for number, result in enumerate(results)
             ]
         ),
+        "tracks": json_in_page(cue_tracks(words)),
         "packed": _PACKED,
     }
     return filled(

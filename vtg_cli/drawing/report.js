@@ -1,5 +1,6 @@
 // The page that is written to a file: the answers, their curves, and the video beside it or inside of it.
 
+import { CueTracks } from "./cues.js";
 import { Curve } from "./curve.js";
 import { one } from "./dom.js";
 import { timecode } from "./format.js";
@@ -18,6 +19,7 @@ const player = new Player(one("video"), {
   onTime: (time) => {
     curve.setTime(time);
     moments.setTime(time);
+    cues.setTime(time);
     if (!player.isPlayable) showStill(time);
   },
   onTrouble: () => {
@@ -39,6 +41,10 @@ const moments = new Moments({
   },
   pictureOf: (number, at) => pictures[number][at],
   nothing: "no moment scores as high as the threshold",
+});
+const cues = new CueTracks(one("cues"), {
+  onPlay: (start, end) => player.playMoment(start, end),
+  onSeek: (time) => player.seek(time),
 });
 
 // Where the video cannot play: the picture of the moment that the position is in, or the nearest in the strip.
@@ -70,6 +76,7 @@ function goToRank(rank) {
 
 curve.show(duration, answers);
 moments.show(answers);
+cues.show(duration, read("tracks"));
 player.load(source(), duration);
 listenToKeys(() => ({
   ...playerKeys(player, moments),

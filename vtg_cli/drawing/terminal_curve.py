@@ -83,7 +83,7 @@ def moments_table(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCK
 
     Moments with a quote have it in place of a bar, after the stream that it is from.
     """
-    if result.is_quoted:
+    if result.has_quotes:
         return _quotes_table(result, glyphs)
     longest = int(np.clip(width - _NUMBERS_WIDTH, 0, _BAR_WIDTH))
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -119,10 +119,17 @@ def _quotes_table(result: GroundingResult, glyphs: Glyphs) -> Table:
             timecode(moment.start_s),
             timecode(moment.end_s),
             f"{moment.score:.2f}",
-            Text(printable(quote.stream) if quote else ""),
+            Text(_where(moment)),
             Text(f"{before}{printable(quote.text)}{after}" if quote else "", style=_style(result, rank)),
         )
     return table
+
+
+def _where(moment: Moment) -> str:
+    """What a moment was found in."""
+    if moment.quote is None:
+        return "pictures"
+    return f"pictures, {printable(moment.quote.stream)}" if moment.is_seen else printable(moment.quote.stream)
 
 
 def saliency_curve(result: GroundingResult, *, width: int, glyphs: Glyphs = BLOCKS) -> RenderableType:

@@ -19,7 +19,8 @@ from vtg_cli.parsing.values import exists, place_text
 from vtg_cli.terminal.console import note
 
 if TYPE_CHECKING:
-    from model import Grounder
+    from extractors.cues.cue import Transcript
+    from model import CueGrounder, Grounder
     from model.grounding.encoded import EncodedVideo
     from model.grounding.results import GroundingResult
 
@@ -77,13 +78,31 @@ class SearchArguments:
             UsageError: if only clear matches are asked for, and the model cannot tell them.
             VideoError, VtgError: as `Grounder.ground`.
         """
+        self.check(grounder)
+        results = grounder.ground(video, queries, top_k=self.top_k, threshold=self.threshold)
+        return [result.clear() for result in results] if self.only_clear else results
+
+    def ground_joined(
+        self,
+        grounder: Grounder,
+        video: EncodedVideo,
+        queries: Sequence[str],
+        cue_grounder: CueGrounder,
+        words: Sequence[Transcript],
+    ) -> list[GroundingResult]:
+        """The same from the pictures of a video and from its words; raises as `ground` and `CueGrounder.join`."""
+        self.check(grounder)
+        seen = grounder.ground(video, queries, top_k=self.top_k)
+        results = cue_grounder.join(seen, words, top_k=self.top_k, threshold=self.threshold)
+        return [result.clear() for result in results] if self.only_clear else results
+
+    def check(self, grounder: Grounder) -> None:
+        """Raise UsageError if only clear matches are asked for, and the model cannot tell them."""
         if self.only_clear and grounder.model.clear_from is None:
             raise UsageError(
                 f"--only-clear: the scores of {grounder.model.name} rank moments, but do not tell whether a video "
                 "shows what is asked for; use --threshold, or --model zero-shot"
             )
-        results = grounder.ground(video, queries, top_k=self.top_k, threshold=self.threshold)
-        return [result.clear() for result in results] if self.only_clear else results
 
     def all_queries(self, named: Sequence[str], *, may_be_none: bool = False) -> list[str]:
         """The queries named as arguments, and those of --queries after them.

@@ -1,13 +1,18 @@
-"""The work of a job: features, decoded in a subprocess, then moments."""
+"""The work of a job: features, decoded in a subprocess, then moments in the pictures and in the words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from extractors.cues.cue import Transcript
 from extractors.encoders.registry import clip_length_s
+from extractors.errors import VideoError
 from extractors.videos.events import Event, VideoOpening, VideoProgress, VideoStarted, VideoWaiting
-from model import Grounder
+from model import CueGrounder, Grounder
 from model.grounding.choice import choose_model, feature_names
+from model.grounding.encoded import EncodedVideo
 from model.grounding.results import GroundingResult
 from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.serve.jobs import Findings, Job, Report
@@ -40,6 +45,7 @@ class GroundingWork:
     def __init__(self, choice: ModelArguments) -> None:
         self._choice = choice
         self._grounder: Grounder | None = None
+        self._cue_grounder: CueGrounder | None = None
         self._report: Report | None = None
 
     def __call__(self, job: Job, report: Report) -> Findings:
@@ -59,7 +65,7 @@ class GroundingWork:
             )
         video = self._grounder.encode(job.video.path)
         report("grounding", _EXTRACTION)
-        results = self._grounder.ground(video, job.queries, top_k=job.top_k, threshold=job.threshold)
+        results = self._answer(self._grounder, video, job)
         remarks = [
             f"“{result.query}”: {text[:1].lower() + text[1:]}"
             for result in results
@@ -71,6 +77,18 @@ class GroundingWork:
             notes=(*warnings, *remarks),
             model_notes=tuple(text[:1].upper() + text[1:] for text in self._grounder.notes),
         )
+
+    def _answer(self, grounder: Grounder, video: EncodedVideo, job: Job) -> list[GroundingResult]:
+        if self._cue_grounder is None:
+            # Links beside a video may lead to files that are not offered.
+            self._cue_grounder = CueGrounder(grounder.cache, follow_links=False)
+        words: Sequence[Transcript] = ()
+        with suppress(VideoError):  # pictures can answer alone
+            words = self._cue_grounder.at_hand(job.video.path)
+        if not words:
+            return grounder.ground(video, job.queries, top_k=job.top_k, threshold=job.threshold)
+        seen = grounder.ground(video, job.queries, top_k=job.top_k)
+        return self._cue_grounder.join(seen, words, top_k=job.top_k, threshold=job.threshold)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, (VideoOpening, VideoStarted, VideoWaiting)):

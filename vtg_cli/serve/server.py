@@ -23,6 +23,7 @@ from vtg_cli.serve.access.connections import Connection
 from vtg_cli.serve.access.entrance import choose_token
 from vtg_cli.serve.api.app import create_app
 from vtg_cli.serve.api.services import Services
+from vtg_cli.serve.cue_reading import CueReading
 from vtg_cli.serve.folder_watch import FolderWatch
 from vtg_cli.serve.grounding import GroundingWork, check_choice
 from vtg_cli.serve.jobs import Jobs
@@ -57,6 +58,7 @@ def run(settings: Settings, choice: ModelArguments) -> None:
         services = Services(
             library=library,
             jobs=Jobs(GroundingWork(choice)),
+            cues=CueReading(choice),
             # Each has a model of its own, so that neither waits for the other.
             search=LibrarySearch(library, partial(index.open, choice)),
             intake=LibraryIntake(

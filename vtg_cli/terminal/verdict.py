@@ -19,10 +19,15 @@ _UNSEEN = {
 
 
 def basis(result: GroundingResult) -> str:
-    """What answered, and from what: `zero-shot on lite features`, or `words of the subtitles`."""
+    """What answered, and from what: `zero-shot on lite features`, `words of the subtitles`, or both."""
     if result.is_quoted:
-        return f"words {' and '.join(_WORDS[source] for source in result.features)}"
-    return f"{result.model} on {' + '.join(result.features)} features"
+        return _words(result.features)
+    pictures = f"{result.model} on {' + '.join(result.features)} features"
+    return f"{pictures}, {_words(result.sources)}" if result.sources else pictures
+
+
+def _words(sources: Sequence[str]) -> str:
+    return f"words {' and '.join(_WORDS[source] for source in sources)}"
 
 
 def verdict(result: GroundingResult) -> str | None:

@@ -31,12 +31,13 @@ def write(results: Iterable[GroundingResult], file: TextIO) -> None:
     If an answer was found by words, there are columns for what they were read from, and for the words.
     """
     results = list(results)
-    has_quotes = any(result.is_quoted for result in results)
+    has_quotes = any(result.has_quotes for result in results)
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow((*COLUMNS, *(QUOTE_COLUMNS if has_quotes else ())))
     for result in results:
         for rank, moment in enumerate(result.moments, start=1):
-            clear = "" if result.clear_from is None else str(result.is_clear(moment)).lower()
+            verdict = result.verdict(moment)
+            clear = "" if verdict is None else str(verdict).lower()
             times = (f"{moment.start_s:.3f}", f"{moment.end_s:.3f}")
             names = (safe_cell(result.video), safe_cell(result.query))
             row = (*names, rank, *times, f"{moment.score:.4f}", safe_cell(result.model), clear)

@@ -14,7 +14,7 @@ import webvtt
 
 from extractors.errors import UsageError
 from tests.cli.running import vtg
-from tests.extractors.cues.rendering import Line, render_video, srt
+from tests.extractors.cues.rendering import Line, render_video
 from vtg_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -110,21 +110,6 @@ def test_pictures_and_words_together(folder: Path, tmp_path: Path) -> None:
     ]
     assert not any("text" in moment for result in results[::3] for moment in result["moments"])
     assert [len(result["moments"]) for result in results[4:]] == [0, 0]
-
-
-def test_queries_without_words_are_as_ever(folder: Path, tmp_path: Path) -> None:
-    """Subtitles beside a video change nothing of what is seen in it."""
-    (tmp_path / "talk.mp4").write_bytes((folder / "mute.mp4").read_bytes())
-    written = []
-    for _ in range(2):
-        outputs = [
-            part for kind in ("json", "csv", "srt", "txt") for part in ("-o", tmp_path / f"out.{kind}")
-        ]
-        assert run(folder, tmp_path / "talk.mp4", "a cat", "--features", "lite", "--all", *outputs) == 0
-        written.append({path.name: path.read_bytes() for path in tmp_path.glob("out.*")})
-        (tmp_path / "talk.srt").write_text(srt([Line(0, 1, "a cat")]))
-    assert written[0] == written[1]
-    assert written[0]["out.csv"].startswith(b"video,query,rank,start_s,end_s,score,model,clear_match\n")
 
 
 def test_exit_codes(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

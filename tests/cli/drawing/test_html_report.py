@@ -150,7 +150,7 @@ def test_names_of_files_are_text_and_addresses(tmp_path):
     folder.mkdir()
     video = render(folder / '"><script>x.mp4', frames=8, fps=10, width=160, height=96)
     page = report([answer(video)], tmp_path)
-    assert len(page.all("script")) == 3
+    assert len(page.all("script")) == 4
     assert page.all("b") == []
     assert page.one("h1")[1] + page.all("bdi")[0][1] == '"><script>x.mp4'
     assert unquote(page.one("video")[0]["src"]) == './films & <b>/"><script>x.mp4'

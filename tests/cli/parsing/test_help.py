@@ -99,7 +99,7 @@ def test_paragraphs_and_examples(path):
     [
         (
             ["ground", "--nope"],
-            "no such option: --nope (Possible options: --copy, --model, --top-k); see vtg ground -h",
+            "no such option: --nope (Possible options: --copy, --no-cues, --top-k); see vtg ground -h",
         ),
         (["groun"], "no such command 'groun'. Did you mean 'ground'?; see vtg -h"),
         (["cache", "nope"], "no such command 'nope'; see vtg cache -h"),

@@ -184,3 +184,26 @@ def test_too_many_texts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     answer = search_said([video], "line budget", grounder=cues)
     assert answer.results[0].hits[0].score == pytest.approx(0.85)
     assert "by their words only" in answer.results[0].hints[0]
+
+
+def test_speech_that_is_transcribed_later_shows(tmp_path: Path) -> None:
+    from extractors.cues import speech_text
+
+    video = render_video(tmp_path / "talk.mp4", duration_s=8)
+    (tmp_path / "talk.srt").write_text(srt([Line(1, 3, "A ticket.")]))
+    cues = CueGrounder(tmp_path / "cache")
+    assert cues.outline(video).spoken == " a ticket "
+    store = cues._cache
+    for text in ("The budget.", "The river."):
+        spoken = [[4.0, 5.0, text, 0.9]]
+        stream = {"name": "speech", "source": "speech", "language": "en", "cues": spoken, "notes": []}
+        store.documents("speech", speech_text._RECIPE).store(
+            store.identify(video), {"duration_s": 8.0, "made_by": "x", "streams": [stream]}
+        )
+        assert cues.outline(video).spoken == f" a ticket {text.lower()[:-1]} "
+        (hit,) = search_said([video], text, grounder=cues, top_k=1).results[0].hits
+        assert hit.quote is not None
+        assert (hit.quote.source, hit.score) == ("speech", 1.0)
+    (tmp_path / "talk.srt").unlink()
+    (words,) = cues.at_hand(video)
+    assert [stream.source for stream in words.streams] == ["speech"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extractors.errors import UsageError
+from extractors.errors import UsageError, VideoError
 from extractors.places import Address, Place
 from vtg_cli.commands.cues.speech import SpeechWeights, wanted_model
 from vtg_cli.terminal.console import note, printable
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
     from extractors.cues.cue import Source, Transcript
     from extractors.cues.speech.weights import SpeechModel
-    from model.cues.grounder import CueGrounder
+    from model import CueGrounder, Grounder
+    from model.grounding.encoded import EncodedVideo
     from model.grounding.results import GroundingResult
     from vtg_cli.parsing.arguments import SearchArguments
 
@@ -32,6 +33,14 @@ Said = Annotated[
         "times.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class CueAnswers:
+    """The answers for one video, and the transcripts that were searched for them."""
+
+    results: list[GroundingResult]
+    words: Sequence[Transcript] = ()
 
 
 @dataclass(frozen=True)
@@ -52,15 +61,23 @@ class CueArguments:
         bool,
         typer.Option(
             "--speech",
-            help="With --said: transcribe the speech, unless that was done before. Needs pip install "
+            help="With --said or --cues: transcribe the speech, unless that was done before. Needs pip install "
             "'vtg\\[speech]' and vtg weights pull whisper-small.",
         ),
     ] = False
     speech_model: SpeechWeights = None
+    cues: Annotated[
+        bool | None,
+        typer.Option(
+            "--cues/--no-cues",
+            help="Look for queries in the text on the screen, too, or in pictures only.",
+            show_default="subtitles, and what was read or transcribed before",
+        ),
+    ] = None
 
     @property
     def is_asked(self) -> bool:
-        """Whether something is asked."""
+        """Whether something is asked of words alone."""
         return bool(self.said or self.written)
 
     def check(self, videos: Sequence[Place], *, is_watching: bool = False) -> None:
@@ -74,22 +91,23 @@ class CueArguments:
             UsageError: if a text is empty, a video is in object storage or still to come, or an option plays no part.
             WeightsMissing, WeightsInvalid: if the weights that are to transcribe speech are not here.
         """
-        if self._speaks and not self.said:
-            raise UsageError("--speech: goes with --said")
-        if not self.is_asked:
+        if self._speaks and not self.said and not self.cues:
+            raise UsageError("--speech: goes with --said or --cues")
+        if not self.is_asked and not self.cues:
             return
         self._weights()
-        option = "--said" if self.said else "--written"
+        option = "--said" if self.said else "--written" if self.written else "--cues"
         if is_watching:
             raise UsageError(f"{option}: does not go with --watch; name the videos")
         from model.grounding.grounder import check_queries
 
-        check_queries([*(self.said or ()), *(self.written or ())])
+        if self.is_asked:
+            check_queries([*(self.said or ()), *(self.written or ())])
         for video in videos:
             if isinstance(video, Address):
                 raise UsageError(f"{video}: {option} needs the video's file; download it, and name the file")
 
-    def answer(self, video: Place, search: SearchArguments, cache: FeatureCache) -> list[GroundingResult]:
+    def answer(self, video: Place, search: SearchArguments, cache: FeatureCache) -> CueAnswers:
         """Answer for one video; notes say what of its words could not be read.
 
         Raises:
@@ -103,6 +121,7 @@ class CueArguments:
             ("screen", self.written or []),
         ]
         results: list[GroundingResult] = []
+        words: list[Transcript] = []
         for source, queries in asked:
             if not queries:
                 continue
@@ -112,7 +131,51 @@ class CueArguments:
             if not transcript.streams:
                 note(f"{video}: {transcript.lack or _NOTHING[source]}, so {_OPTION[source]} finds nothing")
             results += grounder.ground(transcript, queries, top_k=search.top_k, threshold=search.threshold)
-        return [result.clear() for result in results] if search.only_clear else results
+            words.append(transcript)
+        return CueAnswers([result.clear() for result in results] if search.only_clear else results, words)
+
+    def cue_grounder(self, cache: FeatureCache) -> CueGrounder | None:
+        """What searches the words for queries; None if only pictures are asked."""
+        if self.cues is False:
+            return None
+        from model import CueGrounder
+
+        return CueGrounder(cache)
+
+    def ground(
+        self,
+        grounder: Grounder,
+        cue_grounder: CueGrounder | None,
+        video: EncodedVideo,
+        queries: Sequence[str],
+        search: SearchArguments,
+    ) -> CueAnswers:
+        """Answer queries from the pictures of a video, and from its words as far as they are asked or at hand.
+
+        If the words cannot be read, a note says so, and the pictures answer alone.
+
+        Raises:
+            VtgError: as `SearchArguments.ground`, and as `CueGrounder.read` if all words are asked.
+        """
+        words = () if cue_grounder is None else self._words(cue_grounder, video.path)
+        for sentence in (sentence for transcript in words for sentence in transcript.notes):
+            note(sentence)
+        if cue_grounder is None or not words:
+            return CueAnswers(search.ground(grounder, video, queries))
+        return CueAnswers(search.ground_joined(grounder, video, queries, cue_grounder, words), words)
+
+    def _words(self, cue_grounder: CueGrounder, video: Place) -> Sequence[Transcript]:
+        if isinstance(video, Address):
+            return ()
+        try:
+            if not self.cues:
+                return cue_grounder.at_hand(video)
+            sources: tuple[Source, ...] = ("subtitles", "screen")
+            read = [self._read(cue_grounder, video, source) for source in sources]
+        except VideoError as error:
+            note(f"only pictures are searched: {error}")
+            return ()
+        return [transcript for transcript in read if transcript.streams]
 
     @property
     def _speaks(self) -> bool:

@@ -55,6 +55,7 @@ def job_routes(services: Services) -> APIRouter:
     @routes.post(
         "/api/jobs",
         status_code=202,
+        response_model_exclude_unset=True,
         responses={
             **error_reply(400, "The body is no JSON."),
             **error_reply(404, "There is no such video."),
@@ -72,12 +73,12 @@ def job_routes(services: Services) -> APIRouter:
         """Every job that is kept, newest first."""
         return schemas.JobsBody(jobs=[_summary(job) for job in jobs.jobs()])
 
-    @routes.get("/api/jobs/{job_id}", responses=not_found)
+    @routes.get("/api/jobs/{job_id}", responses=not_found, response_model_exclude_unset=True)
     async def get_job(job_id: str) -> schemas.JobBody:
         """One job, with its results once it is done."""
         return _body(jobs.get(job_id))
 
-    @routes.post("/api/jobs/{job_id}/cancel", responses=not_found)
+    @routes.post("/api/jobs/{job_id}/cancel", responses=not_found, response_model_exclude_unset=True)
     async def cancel_job(job_id: str) -> schemas.JobBody:
         """Cancel a job: at once if it waits, with the next chunk of video if it runs."""
         return _body(jobs.cancel(job_id))

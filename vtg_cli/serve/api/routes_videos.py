@@ -94,6 +94,12 @@ def video_routes(services: Services) -> APIRouter:
         await asyncio.to_thread(library.delete, video_id)
         return Response(status_code=204)
 
+    @routes.get(f"{UPLOADS}/{{video_id}}/cues", responses=not_found)
+    async def get_cues(video_id: str) -> schemas.CuesBody:
+        """What is said and written in a video, as far as it is at hand."""
+        tracks = await services.cues.tracks(library.get(video_id))
+        return schemas.CuesBody.model_validate({"tracks": tracks})
+
     async def send_file(request: Request, video_id: str, *, with_body: bool) -> Response:
         video = library.get(video_id)
         file = await asyncio.to_thread(video.open_file)

@@ -64,6 +64,28 @@ class VideosBody(BaseModel):
     scanning: bool = Field(description="Whether folders are still being read, and more videos will come.")
 
 
+class CueBody(BaseModel):
+    """A text, and when it is said or shown, in seconds from the start."""
+
+    start_s: float
+    end_s: float
+    text: str = Field(description="Plain text on one line, never markup.")
+
+
+class TrackBody(BaseModel):
+    """The cues of one subtitle file, of one text track or of the screen, in order of time."""
+
+    name: str
+    source: Literal["subtitles", "speech", "screen"]
+    cues: list[CueBody]
+
+
+class CuesBody(BaseModel):
+    """What is said and written in a video: its subtitles, and the text on its screen if it was read before."""
+
+    tracks: list[TrackBody]
+
+
 class JobRequest(BaseModel):
     """What to look for, in which video."""
 
@@ -85,6 +107,14 @@ class MomentBody(BaseModel):
     end_s: float
     score: float
     clear_match: bool | None = Field(description="Null where scores only rank moments.")
+    source: Literal["subtitles", "speech", "screen"] = Field(
+        default="subtitles", description="What words were read from; only of moments found by them."
+    )
+    stream: str = Field(default="", description="The file or track with these words; likewise.")
+    text: str = Field(default="", description="The words; likewise. Plain text, never markup.")
+    is_seen: bool = Field(
+        default=False, description="Whether the pictures match, too; only of moments found by words."
+    )
 
 
 class SaliencyBody(BaseModel):
@@ -111,6 +141,9 @@ class ResultBody(BaseModel):
     match_score: float | None = Field(description="Score of the best moment, whatever the threshold.")
     blind_spot: str | None = Field(description="What is asked for that the features cannot see.")
     hints: list[str] = Field(description="On the wording of the query.")
+    sources: list[str] = Field(
+        default=[], description="What words were read from beside the pictures; not there if none."
+    )
 
 
 class JobSummary(BaseModel):

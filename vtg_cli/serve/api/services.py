@@ -6,6 +6,7 @@ import asyncio
 import threading
 from dataclasses import dataclass, field
 
+from vtg_cli.serve.cue_reading import CueReading
 from vtg_cli.serve.jobs import Jobs
 from vtg_cli.serve.library.library import Library
 from vtg_cli.serve.library.thumbnails import Thumbnails
@@ -21,6 +22,7 @@ class Services:
     Attributes:
         library: the videos.
         jobs: the searches in one video.
+        cues: reads what is said and written in the videos.
         search: searches in all videos.
         intake: adds videos to the library that is searched.
         sandbox: where files that were let in are read.
@@ -37,6 +39,7 @@ class Services:
 
     library: Library
     jobs: Jobs
+    cues: CueReading
     search: LibrarySearch
     intake: LibraryIntake
     sandbox: Sandbox

@@ -54,6 +54,7 @@ export async function getVideos() {
   return known.answer;
 }
 
+export const getCues = async (id) => (await request(`/api/videos/${part(id)}/cues`)).tracks;
 export const getFormats = async () => (await request("/api/formats")).formats;
 export const getJobs = async () => (await request("/api/jobs")).jobs;
 export const getJob = (id) => request(`/api/jobs/${part(id)}`);

@@ -1,6 +1,7 @@
 // The page: what is chosen, what runs, and who hears of it.
 
 import * as api from "./api.js";
+import { CueTracks } from "./cues.js";
 import { Curve } from "./curve.js";
 import { Everywhere } from "./everywhere.js";
 import { breakable, isolated, make, one, rove } from "./dom.js";
@@ -66,6 +67,7 @@ const player = new Player(one("video"), {
   onTime: (time) => {
     curve.setTime(time);
     moments.setTime(time);
+    cues.setTime(time);
     if (!player.isPlayable) showStill();
   },
   onTrouble: () => {
@@ -88,6 +90,10 @@ const moments = new Moments({
     return api.thumbnailAddress(job.video_id, (start + end) / 2);
   },
   nothing: "Nothing scores that high. Lower the score under Options, or say it differently.",
+});
+const cues = new CueTracks(one("cues"), {
+  onPlay: (start, end) => player.playMoment(start, end),
+  onSeek: (time) => player.seek(time),
 });
 const results = new Results();
 const find = new Find({ onFind: guarded(search), onCancel: guarded(cancel) });
@@ -251,6 +257,7 @@ async function show(chosen, wantedJob) {
   one("video").hidden = false;
   clearResults(HINT);
   curve.show(video.duration_s);
+  showCues();
   player.load(api.fileAddress(video.id), video.duration_s);
   find.fill([""]);
   showStrip();
@@ -282,6 +289,14 @@ function showStrip() {
     picture.addEventListener("error", () => picture.classList.add("missing"));
     return picture;
   }));
+}
+
+// What is said in the video; it can take a second to read, and is worth no error.
+async function showCues() {
+  const of = video;
+  cues.show(of.duration_s);
+  const tracks = await api.getCues(of.id).catch(() => []);
+  if (video === of) cues.show(of.duration_s, tracks);
 }
 
 async function listEarlier() {

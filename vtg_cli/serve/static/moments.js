@@ -2,6 +2,7 @@
 
 import { isolated, make, one, rove } from "./dom.js";
 import { counted, letter, look, timecode } from "./format.js";
+import { marked } from "./marked.js";
 
 export class Moments {
   #results = [];
@@ -94,7 +95,9 @@ export class Moments {
     const unclear = moment.clear_match === false;
     fill.style.width = `${(100 * Math.min(Math.max(moment.score, 0), 1)).toFixed(1)}%`;
     // The words that it was found by, if it was.
-    const quote = moment.text === undefined ? [] : [make("span", { class: "quote", title: moment.stream }, isolated(moment.text))];
+    const quote = moment.text === undefined ? [] : [make(
+      "span", { class: "quote", title: moment.stream }, make("bdi", {}, ...marked(moment.text, this.#results[number].query)),
+    )];
     return make(
       "button",
       {

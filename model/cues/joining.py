@@ -1,0 +1,97 @@
+"""One answer from what pictures show and what is said or written: reciprocal rank fusion of both rankings.
+
+Scores of pictures and of words are not on one scale, so only ranks are compared. A moment has 1 / (60 + rank) from
+each ranking that it is in. Source: Cormack, Clarke and Buettcher, Reciprocal Rank Fusion, SIGIR 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from model.grounding.results import GroundingResult, Moment
+
+_K = 60
+_PICTURES = 0  # the number of their ranking; those of words follow
+_LEAST_SHARED = 0.5  # intersection over union from which two moments are the same
+
+
+def join(
+    seen: GroundingResult, quoted: Sequence[GroundingResult], *, top_k: int, threshold: float = 0.0
+) -> GroundingResult:
+    """Join the answer from pictures with the answers from words to the same query on the same video.
+
+    Of the moments with quotes, only those that clearly match take part. One that overlaps a moment of the pictures is
+    not listed beside it: both become one moment with the quote, which has the times and the score of the pictures if
+    they clearly match, too, and else those of the words.
+
+    Args:
+        seen: from pictures, with all its moments: no threshold was applied to them.
+        quoted: from words, such as of what is said and of what is written.
+        top_k: moments at most.
+        threshold: moments that score less are left out.
+
+    Returns:
+        the answer from pictures with its curve, but with moments of all. Of moments that rank alike, those that clearly
+        match come first, then those without quotes.
+    """
+    found = [_Found(moment, seen.is_clear(moment) and seen.clear_from is not None) for moment in seen.moments]
+    for rank, one in enumerate(found, start=1):
+        one.ranks[_PICTURES] = rank
+    for number, answer in enumerate(quoted, start=1):
+        for rank, moment in enumerate(answer.clear().moments, start=1):
+            same = next((one for one in found if one.is_same(moment, number)), None)
+            if same is None:
+                found.append(_Found(moment, is_clear=True, ranks={number: rank}))
+            else:
+                same.take_in(moment, number, rank)
+    found.sort(key=lambda one: (-one.weight, not one.is_clear, one.moment.quote is not None))
+    moments = [one.moment for one in found]
+    hints = (hint for answer in quoted for hint in answer.hints)
+    return replace(
+        seen,
+        moments=tuple(moment for moment in moments[:top_k] if moment.score >= threshold),
+        match_score=moments[0].score if moments else None,
+        sources=tuple(dict.fromkeys(source for answer in quoted for source in answer.features)),
+        has_clear_words=any(answer.clear_match for answer in quoted),
+        hints=tuple(dict.fromkeys([*seen.hints, *hints])),
+    )
+
+
+@dataclass
+class _Found:
+    """A moment, and its rank in each ranking that it is in.
+
+    Attributes:
+        moment: as it will be listed.
+        is_clear: whether it clearly matches.
+        ranks: from 1, by the number of the ranking.
+    """
+
+    moment: Moment
+    is_clear: bool
+    ranks: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> float:
+        """The sum of what its ranks count."""
+        return sum(1 / (_K + rank) for rank in self.ranks.values())
+
+    def is_same(self, other: Moment, ranking: int) -> bool:
+        """Whether a moment of a ranking is this one, found in another way."""
+        if set(self.ranks) == {ranking}:
+            return False
+        mine = self.moment
+        shared_s = min(mine.end_s, other.end_s) - max(mine.start_s, other.start_s)
+        whole_s = max(mine.end_s, other.end_s) - min(mine.start_s, other.start_s)
+        is_inside = mine.start_s <= other.start_s and other.end_s <= mine.end_s
+        return is_inside or shared_s >= _LEAST_SHARED * whole_s
+
+    def take_in(self, other: Moment, ranking: int, rank: int) -> None:
+        """Make one moment of this and of one with a quote."""
+        self.ranks.setdefault(ranking, rank)
+        if self.moment.quote is not None:
+            return
+        times = self.moment if self.is_clear else other
+        self.moment = replace(times, quote=other.quote, is_seen=True)
+        self.is_clear = True
