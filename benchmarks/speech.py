@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractors.cues.subprocess_reader import read_apart
@@ -65,8 +67,9 @@ def main() -> None:
 
 def made(folder: Path, shape: Shape) -> Path:
     """Weights that say three words per second."""
-    # Each place has a token of its own; nobody would say the same again and again.
-    words = tuple(f" word{number}" for number in range(_WORDS))
+    # Words that are alike would be taken for a mistake of the network, and be read again.
+    letters = np.random.default_rng(0).choice(list("abcdefghijklmnopqrstuvwxyz"), (_WORDS, 5))
+    words = tuple(f" {''.join(word)}" for word in letters)
     return make_whisper(folder, shape, words={"u": words, "i": words}, word_s=_WORD_S)
 
 

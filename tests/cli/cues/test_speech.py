@@ -11,6 +11,7 @@ from tests.cli.running import vtg
 from tests.extractors.cues.rendering import Line, srt
 from tests.extractors.cues.speech.talking import Talk, render_talk
 from tests.extractors.cues.speech.tiny_whisper import make_whisper
+from vtg_cli.commands import doctor
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,16 @@ def test_beside_subtitles(home: Path, tmp_path: Path) -> None:
     assert budget["features"] == ["subtitles", "speech"]
     assert (budget["moments"][0]["source"], garden["moments"][0]["source"]) == ("speech", "subtitles")
     assert garden["moments"][0]["stream"] == "other.srt"
+
+
+def test_doctor_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = doctor._version
+    found = {finding.name: finding for finding in doctor.examine_packages()}
+    assert found["faster-whisper"].state == "ok"
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "faster-whisper" else version(name))
+    found = {finding.name: finding for finding in doctor.examine_packages()}
+    assert found["faster-whisper"].state == "missing"
+    assert found["faster-whisper"].text.endswith("'vtg[speech]'")
 
 
 def test_without_sound(home: Path) -> None:

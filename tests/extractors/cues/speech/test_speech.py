@@ -223,6 +223,15 @@ def test_pauses_of_less_than_two_seconds_stay() -> None:
     assert (found[1].start_s, found[1].end_s) == pytest.approx((8.75, 11.25), abs=0.3)
 
 
+def test_tones_and_noise_are_no_speech() -> None:
+    times_s = np.arange(6 * RATE) / RATE
+    tones = sum(np.sin(2 * np.pi * pitch * times_s) for pitch in (220, 277, 330)) / 6
+    noise = np.random.default_rng(0).normal(0, 0.2, 6 * RATE)
+    bursts = noise * (np.floor(3 * times_s) % 2)
+    for sound in (tones, noise, bursts):
+        assert list(speech_in(in_blocks(sound.astype(np.float32)), VoiceDetector())) == []
+
+
 def test_the_detector_remembers() -> None:
     samples = spoken([Talk(0.5, 3, "u")], 4)[: 124 * 512]
     whole = VoiceDetector().probabilities(samples)
