@@ -7,7 +7,7 @@ each ranking that it is in. Source: Cormack, Clarke and Buettcher, Reciprocal Ra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from model.grounding.results import GroundingResult, Moment
 
@@ -22,8 +22,9 @@ def join(
     """Join the answer from pictures with the answers from words to the same query on the same video.
 
     Of the moments with quotes, only those that clearly match take part. One that overlaps a moment of the pictures is
-    not listed beside it: both become one moment with the quote, which has the times and the score of the pictures if
-    they clearly match, too, and else those of the words.
+    not listed beside it. If the pictures clearly match, too, both become one moment, with their times and score and
+    with the quote. If they do not, that moment is left out. If the model cannot tell, both become one moment with the
+    times and the score of the words.
 
     Args:
         seen: from pictures, with all its moments: no threshold was applied to them.
@@ -32,20 +33,28 @@ def join(
         threshold: moments that score less are left out.
 
     Returns:
-        the answer from pictures with its curve, but with moments of all. Of moments that rank alike, those that clearly
-        match come first, then those without quotes.
+        the answer from pictures with its curve, but with moments of all. Those that do not clearly match come last; of
+        moments that rank alike, those that clearly match come first, then those without quotes.
     """
-    found = [_Found(moment, seen.is_clear(moment) and seen.clear_from is not None) for moment in seen.moments]
-    for rank, one in enumerate(found, start=1):
-        one.ranks[_PICTURES] = rank
+    found = [
+        _Found(moment, seen.verdict(moment), {_PICTURES: rank})
+        for rank, moment in enumerate(seen.moments, start=1)
+    ]
     for number, answer in enumerate(quoted, start=1):
         for rank, moment in enumerate(answer.clear().moments, start=1):
             same = next((one for one in found if one.is_same(moment, number)), None)
             if same is None:
-                found.append(_Found(moment, is_clear=True, ranks={number: rank}))
+                found.append(_Found(moment, True, {number: rank}))
             else:
                 same.take_in(moment, number, rank)
-    found.sort(key=lambda one: (-one.weight, not one.is_clear, one.moment.quote is not None))
+    found.sort(
+        key=lambda one: (
+            one.is_clear is False,
+            -one.weight,
+            not one.is_clear,
+            one.moment.quote is not None,
+        )
+    )
     moments = [one.moment for one in found]
     hints = (hint for answer in quoted for hint in answer.hints)
     return replace(
@@ -64,13 +73,13 @@ class _Found:
 
     Attributes:
         moment: as it will be listed.
-        is_clear: whether it clearly matches.
+        is_clear: whether it clearly matches; None if the model cannot tell.
         ranks: from 1, by the number of the ranking.
     """
 
     moment: Moment
-    is_clear: bool
-    ranks: dict[int, int] = field(default_factory=dict)
+    is_clear: bool | None
+    ranks: dict[int, int]
 
     @property
     def weight(self) -> float:
@@ -89,9 +98,10 @@ class _Found:
 
     def take_in(self, other: Moment, ranking: int, rank: int) -> None:
         """Make one moment of this and of one with a quote."""
-        self.ranks.setdefault(ranking, rank)
-        if self.moment.quote is not None:
+        if self.is_clear is False:
+            self.moment, self.is_clear, self.ranks = other, True, {ranking: rank}
             return
-        times = self.moment if self.is_clear else other
-        self.moment = replace(times, quote=other.quote, is_seen=True)
-        self.is_clear = True
+        self.ranks.setdefault(ranking, rank)
+        if self.moment.quote is None:
+            times = self.moment if self.is_clear else other
+            self.moment, self.is_clear = replace(times, quote=other.quote, is_seen=True), True

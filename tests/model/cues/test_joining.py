@@ -48,7 +48,7 @@ def test_ranks_are_joined_and_scores_stay() -> None:
     seen = from_pictures((10, 20, 0.9), (30, 40, 0.5), (50, 60, 0.4))
     said = from_words((70, 73, 1.0), (80, 83, 0.6), (90, 93, 0.29))
     joined = join(seen, [said], top_k=5)
-    # Of equal ranks, what clearly matches comes first; what is said unclearly takes no part.
+    # What is seen unclearly comes last, whatever its rank; what is said unclearly takes no part.
     assert spans(joined) == [(10, 20, 0.9), (70, 73, 1.0), (80, 83, 0.6), (30, 40, 0.5), (50, 60, 0.4)]
     assert [joined.is_clear(moment) for moment in joined.moments] == [True, True, True, False, False]
     assert (joined.match_score, joined.clear_match, joined.sources) == (0.9, True, ("subtitles",))
@@ -61,10 +61,10 @@ def test_the_same_moment_is_listed_once_and_higher() -> None:
     seen = from_pictures((10, 20, 0.9), (30, 40, 0.8), (50, 60, 0.4))
     said = from_words((33, 35, 1.0), (36, 38, 0.9), (52, 61, 0.5))
     joined = join(seen, [said], top_k=5)
-    # Clear pictures keep their times and score; where they are unclear, those of the words count.
-    assert spans(joined) == [(30, 40, 0.8), (52, 61, 0.5), (10, 20, 0.9)]
-    assert [moment.is_seen for moment in joined.moments] == [True, True, False]
-    assert [moment.quote is not None for moment in joined.moments] == [True, True, False]
+    # Clear pictures keep their times and score, and count; unclear ones make room for the words.
+    assert spans(joined) == [(30, 40, 0.8), (10, 20, 0.9), (52, 61, 0.5)]
+    assert [moment.is_seen for moment in joined.moments] == [True, False, False]
+    assert [moment.quote is not None for moment in joined.moments] == [True, False, True]
     # A cue inside of unclear pictures does not hide the next one.
     unclear = join(from_pictures((0, 50, 0.1)), [from_words((3, 5, 1.0), (8, 9, 0.9))], top_k=5)
     assert spans(unclear) == [(3, 5, 1.0), (8, 9, 0.9)]
@@ -84,8 +84,16 @@ def test_subtitles_and_screen_count_both() -> None:
     assert joined.sources == ("subtitles", "screen")
 
 
+def test_guesses_come_after_clear_words() -> None:
+    joined = join(from_pictures((10, 20, 0.1)), [from_words((70, 73, 1.0), (80, 83, 0.4))], top_k=5)
+    assert spans(joined) == [(70, 73, 1.0), (80, 83, 0.4), (10, 20, 0.1)]
+
+
 def test_models_that_cannot_tell() -> None:
     seen = from_pictures((10, 20, 0.9), clear_from=None)
+    joined = join(seen, [from_words((15, 19, 0.5), (1, 2, 0.4))], top_k=5)
+    assert spans(joined) == [(15, 19, 0.5), (1, 2, 0.4)]
+    assert joined.moments[0].is_seen
     joined = join(seen, [from_words((40, 42, 0.4))], top_k=5)
     assert spans(joined) == [(40, 42, 0.4), (10, 20, 0.9)]
     assert [moment["clear_match"] for moment in joined.to_json()["moments"]] == [True, None]
