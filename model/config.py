@@ -284,6 +284,9 @@ class TrainingConfig:
     Attributes:
         epochs: passes over the training split.
         batch_size: samples per step.
+        content_mixing: share of samples in which the content of another video surrounds the moment; not part of the
+            paper.
+        unmixed_epochs: the last epochs, which do without it.
         drop_last: leave out the last, smaller batch.
         length_groups: batches cut at a time from a shuffled group of samples sorted by length. Larger values pad less;
             1 is plain shuffling, as in the released code.
@@ -317,6 +320,8 @@ class TrainingConfig:
     warmup_steps: int = 0
     decay_epochs: int = 0
     average_decay: float = 0.0
+    content_mixing: float = 0.0
+    unmixed_epochs: int = 0
     drop_last: bool = False
     length_groups: int = 1
     evaluate_every: int = 1
@@ -332,9 +337,10 @@ class TrainingConfig:
         _require_positive(self, "epochs", "batch_size", "learning_rate", "length_groups", "evaluate_every")
         _require_positive_if_given(self, "patience")
         _require_not_negative(
-            self, "weight_decay", "gradient_clip", "workers", "warmup_steps", "decay_epochs"
+            self, "weight_decay", "gradient_clip", "workers", "warmup_steps", "decay_epochs", "unmixed_epochs"
         )
         _require_all(self, ["average_decay"], lambda decay: 0 <= decay < 1, "must be in [0, 1)")
+        _require_all(self, ["content_mixing"], lambda share: 0 <= share <= 1, "must be in [0, 1]")
         _require(
             self.decay_epochs <= self.epochs,
             "decay_epochs",

@@ -16,11 +16,13 @@ from torch.utils.data import Dataset, Sampler
 from model.config import Config, TrainingConfig
 from model.datasets.annotations import Annotation, AnnotationError
 from model.datasets.labels import ClipLabels, clip_labels
+from model.datasets.mixing import mix_content
 from model.datasets.sources import Array, TextSource, VideoSource
 from model.losses import Targets
 from model.rows import append_tef, clip_rows, pad_rows, token_rows
 
 _KEEP_BYTES = 4 << 30
+_MIXING = 2  # a stream of random numbers, apart from those that draw labels
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,26 @@ class GroundingDataset(Dataset[Sample]):
             epoch = epoch if config.training.resample_labels else 0
             rng = np.random.default_rng([config.training.seed, epoch, self._first_index + index])
             labels = clip_labels(annotation, config.data, len(video), rng)
+            video = self._mixed(video, annotation, place)
         return Sample(annotation, video, token_rows(self._text(annotation), config.data), labels)
+
+    def _mixed(self, video: Tensor, annotation: Annotation, place: tuple[int, int]) -> Tensor:
+        """The clips, or in some samples of most epochs those with the content of another video around the moment."""
+        training, (epoch, index) = self.config.training, place
+        if not training.content_mixing or epoch > training.epochs - training.unmixed_epochs:
+            return video
+        rng = np.random.default_rng([training.seed, epoch, self._first_index + index, _MIXING])
+        other = self.annotations[int(rng.integers(len(self.annotations)))].vid
+        if rng.random() >= training.content_mixing or other == annotation.vid or not annotation.windows_s:
+            return video
+        data = self.config.data
+        return mix_content(
+            video,
+            annotation.windows_s,
+            clip_rows(self._videos(other), data),
+            clip_length_s=data.clip_length_s,
+            rng=rng,
+        )
 
     def _text(self, annotation: Annotation) -> Array:
         if annotation.qid not in self._tokens:

@@ -100,8 +100,9 @@ def continue_run(run: Run, config: Config) -> None:
         RunError: if anything else has.
     """
     before = run.config()
-    # A decay is over with the last epoch, so it would have begun at another one.
-    free = [name for name in _RESUMABLE if name != "epochs" or not before.training.decay_epochs]
+    # What is counted from the last epoch would have begun at another one.
+    from_the_end = before.training.decay_epochs or before.training.unmixed_epochs
+    free = [name for name in _RESUMABLE if name != "epochs" or not from_the_end]
     fixed = {name: getattr(config.training, name) for name in free}
     if replace(before, training=replace(before.training, **fixed)) != config:
         raise RunError(
