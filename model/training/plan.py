@@ -16,12 +16,14 @@ from extractors.videos.events import Event
 from model.config import Config, load_config
 from model.dataset_entry import OWN, dataset_info, require_dataset
 from model.datasets.annotations import Annotation
-from model.training.data.inputs import Inputs, negatives_file
+from model.datasets.library.catalogue import find_annotations
+from model.training.data.inputs import Inputs, data_folder, negatives_file
 from model.training.data.split_features import holds_features
 from model.training.data.splits import Split, held_out_splits, training_negatives, training_splits
 from model.training.experiments import config_for, own_config
 from model.training.fine_tuning import Beginning, Start, drawn_weights
 from model.training.loop import agreed_folder
+from model.training.presets import with_preset
 from model.training.pretraining.alignment import AlignmentStart, alignment_start
 from model.training.pretraining.unlabelled import unlabelled_split
 from model.training.run import Progress, ResumeState, Run, RunError, is_main_process, new_folder
@@ -182,6 +184,7 @@ def plan_experiment(
     domains: Sequence[str] = (),
     options: EncoderOptions | None = None,
     start: Start | None = None,
+    preset: str | None = None,
 ) -> Experiment:
     """Choose what to train.
 
@@ -194,6 +197,7 @@ def plan_experiment(
         domains: train the models of these only.
         options: of encoders, where features have to be extracted.
         start: the trained model to begin with; its network is trained, whatever that of the configuration is.
+        preset: further changes to the configuration, by name; `overrides` win.
 
     Raises:
         UsageError: if names are unknown or exclude each other, or `start` reads other features.
@@ -207,25 +211,7 @@ def plan_experiment(
     own = None if dataset is None else _own_annotations(dataset)
     if inputs.evaluate is not None and own is None:
         raise UsageError("--eval goes with --dataset FILE.jsonl; a published dataset has its own split")
-    note = ""
-    if config is not None:
-        chosen = load_config(config, overrides)
-    elif start is not None:
-        chosen = _config_for_start(start, dataset if own is None else None, overrides)
-    elif own is not None:
-        folder = inputs.data or own.parent
-        chosen, note = own_config(folder, inputs.videos, overrides, options or EncoderOptions())
-    elif dataset is not None:
-        chosen = config_for(dataset, overrides)
-    else:
-        assert inputs.pretrain is not None
-        streams = [
-            stream
-            for name in require_dataset(OWN).configs
-            for stream in load_config(name).data.video_features
-        ]
-        videos = None if holds_features(inputs.pretrain, streams) else inputs.pretrain
-        chosen, note = own_config(inputs.pretrain, videos, overrides, options or EncoderOptions())
+    chosen, note = _choose(dataset, own, config, overrides, inputs, options or EncoderOptions(), start)
     if own is None and _needs_own(chosen) and inputs.pretrain is None:
         raise UsageError(f"{chosen.name} is trained on your own data: give --dataset FILE{_OWN_SUFFIX}")
     known_here = own is None and dataset is not None and config is not None
@@ -235,6 +221,8 @@ def plan_experiment(
     if unknown:
         known = ", ".join(chosen.data.domains) or "none"
         raise UsageError(f"--domain {unknown[0]}: {chosen.name} has the domains: {known}")
+    if preset is not None:
+        chosen = with_preset(chosen, preset, _count_queries(chosen, inputs, own), overrides)
     if start is not None:
         chosen = start.adapt(chosen, overrides)
     if chosen.model.networks > 1:
@@ -266,6 +254,46 @@ def resumed_experiment(run: Run, overrides: Sequence[str] = ()) -> Experiment:
     inputs.require_there(str(run.folder / "inputs.json"))
     domains = tuple(str(name) for name in begun.get("domains") or ())
     return Experiment(config, inputs, domains, part="" if domains else str(begun.get("domain") or ""))
+
+
+def _choose(
+    dataset: str | None,
+    own: Path | None,
+    config: str | None,
+    overrides: Sequence[str],
+    inputs: Inputs,
+    options: EncoderOptions,
+    start: Start | None,
+) -> tuple[Config, str]:
+    """The configuration that is asked for or fits, and what the user should know of the choice."""
+    if config is not None:
+        return load_config(config, overrides), ""
+    if start is not None:
+        return _config_for_start(start, dataset if own is None else None, overrides), ""
+    if own is not None:
+        return own_config(inputs.data or own.parent, inputs.videos, overrides, options)
+    if dataset is not None:
+        return config_for(dataset, overrides), ""
+    assert inputs.pretrain is not None
+    streams = [
+        stream for name in require_dataset(OWN).configs for stream in load_config(name).data.video_features
+    ]
+    videos = None if holds_features(inputs.pretrain, streams) else inputs.pretrain
+    return own_config(inputs.pretrain, videos, overrides, options)
+
+
+def _count_queries(config: Config, inputs: Inputs, own: Path | None) -> int | None:
+    """Annotated queries to train on; None if their file is not here."""
+    file = own
+    if file is None and not _needs_own(config):
+        file = find_annotations(config.data.train_annotations, data_folder(config, inputs))
+    if file is None:
+        return None
+    try:
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except OSError:
+        return None  # reported where it is read
 
 
 def _needs_own(config: Config) -> bool:

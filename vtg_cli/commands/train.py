@@ -122,6 +122,14 @@ class RecipeArguments:
             show_default="random weights",
         ),
     ] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="best",
+            help="Change the configuration to what is most accurate, as far as it was measured; --set wins.",
+            show_default="the configuration as it is",
+        ),
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(
@@ -178,6 +186,8 @@ def train(
 
       vtg train --dataset mine.jsonl --videos videos/
 
+      vtg train --dataset mine.jsonl --videos videos/ --preset best --pretrain videos/
+
       vtg train --pretrain videos/
 
       vtg train --from runs/NAME --dataset mine.jsonl --videos videos/
@@ -221,7 +231,7 @@ def _experiment(
 
     options = encoders.options()
     if target.resume is not None:
-        if data != DataArguments() or recipe.config or recipe.from_ or target.output:
+        if data != DataArguments() or recipe.config or recipe.from_ or recipe.preset or target.output:
             raise UsageError(
                 "--resume continues a run with its own settings; it allows only --set and --device"
             )
@@ -242,6 +252,7 @@ def _experiment(
         domains=data.domain or (),
         options=options,
         start=None if recipe.from_ is None else read_start(recipe.from_),
+        preset=recipe.preset,
     )
     if data.concepts and not (data.pretrain or experiment.config.model.alignment_dim):
         raise UsageError(
