@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from extractors.errors import UsageError
-from extractors.files import toml
+from extractors.files.toml import packaged_table
 from model.config import Config, override_config
 from model.training.pretraining.teacher import teacher_stream
 
@@ -33,7 +32,7 @@ def with_preset(config: Config, preset: str, queries: int | None, overrides: Seq
         raise UsageError(
             f"--preset {preset}: is for datasets with moments, and {config.name} has highlights alone"
         )
-    table = toml.loads((files("model") / "training" / f"{preset}.toml").read_text(encoding="utf-8"))
+    table = packaged_table(__package__, f"{preset}.toml")
     changes = _changes(table["any"])
     if (stream := teacher_stream(config)) is not None:
         changes.append(f"model.alignment_dim={stream.dim}")

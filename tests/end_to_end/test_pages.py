@@ -47,7 +47,7 @@ NOT_RUN = {
     r"python tests/model/search/endurance.py .*": "takes minutes; test_endurance.py beside it runs a short one",
     r"\$ curl .*": "tests/serve/test_api.py makes the same requests",
     r"\s+… .*": "the end of the command above it",
-    r"vtg train --dataset mine.jsonl --videos videos/( --preset best)?": "takes an hour; run here first, with a small network",
+    r"vtg train --dataset mine.jsonl --videos videos/( --preset best)?": "an hour; run first, with a small network",
     r"vtg train (.* )?--pretrain .*": "takes an hour; tests/cli/commands/test_train.py trains a small network",
     r"vtg train --from .*": "takes an hour; tests/cli/commands/test_train.py trains a small network",
     r"vtg train --config .*": "needs a dataset that is not part of vtg; see tests/cli/commands/test_train.py",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint
     from model.metrics.existence import Existence
     from model.training.data.inputs import Inputs
-    from model.training.evaluation import Evaluation
-    from model.training.published import PublishedRow
+    from model.training.scores.evaluation import Evaluation
+    from model.training.scores.published import PublishedRow
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def evaluate(
 
 
 def _score_files(predictions: Path, annotations: Path | None, json: bool, *, skip_missing: bool) -> None:
-    from model.training.scoring import score_predictions
+    from model.training.scores.scoring import score_predictions
     from vtg_cli.terminal.scores import print_scores
 
     scores = score_predictions(predictions, annotations, skip_missing=skip_missing)
@@ -187,7 +187,7 @@ def _score_model(
     from model.checkpoints.store import require_models
     from model.grounding.zeroshot.method import NAME
     from model.training.data.inputs import Inputs
-    from model.training.scoring import read_for_scoring, scoring_inputs
+    from model.training.scores.scoring import read_for_scoring, scoring_inputs
 
     if asked.split is not None and annotations is not None:
         raise UsageError("--annotations names the file to score on; leave out --split")
@@ -222,7 +222,7 @@ def _score_zero_shot(
 ) -> None:
     from extractors.cache.store import FeatureCache
     from model.training.data.inputs import Inputs
-    from model.training.untrained import evaluate_zero_shot
+    from model.training.scores.untrained import evaluate_zero_shot
     from vtg_cli.terminal.data_missing import explain_missing_data, note_left_out
     from vtg_cli.terminal.progress import ExtractionProgress
 
@@ -284,7 +284,7 @@ def _print_evaluations(
     json: bool,
 ) -> None:
     from model.training.experiments import mean_metrics
-    from model.training.published import published_row
+    from model.training.scores.published import published_row
 
     model, evaluation = next(iter(evaluations.values()))
     columns = {"as decoded": evaluation.metrics}

@@ -353,7 +353,7 @@ def _run(
 
 def _print_results(experiment: Experiment, run: Run, results: Mapping[str, TrainingResult]) -> None:
     from model.training.experiments import mean_metrics
-    from model.training.published import published_row
+    from model.training.scores.published import published_row
     from vtg_cli.terminal.scores import print_scores
 
     config = experiment.config

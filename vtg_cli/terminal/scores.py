@@ -10,7 +10,7 @@ from vtg_cli.terminal.table import print_table
 
 if TYPE_CHECKING:
     from model.metrics.existence import Existence
-    from model.training.published import PublishedRow
+    from model.training.scores.published import PublishedRow
 
 
 def print_scores(columns: Mapping[str, Mapping[str, float]], paper: PublishedRow | None = None) -> None:

@@ -1,0 +1,1 @@
+"""What a model or its predictions score on a split, beside the published scores."""
