@@ -30,7 +30,7 @@ from model.losses import Criterion, negative_index
 from model.network.flashvtg import FlashVTG
 from model.training.data.inputs import Inputs
 from model.training.data.splits import Split, training_splits
-from model.training.scores.evaluation import evaluate_model
+from model.training.evaluation import evaluate_model
 
 _VARIANTS = {
     "plain": ["training.length_groups=1"],

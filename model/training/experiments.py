@@ -18,10 +18,10 @@ from model.metrics.existence import Asked, Existence, existence
 from model.training.data.inputs import Inputs
 from model.training.data.split_features import own_feature_folder
 from model.training.data.splits import Split
+from model.training.evaluation import Evaluation, evaluate_model
 from model.training.events import Event, TrainingResult
 from model.training.loop import continue_run, train
 from model.training.run import Run, is_main_process
-from model.training.scores.evaluation import Evaluation, evaluate_model
 
 
 def config_for(dataset: str, overrides: Sequence[str] = ()) -> Config:

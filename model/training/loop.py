@@ -33,10 +33,10 @@ from model.training.averaging import AveragedWeights
 from model.training.curves import Curves
 from model.training.data.absent import AbsentBatches
 from model.training.devices import accelerator, agreed
+from model.training.evaluation import Evaluation, evaluate_model, require_selection, selection_score
 from model.training.events import EpochDone, EvaluationProgress, Event, StepDone, TrainingResult
 from model.training.run import Progress, ResumeState, Run, RunError
 from model.training.schedule import learning_rate
-from model.training.scores.evaluation import Evaluation, evaluate_model, require_selection, selection_score
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -142,7 +142,7 @@ def test_dataset_is_read_and_scored(home: Path) -> None:
     (home / "toys.toml").write_text(CONFIG)
     code = (
         "import sys; from model.config import load_config; from model.datasets.annotations import read_annotations\n"
-        "from model.training.scores.evaluation import score_rows\n"
+        "from model.training.evaluation import score_rows\n"
         "config = load_config(sys.argv[1]); truth = read_annotations(sys.argv[2], config.data.dataset)\n"
         "print(truth[0].duration_s, truth[0].saliency.tolist(), truth[0].relevant_clips)\n"
         "row = {'qid': 1, 'query': 'red', 'vid': 'colours', 'pred_relevant_windows': [[4, 7, 0.9]]}\n"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Checkpoint
     from model.metrics.existence import Existence
     from model.training.data.inputs import Inputs
-    from model.training.scores.evaluation import Evaluation
+    from model.training.evaluation import Evaluation
     from model.training.scores.published import PublishedRow
 
 

@@ -17,9 +17,9 @@ from model.metrics.files import read_annotation_rows, read_rows
 from model.metrics.report import evaluate
 from model.training.data.inputs import Inputs
 from model.training.data.splits import evaluation_annotations
+from model.training.evaluation import score_rows
 from model.training.experiments import config_for
 from model.training.run import run_of
-from model.training.scores.evaluation import score_rows
 
 
 @dataclass(frozen=True)

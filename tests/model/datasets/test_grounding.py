@@ -21,7 +21,7 @@ from model.datasets.grounding import Batch, EpochBatches, GroundingDataset, Samp
 from model.datasets.sources import FolderTexts, FolderVideos
 from model.network.flashvtg import FlashVTG
 from model.rows import clip_rows, pad_rows, token_rows
-from model.training.scores.evaluation import evaluate_model
+from model.training.evaluation import evaluate_model
 from tests.model.datasets.small import Folders, annotation, qvhighlights, small_config
 from tests.shared_data import shared
 

@@ -18,7 +18,7 @@ from model.decoding import Prediction
 from model.metrics.files import EvaluationError, read_rows
 from model.metrics.report import evaluate
 from model.network.flashvtg import FlashVTG
-from model.training.scores.evaluation import evaluate_model, evaluate_predictions, score_rows, selection_score
+from model.training.evaluation import evaluate_model, evaluate_predictions, score_rows, selection_score
 from tests.model.datasets.small import Folders, annotation, qvhighlights, small_config
 
 QVHIGHLIGHTS = load_config("qvhighlights-slowfast-clip")

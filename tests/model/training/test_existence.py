@@ -20,9 +20,9 @@ from model.datasets.grounding import GroundingDataset
 from model.metrics.existence import auroc
 from model.training.data.inputs import DataMissing, Inputs, negatives_file
 from model.training.data.splits import negative_split, training_negatives, training_splits
+from model.training.evaluation import Evaluation, evaluate_model
 from model.training.loop import _verdicts, train
 from model.training.run import Run
-from model.training.scores.evaluation import Evaluation, evaluate_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
