@@ -78,9 +78,14 @@ class ChangeDetector:
 
     def __init__(self) -> None:
         self._last: NDArray[np.float32] | None = None
+        self._seen: NDArray[np.uint8] | None = None
 
     def differs(self, picture: NDArray[np.uint8]) -> bool:
         """Whether a (height, width, 3) picture differs visibly, if only in a word; the first one does."""
+        # Most pictures of a slide are the same to the last bit, and compared fast.
+        if self._seen is not None and np.array_equal(picture, self._seen):
+            return False
+        self._seen = picture
         small = _small(picture)
         last = self._last
         if last is not None and last.shape == small.shape:
@@ -93,7 +98,8 @@ class ChangeDetector:
 
 def _small(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A picture in grey, each pixel the mean of a square."""
-    grey = picture.mean(axis=2, dtype=np.float32)
+    red, green, blue = (picture[..., channel] for channel in range(3))
+    grey = (red.astype(np.uint16) + green + blue).astype(np.float32) / 3
     return _blocks(grey, max(round(max(grey.shape) / _SMALL_WIDTH), 1))
 
 
