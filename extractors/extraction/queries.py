@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from extractors.cache.store import FeatureCache
 from extractors.encoders.base import TextEncoder
 from extractors.features import TextFeatures
+
+_AT_ONCE = 16  # phrases between two looks at the progress
 
 
 def encode_queries(queries: Sequence[str], encoder: TextEncoder, cache: FeatureCache) -> list[TextFeatures]:
@@ -36,8 +38,21 @@ def encode_queries(queries: Sequence[str], encoder: TextEncoder, cache: FeatureC
     return [replace(known[query], sentence=query) for query in queries]
 
 
-def pooled_phrases(phrases: Sequence[str], encoder: TextEncoder, cache: FeatureCache) -> NDArray[np.float32]:
+def pooled_phrases(
+    phrases: Sequence[str],
+    encoder: TextEncoder,
+    cache: FeatureCache,
+    *,
+    on_phrases: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
     """The pooled rows of many phrases, kept in the cache as one entry so that they are read as one.
+
+    Args:
+        phrases: as many as wanted.
+        encoder: makes the rows.
+        cache: where they are kept.
+        on_phrases: called with how many phrases are encoded, and how many there are; not if the cache has them. They
+            are then encoded some at a time.
 
     Returns:
         (M, E) rows in the order of the phrases; raises as `encode_queries`.
@@ -45,6 +60,12 @@ def pooled_phrases(phrases: Sequence[str], encoder: TextEncoder, cache: FeatureC
     key = "\n".join(phrases)
     entry = cache.load_text(key, encoder.spec)
     if entry is None:
-        rows = np.stack([features.pooled for features in encoder.encode(phrases)])
+        most = len(phrases) if on_phrases is None else _AT_ONCE
+        pooled = []
+        for at in range(0, len(phrases), max(most, 1)):
+            pooled += [features.pooled for features in encoder.encode(phrases[at : at + most])]
+            if on_phrases is not None:
+                on_phrases(len(pooled), len(phrases))
+        rows = np.stack(pooled)
         entry = cache.store_text(key, encoder.spec, TextFeatures(tokens=rows, pooled=rows.mean(axis=0)))
     return entry.tokens

@@ -136,6 +136,7 @@ class CueGrounder:
         *,
         top_k: int = 5,
         threshold: float = 0.0,
+        on_cues: Callable[[int, int], None] | None = None,
     ) -> list[GroundingResult]:
         """Join answers from pictures with what is said or written.
 
@@ -147,6 +148,7 @@ class CueGrounder:
             words: transcripts of the same video, such as those of `at_hand`. Without any, the answers stay as they are.
             top_k: maximum moments per query.
             threshold: moments that score less are left out.
+            on_cues: as of `ground`.
 
         Returns:
             one result per result, in order, as `model.cues.joining.join` makes it.
@@ -155,7 +157,7 @@ class CueGrounder:
             UsageError, WeightsMissing, WeightsInvalid, CacheError: as `ground`.
         """
         queries = [result.query for result in results]
-        quoted = [self.ground(transcript, queries, top_k=top_k) for transcript in words]
+        quoted = [self.ground(transcript, queries, top_k=top_k, on_cues=on_cues) for transcript in words]
         return [
             join(result, [of_source[number] for of_source in quoted], top_k=top_k, threshold=threshold)
             for number, result in enumerate(results)
@@ -168,6 +170,7 @@ class CueGrounder:
         *,
         top_k: int = 5,
         threshold: float = 0.0,
+        on_cues: Callable[[int, int], None] | None = None,
     ) -> list[GroundingResult]:
         """Find the moments in which each query is said.
 
@@ -176,6 +179,7 @@ class CueGrounder:
             queries: a word, a phrase or a sentence, or any number of them.
             top_k: maximum moments per query.
             threshold: moments that score less are left out.
+            on_cues: called with of how many cues the meaning is known, and how many there are; not if the cache has it.
 
         Returns:
             one result per query, in order. Each moment is a cue, or two cues that follow each other, with its quote.
@@ -196,7 +200,7 @@ class CueGrounder:
                 self._result(transcript, query, passages, np.zeros(0), top_k, threshold) for query in queries
             ]
         index = WordIndex(lines)
-        meanings = self._meanings(lines)
+        meanings = self._meanings(lines, on_cues)
         results = []
         for query, pooled in zip(queries, self._asked(queries), strict=True):
             cosines = np.zeros(len(lines)) if meanings is None else meanings @ pooled
@@ -253,12 +257,14 @@ class CueGrounder:
             self._last_asked = (tuple(queries), pooled)
         return pooled
 
-    def _meanings(self, lines: Sequence[str]) -> NDArray[np.float32] | None:
+    def _meanings(
+        self, lines: Sequence[str], on_cues: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float32] | None:
         """(N, E) embeddings of lines, each different one encoded once; None if there are too many."""
         places = {line: place for place, line in enumerate(dict.fromkeys(lines))}
         if len(places) > _MOST_MEANINGS:
             return None
-        rows = pooled_phrases(list(places), self._encoder, self._cache)
+        rows = pooled_phrases(list(places), self._encoder, self._cache, on_phrases=on_cues)
         return rows[[places[line] for line in lines]]
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,11 +89,12 @@ class SearchArguments:
         queries: Sequence[str],
         cue_grounder: CueGrounder,
         words: Sequence[Transcript],
+        on_cues: Callable[[int, int], None],
     ) -> list[GroundingResult]:
         """The same from the pictures of a video and from its words; raises as `ground` and `CueGrounder.join`."""
         self.check(grounder)
         seen = grounder.ground(video, queries, top_k=self.top_k)
-        results = cue_grounder.join(seen, words, top_k=self.top_k, threshold=self.threshold)
+        results = cue_grounder.join(seen, words, top_k=self.top_k, threshold=self.threshold, on_cues=on_cues)
         return [result.clear() for result in results] if self.only_clear else results
 
     def check(self, grounder: Grounder) -> None:

@@ -196,3 +196,14 @@ def test_a_file_is_read_first(grounder: CueGrounder, tmp_path: Path) -> None:
     (tmp_path / "talk.srt").write_text(srt([Line(1, 3, "The budget is four million.")]))
     (result,) = grounder.ground(video, "budget")
     assert (result.video, result.moments[0].start_s) == (str(video), 1)
+
+
+def test_progress_is_told_once(tmp_path: Path) -> None:
+    grounder = CueGrounder(tmp_path)
+    lecture = transcript(stream(LECTURE))
+    told: list[tuple[int, int]] = []
+    (first,) = grounder.ground(lecture, "the budget", on_cues=lambda done, count: told.append((done, count)))
+    assert told == [(16, 40), (32, 40), (40, 40)]
+    (second,) = grounder.ground(lecture, "the budget", on_cues=lambda done, count: told.append((done, count)))
+    assert len(told) == 3
+    assert first == second

@@ -114,6 +114,7 @@ class CueArguments:
             VideoError, VtgError: as `CueGrounder`.
         """
         from model.cues.grounder import CueGrounder
+        from vtg_cli.terminal.progress import CountProgress
 
         grounder = CueGrounder(cache)
         asked: list[tuple[Source, list[str]]] = [
@@ -130,7 +131,10 @@ class CueArguments:
                 note(sentence)
             if not transcript.streams:
                 note(f"{video}: {transcript.lack or _NOTHING[source]}, so {_OPTION[source]} finds nothing")
-            results += grounder.ground(transcript, queries, top_k=search.top_k, threshold=search.threshold)
+            with CountProgress(f"cues of {printable(video.name)}") as on_cues:
+                results += grounder.ground(
+                    transcript, queries, top_k=search.top_k, threshold=search.threshold, on_cues=on_cues
+                )
             words.append(transcript)
         return CueAnswers([result.clear() for result in results] if search.only_clear else results, words)
 
@@ -162,7 +166,11 @@ class CueArguments:
             note(sentence)
         if cue_grounder is None or not words:
             return CueAnswers(search.ground(grounder, video, queries))
-        return CueAnswers(search.ground_joined(grounder, video, queries, cue_grounder, words), words)
+        from vtg_cli.terminal.progress import CountProgress
+
+        with CountProgress(f"cues of {printable(video.path.name)}") as on_cues:
+            found = search.ground_joined(grounder, video, queries, cue_grounder, words, on_cues)
+        return CueAnswers(found, words)
 
     def _words(self, cue_grounder: CueGrounder, video: Place) -> Sequence[Transcript]:
         if isinstance(video, Address):
