@@ -99,7 +99,7 @@ class ChangeDetector:
 def _small(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A picture in grey, each pixel the mean of a square."""
     red, green, blue = (picture[..., channel] for channel in range(3))
-    grey = (red.astype(np.uint16) + green + blue).astype(np.float32) / 3
+    grey = (red.astype(np.uint16) + green + blue).astype(np.float32) / np.float32(3)
     return _blocks(grey, max(round(max(grey.shape) / _SMALL_WIDTH), 1))
 
 

@@ -57,6 +57,40 @@ class TranscriptOutput:
     ] = None
 
 
+@dataclass(frozen=True)
+class TranscriptSource:
+    """What is read."""
+
+    screen: Annotated[
+        bool,
+        typer.Option(
+            "--screen", help="Write the text on the screen instead. Needs pip install 'vtg\\[ocr]'."
+        ),
+    ] = False
+    speech: Annotated[
+        bool,
+        typer.Option(
+            "--speech",
+            help="Write what is said in the sound instead. Needs pip install 'vtg\\[speech]' and vtg weights pull "
+            "whisper-small.",
+        ),
+    ] = False
+    speech_model: SpeechWeights = None
+
+    def choose(self) -> tuple[Source, SpeechModel | None]:
+        """The source, and the weights that are named for speech.
+
+        Raises:
+            UsageError: if two sources are named.
+            WeightsMissing, WeightsInvalid: if the weights are not here.
+        """
+        is_speech = self.speech or self.speech_model is not None
+        if self.screen and is_speech:
+            raise UsageError("--screen and --speech: name one of them")
+        model = None if self.speech_model is None else wanted_model(self.speech_model)
+        return "screen" if self.screen else "speech" if is_speech else "subtitles", model
+
+
 def transcript(
     video: Annotated[
         Path,
@@ -65,21 +99,7 @@ def transcript(
         ),
     ],
     wanted: TranscriptOutput,
-    screen: Annotated[
-        bool,
-        typer.Option(
-            "--screen", help="Write the text on the screen instead. Needs pip install 'vtg\\[ocr]'."
-        ),
-    ] = False,
-    speech: Annotated[
-        bool,
-        typer.Option(
-            "--speech",
-            help="Write what is said in the sound instead. Needs pip install 'vtg\\[speech]' and vtg weights pull "
-            "whisper-small.",
-        ),
-    ] = False,
-    speech_model: SpeechWeights = None,
+    asked: TranscriptSource,
     cache: Cache = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -108,12 +128,8 @@ def transcript(
 
     del quiet, verbose  # they act through their callbacks
     form = require_form(wanted.output, wanted.form)
-    is_speech = speech or speech_model is not None
-    if screen and is_speech:
-        raise UsageError("--screen and --speech: name one of them")
-    model = None if speech_model is None else wanted_model(speech_model)
+    source, model = asked.choose()
     store = FeatureCache(cache, on_write_error=lambda error: note(str(error)))
-    source: Source = "screen" if screen else "speech" if is_speech else "subtitles"
     found = _read(video, store, source, model)
     _check_target(wanted.output, video, found)
     for sentence in found.notes:
