@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from extractors.cues.cleaning import clean_ass
 from extractors.cues.cue import LONGEST_TEXT, MOST_CUES, Cue, CueStream, in_order
-from extractors.decoding import ffmpeg_log, pulse
+from extractors.cues.packets import read_packets
+from extractors.decoding import ffmpeg_log
 from extractors.decoding.container.timeline import open_container, read_timeline
 
 _MOST_TRACKS = 64
@@ -40,7 +40,9 @@ def read_tracks(path: Path) -> tuple[float, list[CueStream]]:
 def _read(container: Any, tracks: list[_Track], start_s: float) -> None:
     by_index = {track.index: track for track in tracks}
     count = 0
-    for packet in _packets(container, [track.demuxed for track in tracks]):
+    for packet in read_packets(container, [track.demuxed for track in tracks]):
+        if not packet.size:
+            continue
         count += by_index[packet.stream_index].add(packet, start_s)
         if count == MOST_CUES:
             for track in tracks:
@@ -111,23 +113,6 @@ class _Track:
             notes.append(f"the file has more than {MOST_CUES:,} cues, and only that many are read")
         language = _language(self.demuxed)
         return CueStream(self.name, language=language, cues=in_order(self._cues), notes=tuple(notes))
-
-
-def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
-    import av
-
-    packets = container.demux(*streams)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError:
-            ffmpeg_log.complain()
-            return  # what came before it counts
-        pulse.beat()
-        if packet.size:
-            yield packet
 
 
 def _times(packet: Any, start_s: float) -> tuple[float, float] | None:

@@ -186,7 +186,7 @@ def train(
 
       vtg train --dataset mine.jsonl --videos videos/
 
-      vtg train --dataset mine.jsonl --videos videos/ --preset best --pretrain videos/
+      vtg train --dataset mine.jsonl --videos videos/ --preset best
 
       vtg train --pretrain videos/
 

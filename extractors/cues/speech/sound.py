@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.decoding import ffmpeg_log, pulse
+from extractors.cues.packets import read_packets
+from extractors.decoding import ffmpeg_log
 from extractors.decoding.container.timeline import Timeline, open_container
 from extractors.errors import VideoError
 
@@ -189,16 +190,7 @@ class _Run:
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
     import av
 
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError:
-            ffmpeg_log.complain()
-            return  # what came before it counts
-        pulse.beat()
+    for packet in read_packets(container, [stream]):
         try:
             yield from packet.decode()
         except av.error.FFmpegError:
