@@ -38,7 +38,6 @@ def with_preset(config: Config, preset: str, queries: int | None, overrides: Seq
         changes.append(f"model.alignment_dim={stream.dim}")
     small = table["small"]
     if queries is not None and queries <= small["most_queries"]:
-        changes += _changes({"model": small["model"]})
         steps = max(queries // config.training.batch_size, 1)
         changes.append(f"training.epochs={max(config.training.epochs, math.ceil(small['steps'] / steps))}")
     return override_config(config, [*changes, *overrides])

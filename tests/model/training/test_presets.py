@@ -36,7 +36,6 @@ def test_little_and_much_data(tmp_path: Path) -> None:
         assert config.loss.classification == "quality"
         assert config.training.average_decay == 0.99
         assert config.training.content_mixing == 0.5
-    assert (few.model.hidden_dim, many.model.hidden_dim) == (128, plain.model.hidden_dim)
     # 800 steps of 32 take more than the configured epochs of 200 queries.
     assert (few.training.epochs, many.training.epochs) == (134, plain.training.epochs)
     assert replace(many, model=plain.model, loss=plain.loss, training=plain.training) == plain
@@ -44,8 +43,8 @@ def test_little_and_much_data(tmp_path: Path) -> None:
 
 def test_the_users_own_changes_win(tmp_path: Path) -> None:
     file = write_annotations(tmp_path / "mine.jsonl", 200)
-    config = planned(file, "model.hidden_dim=64", "training.content_mixing=0", "training.epochs=3")
-    assert (config.model.hidden_dim, config.training.content_mixing, config.training.epochs) == (64, 0, 3)
+    config = planned(file, "model.alignment_dim=0", "training.content_mixing=0", "training.epochs=3")
+    assert (config.model.alignment_dim, config.training.content_mixing, config.training.epochs) == (0, 0, 3)
     assert config.loss.classification == "quality"
 
 
