@@ -37,8 +37,8 @@ def passage_scores(
         (P,) scores.
     """
     found, weights = index.matches(query)
-    share = _share(found, weights, passages.first, passages.last)
-    scores = scores_without_phrase(found, weights, passages.first, passages.last, cosines)
+    share = word_share(found, weights, passages.first, passages.last)
+    scores = scores_without_phrase(share, passages.first, passages.last, cosines)
     # A passage without one of the words does not hold the phrase, but only spaces tell what the words are.
     may_hold = np.full(len(scores), True) if is_unspaced(query) else share > 1 - 1e-9
     for passage in np.flatnonzero(may_hold).tolist():
@@ -48,8 +48,7 @@ def passage_scores(
 
 
 def scores_without_phrase(
-    found: NDArray[np.bool_],
-    weights: NDArray[np.float64],
+    share: NDArray[np.float64],
     first: NDArray[np.integer],
     last: NDArray[np.integer],
     cosines: NDArray[np.floating],
@@ -57,28 +56,35 @@ def scores_without_phrase(
     """Score passages by their words and their meaning, whether or not one holds the query word for word.
 
     Args:
-        found: (W, N), whether cue n has word w.
-        weights: (W,) of the words.
+        share: (P,), of `word_share`.
         first, last: (P,), the first and last cue of each passage.
         cosines: (N,), between the embeddings of the query and of each cue.
 
     Returns:
         (P,) scores.
     """
-    share = _share(found, weights, first, last)
     meaning = np.clip((cosines - _WITHOUT_MEANING) / (1 - _WITHOUT_MEANING), 0, 1)
     meaning = np.maximum(meaning[first], meaning[last])
     scores: NDArray[np.float64] = 1 - (1 - _WORDS_WEIGHT * share**2) * (1 - meaning)
     return scores
 
 
-def _share(
+def word_share(
     found: NDArray[np.bool_],
     weights: NDArray[np.float64],
     first: NDArray[np.integer],
     last: NDArray[np.integer],
 ) -> NDArray[np.float64]:
-    """(P,), the share of the words of a query that each passage has."""
+    """The share of the words of a query that each passage has.
+
+    Args:
+        found: (W, N), whether cue n has word w.
+        weights: (W,) of the words.
+        first, last: (P,), the first and last cue of each passage.
+
+    Returns:
+        (P,) in [0, 1].
+    """
     share: NDArray[np.float64] = weights @ (found[:, first] | found[:, last])
     return share
 

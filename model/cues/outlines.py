@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cues.matching import scores_without_phrase
+from model.cues.matching import scores_without_phrase, word_share
 from model.cues.passages import Passages
 from model.cues.words import WordIndex, is_unspaced, sought_words, term_of, word_weights, words
 
@@ -123,7 +123,8 @@ class Outline:
         for row, term in enumerate(question.terms):
             found[row, self._places(term)] = True
         cosines = np.zeros(self.count) if self.meanings is None else self._cosines(question.pooled)
-        scores = scores_without_phrase(found, word_weights(found), self.first, self.last, cosines)
+        share = word_share(found, word_weights(found), self.first, self.last)
+        scores = scores_without_phrase(share, self.first, self.last, cosines)
         return float(scores.max())
 
     def _may_hold(self, question: Question) -> bool:

@@ -45,9 +45,8 @@ class AlignmentHead(MatchingSpace):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config.video_dim, config.text_dim, config.alignment_dim)
+        super().__init__(config.video_dim, config.text_dim, config.alignment_dim, _DROPOUT)
         self.output = nn.Linear(2 + len(_WIDTHS), config.hidden_dim)
-        self.dropout = nn.Dropout(_DROPOUT)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_SCALE)))
         if not self.output.weight.is_meta:
             nn.init.zeros_(self.word_scores.weight)  # the mean of the tokens
@@ -67,10 +66,6 @@ class AlignmentHead(MatchingSpace):
             curve = _standardised(cosines, mask)
             curves = [curve, *(_smoothed(curve, mask, width) for width in _WIDTHS), cosines * _COSINE]
             return Alignment(cosines * self.log_scale.exp(), self.output(torch.stack(curves, dim=-1)))
-
-    def _thinned(self, rows: Tensor) -> Tensor:
-        thinned: Tensor = self.dropout(rows)
-        return thinned
 
 
 def _standardised(curve: Tensor, mask: Tensor) -> Tensor:

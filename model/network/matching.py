@@ -16,13 +16,15 @@ class MatchingSpace(nn.Module):
         video_dim: length of a video row.
         text_dim: length of a token row.
         dim: of the space.
+        dropout: of what is projected.
     """
 
-    def __init__(self, video_dim: int, text_dim: int, dim: int) -> None:
+    def __init__(self, video_dim: int, text_dim: int, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.clip_projection = nn.Linear(video_dim, dim)
         self.query_projection = nn.Linear(text_dim, dim)
         self.word_scores = nn.Linear(text_dim, 1, bias=False)
+        self.dropout = nn.Dropout(dropout)
 
     def clip_directions(self, video: Tensor) -> Tensor:
         """Unit vectors of clips.
@@ -34,7 +36,7 @@ class MatchingSpace(nn.Module):
             (B, L, D).
         """
         with torch.autocast(video.device.type, enabled=False):
-            return F.normalize(self.clip_projection(self._thinned(video)), dim=-1)
+            return F.normalize(self.clip_projection(self.dropout(video)), dim=-1)
 
     def query_directions(self, text: Tensor, text_mask: Tensor) -> Tensor:
         """Unit vectors of queries: their tokens, weighed by a learned softmax.
@@ -49,8 +51,4 @@ class MatchingSpace(nn.Module):
         with torch.autocast(text.device.type, enabled=False):
             scores = self.word_scores(text)[..., 0].masked_fill(~text_mask, -torch.inf)  # (Q, T)
             pooled = (scores.softmax(dim=-1)[:, None] @ text)[:, 0]  # (Q, D_t)
-            return F.normalize(self.query_projection(self._thinned(pooled)), dim=-1)
-
-    def _thinned(self, rows: Tensor) -> Tensor:
-        """Rows as they are projected; with dropout where there is any."""
-        return rows
+            return F.normalize(self.query_projection(self.dropout(pooled)), dim=-1)

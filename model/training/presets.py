@@ -1,4 +1,4 @@
-"""`--preset best`: the changes to a configuration that paid in the measurements of docs/results.md."""
+"""`--preset best`: the changes to a configuration that docs/results.md measures, made together."""
 
 from __future__ import annotations
 
