@@ -14,7 +14,6 @@ from tests.extractors.cues.rendering import Line, vtt
 from tests.serve.browser import (
     NARROW,
     WIDE,
-    chromium,
     grave_violations,
     scrolls_sideways,
     wait_until,
@@ -33,12 +32,6 @@ LINES = (
 TIME = "document.getElementById('video').currentTime"
 
 slow = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from tests.extractors.rendering import render
 from tests.serve.browser import (
     NARROW,
     WIDE,
-    chromium,
     grave_violations,
     scrolls_sideways,
     wait_until,
@@ -34,12 +33,6 @@ CUT_IN_HALF = """(names) => names
 HOSTILE = "<img src=x onerror=document.title='bad'>.mp4"
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from tests.cli.running import EXAMPLES
 from tests.serve.browser import (
     NARROW,
     WIDE,
-    chromium,
     grave_violations,
     scrolls_sideways,
     wait_until,
@@ -23,12 +22,6 @@ from vtg_cli.drawing.hits_page import write_hits_page
 pytestmark = pytest.mark.slow
 
 QUERIES = ("a cat", "<img src=x onerror=document.title='bad'>")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

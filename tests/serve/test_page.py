@@ -22,7 +22,6 @@ from tests.serve.browser import (
     NARROW,
     WIDE,
     Watch,
-    chromium,
     grave_violations,
     scrolls_sideways,
     wait_until,
@@ -37,12 +36,6 @@ PLAYABLE = "document.getElementById('video').readyState > 0"
 QUIET = "!document.getElementById('video').seeking"
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

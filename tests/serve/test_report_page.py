@@ -14,7 +14,6 @@ from tests.cli.running import EXAMPLES, vtg
 from tests.serve.browser import (
     NARROW,
     WIDE,
-    chromium,
     grave_violations,
     scrolls_sideways,
     wait_until,
@@ -26,12 +25,6 @@ ATTACK = "]]> &lt;b&gt; {{data}} </script><script>document.title='bad'</script> 
 QUERIES = ("a cat", "a cup of coffee", "<img src=x onerror=document.title='bad'>")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
