@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
+from hypothesis import settings
 
 from extractors.storage import filesystems
 from tests.buckets import Bucket, serving_buckets
 
 _numbers = count()
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("without-deadline", settings.default, deadline=None)
+settings.load_profile("without-deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -360,18 +360,22 @@ def test_a_cache_that_goes_away_is_made_anew(videos: Path, whole: Path, tmp_path
 
 
 def test_removed_drive_is_named(videos: Path, tmp_path: Path) -> None:
-    drive = tmp_path / "drive"
+    drive, away, file = tmp_path / "drive", tmp_path / "away", tmp_path / "file"
+    away.mkdir()
+    drive.symlink_to(away, target_is_directory=True)
+    file.touch()
 
     def go() -> None:
-        drive.rename(tmp_path / "away")
-        drive.touch()
+        # In one step: after a removal, a write in that moment would make the folder again.
+        file.replace(drive)
 
     code, stderr, rows = _while_extracting(videos, drive / "cache", tmp_path, go)
     assert code == 1
     assert "VTG_CACHE" in stderr.splitlines()[-1]
     assert str(drive / "cache") in stderr.splitlines()[-1]
     assert {row["status"] for row in rows} == {"ok"}
-    assert not leftovers(tmp_path / "away" / "cache" / "lite")
+    (features,) = (away / "cache").glob("lite-*")
+    assert not leftovers(features)
 
 
 # --- of another version ---------------------------------------------------------------------------

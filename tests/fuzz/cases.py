@@ -15,7 +15,6 @@ CASES = int(os.environ.get("VTG_FUZZ_CASES", "40"))
 
 fuzz = settings(
     max_examples=CASES,
-    deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -91,7 +91,6 @@ moments_strategy = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(rows=st.lists(moments_strategy, min_size=1, max_size=3), kind=st.sampled_from(["normal", "linear"]))
 def test_suppression_equals_a_greedy_loop(rows: list[list[list[float]]], kind: str) -> None:
     found = suppress_overlaps(pad(rows), threshold=0.5, kind=kind)

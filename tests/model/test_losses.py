@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -57,7 +57,6 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-@settings(deadline=None)
 @given(
     windows=st.lists(
         st.tuples(st.integers(0, 16), st.integers(1, 16)).map(lambda w: (w[0] / 2, (w[0] + w[1]) / 2)),

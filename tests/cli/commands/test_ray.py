@@ -124,7 +124,8 @@ def test_dead_node_and_deadly_video(
     code, out, errors = run.end()
 
     assert code == 1, errors
-    assert f"{COUNT} extracted" in out
+    # The one process of the removed node may have ended between an entry and its report.
+    assert re.search(rf"{COUNT} extracted|{COUNT - 1} extracted.*, 1 already there", out)
     assert "2 failed" in out
     rows = [json.loads(line) for line in report.read_text().splitlines()]
     failed = {Path(row["path"]).name: row["reason"] for row in rows if row["status"] == "failed"}

@@ -253,7 +253,7 @@ def test_a_missing_video_is_a_video_error(cache: FeatureCache, tmp_path: Path) -
 # --- damage ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_entry_is_never_believed(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -11,7 +11,7 @@ from extractors.compute.onednn import PackedLinear
 SIZES = st.integers(1, 40)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.integers(0, 150), min_size=2, max_size=4),
     inputs=SIZES,

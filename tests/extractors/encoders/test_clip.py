@@ -160,7 +160,7 @@ def test_an_empty_query_is_start_and_end(text_encoder: ClipTextEncoder) -> None:
     assert text_encoder.encode([]) == []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(queries=st.lists(st.text(max_size=60), min_size=2, max_size=4))
 def test_a_query_does_not_depend_on_its_neighbours(text_encoder: ClipTextEncoder, queries: list[str]) -> None:
     for together, query in zip(text_encoder.encode(queries), queries, strict=True):
@@ -250,7 +250,7 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_video_encoder(options(tmp_path / "nowhere.pt"))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(queries=st.lists(st.text(max_size=60), min_size=1, max_size=3))
 def test_any_query_gives_the_rows_of_open_clip(text_encoder: ClipTextEncoder, queries: list[str]) -> None:
     ids, states, pooled = reference_text_features(queries)

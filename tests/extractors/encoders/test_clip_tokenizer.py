@@ -27,7 +27,7 @@ PIECES = st.sampled_from(_AWKWARD.split(" "))
 GAPS = st.sampled_from(["", " ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u2003", "\u200b", "\u2028", "\x1f"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text(max_size=80))
 @example("")
 @example("   \n\t ")
@@ -39,13 +39,13 @@ def test_any_text_gives_open_clips_tokens(text: str) -> None:
     assert TOKENIZER.encode(text) == REFERENCE.encode(text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=120))
 def test_ascii_shortcut(text: str) -> None:
     assert TOKENIZER.encode(text) == REFERENCE.encode(text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.tuples(PIECES, GAPS), max_size=40))
 def test_awkward_pieces_give_open_clips_tokens(pieces: list[tuple[str, str]]) -> None:
     text = "".join(piece + gap for piece, gap in pieces)

@@ -114,7 +114,7 @@ vocabularies = st.integers(1, 5).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(vocabulary=vocabularies, stranger=words)
 def test_every_word_is_found(
     vocabulary: dict[str, list[float]], stranger: str, tmp_path_factory: pytest.TempPathFactory

@@ -42,7 +42,7 @@ def test_name_place_and_time_play_no_part(size: int, tmp_path: Path) -> None:
     assert set(name) <= set("0123456789abcdef")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_changed_byte_of_a_small_file_changes_it(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

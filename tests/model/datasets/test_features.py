@@ -195,7 +195,7 @@ class TestDamaged:
         with pytest.raises(FeatureFileError, match=r"v\.npz: "):
             load(tmp_path)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
     def test_every_changed_byte_is_noticed(self, place: float, value: int) -> None:
         with tempfile.TemporaryDirectory() as name:

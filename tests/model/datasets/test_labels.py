@@ -45,7 +45,6 @@ def drawn(choose: Callable[[int], ClipLabels], times: int = 200) -> tuple[list[s
 
 
 class TestQVHighlights:
-    @settings(deadline=None)
     @given(
         by_clip=st.dictionaries(st.integers(0, 30), scores, min_size=1), clips=st.integers(1, 25), seed=seeds
     )
@@ -102,7 +101,7 @@ class TestQVHighlights:
 class TestMoments:
     """Charades-STA and TACoS."""
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         duration_s=st.floats(1, 300),
         window=st.tuples(st.floats(0, 1.1), st.floats(0, 1.1)),

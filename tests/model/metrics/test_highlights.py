@@ -30,7 +30,7 @@ def videos(labels_of_a_clip):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(qvhighlights)
 def test_qvhighlights_equals_exact_fractions(rows):
     saliency, truth = zip(*rows, strict=True)
@@ -84,7 +84,7 @@ def test_curves_of_another_length_than_the_video():
     assert very_good([1], labels).average_precision == 0.5
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(videos(st.tuples(*[st.integers(1, 5)] * 4)))
 def test_tvsum_equals_exact_fractions(rows):
     curves, labels = zip(*rows, strict=True)
@@ -92,7 +92,7 @@ def test_tvsum_equals_exact_fractions(rows):
     np.testing.assert_allclose(tvsum_precision(ragged(curves), ragged(labels, 4)), expected, atol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(videos(st.tuples(st.integers(-1, 1))))
 def test_youtube_highlights_equals_exact_fractions(rows):
     curves, labels = zip(*rows, strict=True)

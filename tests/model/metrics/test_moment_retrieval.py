@@ -29,7 +29,7 @@ queries = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(queries, st.booleans())
 def test_equals_exact_fractions(rows, forgiving):
     predictions, truth = zip(*rows, strict=True)

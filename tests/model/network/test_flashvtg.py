@@ -67,7 +67,7 @@ def assert_same_as_alone(batch: FlashVTGOutput, sample: int, alone: FlashVTGOutp
 
 
 @torch.no_grad()
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data(), extra=st.integers(0, 5), training=st.booleans())
 def test_padding_changes_nothing(data: st.DataObject, extra: int, training: bool) -> None:
     count = data.draw(st.integers(1, 5))

@@ -113,7 +113,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, coded=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_of_changes(tmp_path_factory, small_limits, steps, coded):
     folder = tmp_path_factory.mktemp("vectors")
     rows = unit_rows(121)
