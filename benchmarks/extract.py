@@ -132,7 +132,7 @@ def _compare_ways(job: Job, rounds: int) -> None:
         for name, way in ways.items():
             turns[name].append(in_own_process(way, job))
     info = probe(job.videos[0])
-    rate = 8e-6 * info.path.stat().st_size / info.duration_s
+    rate = 8e-6 * job.videos[0].stat().st_size / info.duration_s
     print(
         f"\n{info.path.name}: {info.duration_s:.1f} s of {info.width}×{info.height} at {info.fps:.4g} FPS, "
         f"{info.codec}, {rate:.2f} Mbit/s, read with {info.decoder}"
@@ -300,9 +300,11 @@ def _whole_video(frames: NDArray[np.uint8], mean: Sequence[float], std: Sequence
 
 
 def _plain_clip(job: Job) -> Plain:
+    import open_clip
     import torch
 
-    from extractors.encoders.clip.image_tower import ARCHITECTURE, open_clip, read_state
+    from extractors.encoders.clip.image_tower import ARCHITECTURE
+    from extractors.encoders.clip.weights import read_state
 
     network = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
     visual = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("visual.")}
@@ -321,8 +323,11 @@ def _plain_clip(job: Job) -> Plain:
 def _plain_slowfast(job: Job) -> Plain:
     import torch
 
-    from extractors.encoders.slowfast.network import slowfast_r50
     from extractors.encoders.slowfast.weights import read_slowfast
+    from extractors.encoders.torch_encoder import without_deprecations
+
+    with without_deprecations():
+        from pytorchvideo.models.hub.slowfast import slowfast_r50
 
     network = slowfast_r50(pretrained=False)
     network.load_state_dict(read_slowfast(job.weights["slowfast"])[1], strict=False)

@@ -4,7 +4,7 @@
 
 A synthetic set with one moment per video, videos of 20 to 60 s in clips of 1 s, through the network of the Charades
 configurations. `plain` shuffles like the released code, in fp32; the others follow it in turn (A B C A B C), so that a
-busy machine slows all of them. CPU seconds count all threads.
+busy machine slows all of them. CPU seconds count all threads. At last, an epoch is profiled: what its time is spent on.
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ _VARIANTS = {
     "plain": ["training.length_groups=1"],
     "like lengths": ["training.length_groups=8"],
     "like lengths, bf16": ["training.length_groups=8", "training.precision=bf16"],
+}
+_PROFILED = "like lengths"
+_KINDS = {
+    "matrix products": ("mm", "addmm", "addmm_", "bmm", "baddbmm"),
+    "convolutions": ("convolution", "mkldnn_convolution", "convolution_backward"),
+    "copies": ("copy_", "cat", "index_select", "gather"),
+    "random numbers": ("random_", "bernoulli_", "native_dropout"),
 }
 
 
@@ -88,6 +95,8 @@ def _measure(folder: Path, queries: int, rounds: int) -> None:
     print(f"{'reading, later epochs':24}{reading[1].wall_s:9.2f}{reading[1].cpu_s:9.2f}")
     scoring = _scoring(configs["plain"], held_out)
     print(f"{f'scoring {len(held_out.annotations)} queries':24}{scoring.wall_s:9.2f}{scoring.cpu_s:9.2f}")
+    shares = _shares(configs[_PROFILED], train)
+    print(f"an epoch, {_PROFILED}: " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
 
 
 def _write(folder: Path, queries: int) -> None:
@@ -163,6 +172,16 @@ def _epoch(config: Config, split: Split) -> Cost:
         torch.nn.utils.clip_grad_norm_(network.parameters(), config.training.gradient_clip)
         optimizer.step()
     return Cost(time.perf_counter() - start, time.process_time() - start_cpu, 1 - clips / padded)
+
+
+def _shares(config: Config, split: Split) -> dict[str, float]:
+    """Kind of operation to its share of the time of an epoch."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        _epoch(config, split)
+    times = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(times.values())
+    shares = {kind: sum(times.get(name, 0) for name in names) / total for kind, names in _KINDS.items()}
+    return shares | {"the rest": 1 - sum(shares.values())}
 
 
 def _scoring(config: Config, split: Split) -> Cost:

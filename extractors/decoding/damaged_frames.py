@@ -104,9 +104,9 @@ def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: in
     done = 0
     selective = source.selective
     if selective and num_threads == 0 and (crew := Crew.for_parts(segments, source.timeline)):
-        for decoded in _read_side_by_side(source, segments, crew):
-            yield from decoded
-            done += len(decoded)
+        for picture in _read_side_by_side(source, segments, crew):
+            yield picture
+            done += 1
     while done < len(wanted):
         listener = Listener()
         missing = False
@@ -141,19 +141,17 @@ def read_with_pyav(source: Source, wanted: NDArray[np.int64], *, num_threads: in
         done = int(ends[number])
 
 
-def _read_side_by_side(
-    source: Source, segments: list[NDArray[np.int64]], crew: Crew
-) -> Iterator[list[Picture]]:
-    """Segments from several decoders, up to the first report of damage: whose it is cannot be known."""
+def _read_side_by_side(source: Source, segments: list[NDArray[np.int64]], crew: Crew) -> Iterator[Picture]:
+    """Frames from several decoders, up to the first report of damage: whose it is cannot be known."""
     listener = Listener()
     with (
         suppress(FrameMissing, VideoError),
-        closing(read_parts(segments, source.timeline, source.geometry, crew)) as parts,
+        closing(read_parts(segments, source.timeline, source.geometry, crew)) as pictures,
     ):
-        for pictures in parts:
+        for picture in pictures:
             if listener.has_heard:
                 return
-            yield pictures
+            yield picture
 
 
 def _tell(source: Source, segment: NDArray[np.int64]) -> None:

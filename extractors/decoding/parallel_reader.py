@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Crew:
 
 def read_parts(
     parts: Sequence[NDArray[np.int64]], timeline: Timeline, geometry: Geometry, crew: Crew
-) -> Generator[list[NDArray[np.uint8]], None, None]:
+) -> Generator[NDArray[np.uint8], None, None]:
     """Decode the parts of a video with several decoders; closing the generator ends them.
 
     Args:
@@ -69,7 +69,7 @@ def read_parts(
         crew: of `Crew.for_parts`.
 
     Yields:
-        for each part in order, (size, size, 3) RGB for each of its frames.
+        (size, size, 3) RGB for each of the frames, in order, as soon as it is decoded.
 
     Raises:
         VideoError: if the file cannot be opened.
@@ -79,19 +79,20 @@ def read_parts(
     idle: queue.SimpleQueue[PartReader] = queue.SimpleQueue()
     stop = threading.Event()
 
-    def read(part: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        pictures: list[NDArray[np.uint8]] = []
-        if stop.is_set():
-            return pictures
-        reader = idle.get()
+    def read(part: NDArray[np.int64], pictures: queue.SimpleQueue[NDArray[np.uint8] | None]) -> None:
         try:
-            for picture in reader.read(part):
-                if stop.is_set():
-                    break
-                pictures.append(picture)
+            if stop.is_set():
+                return
+            reader = idle.get()
+            try:
+                for picture in reader.read(part):
+                    if stop.is_set():
+                        break
+                    pictures.put(picture)
+            finally:
+                idle.put(reader)  # or another thread would wait for it for ever
         finally:
-            idle.put(reader)  # or another thread would wait for it for ever
-        return pictures
+            pictures.put(None)
 
     ahead = max(min(crew.decoders + 1, _MOST_FRAMES_AHEAD // max(map(len, parts))), crew.decoders)
     with ExitStack() as stack:
@@ -101,10 +102,30 @@ def read_parts(
         pool = ThreadPoolExecutor(crew.decoders, "vtg-part")
         stack.callback(pool.shutdown, cancel_futures=True)
         stack.callback(stop.set)
-        waiting: deque[Future[list[NDArray[np.uint8]]]] = deque()
+        waiting: deque[_Part] = deque()
         for part in parts:
-            waiting.append(pool.submit(read, part))
+            pictures: queue.SimpleQueue[NDArray[np.uint8] | None] = queue.SimpleQueue()
+            waiting.append(_Part(pool.submit(read, part, pictures), pictures))
             if len(waiting) == ahead:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().decoded()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().decoded()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part that is being decoded.
+
+    Attributes:
+        done: once it is decoded, or cannot be.
+        pictures: what is decoded of it so far; None is the end.
+    """
+
+    done: Future[None]
+    pictures: queue.SimpleQueue[NDArray[np.uint8] | None]
+
+    def decoded(self) -> Iterator[NDArray[np.uint8]]:
+        """Each picture as soon as it is there; raises what ended the part early."""
+        while (picture := self.pictures.get()) is not None:
+            yield picture
+        self.done.result()

@@ -44,9 +44,8 @@ def test_frames_are_those_of_one_decoder(folder, name):
         assert len(parts) > 1
         with closing(read_parts(parts, timeline, GEOMETRY, Crew(3, 1))) as read:
             found = list(read)
-        assert [len(pictures) for pictures in found] == [len(part) for part in parts]
         alone = list(read_frames(wanted, timeline, GEOMETRY, num_threads=1, selective=False))
-        np.testing.assert_array_equal(np.concatenate(found), np.stack(alone))
+        np.testing.assert_array_equal(np.stack(found), np.stack(alone))
 
 
 def test_the_crew_fits_the_machine_and_the_video(folder):
@@ -112,9 +111,9 @@ read_parts = damaged_frames.read_parts
 
 
 def counted(*arguments):
-    for pictures in read_parts(*arguments):
-        side_by_side.append(len(pictures))
-        yield pictures
+    for picture in read_parts(*arguments):
+        side_by_side.append(picture)
+        yield picture
 
 
 damaged_frames.read_parts = counted
