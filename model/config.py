@@ -160,6 +160,8 @@ class ModelConfig:
         networks: networks whose answers are averaged; more than 1 only in models that `vtg weights combine` made.
         alignment_dim: width of the space in which the alignment head compares clips with the query; 0 leaves the head
             out. It is not part of the paper.
+        alignment_kernel: kernel of the head's convolution over clips; 1 reads each clip alone.
+        alignment_dropout: on the clips and queries that the head reads.
     """
 
     video_dim: int
@@ -183,18 +185,20 @@ class ModelConfig:
     dummy_dropout: float = 0.1
     existence: bool = False
     alignment_dim: int = 0
+    alignment_kernel: int = 1
+    alignment_dropout: float = 0.3
     networks: int = 1
 
     def __post_init__(self) -> None:
         _require_positive(self, "video_dim", "text_dim", "hidden_dim", "heads", "feedforward_dim", "dummies")
         _require_positive(self, "input_layers", "dummy_layers", "cross_attention_layers", "encoder_layers")
-        _require_positive(self, "score_kernel", "score_convolutions")
+        _require_positive(self, "score_kernel", "score_convolutions", "alignment_kernel")
         _require(
             self.hidden_dim % (2 * self.heads) == 0,
             "hidden_dim",
             f"must be an even multiple of heads; {self.hidden_dim} is not one of {self.heads}",
         )
-        _require(self.score_kernel % 2 == 1, "score_kernel", f"must be odd, is {self.score_kernel}")
+        _require_all(self, ["score_kernel", "alignment_kernel"], lambda size: size % 2 == 1, "must be odd")
         _require(self.score_layers > 1, "score_layers", f"must be at least 2, is {self.score_layers}")
         _require(
             self.strides == tuple(2**level for level in range(len(self.strides))) and len(self.strides) > 0,
@@ -203,7 +207,7 @@ class ModelConfig:
         )
         _require_not_negative(self, "alignment_dim")
         _require_positive(self, "networks")
-        rates = ("dropout", "input_dropout", "dummy_dropout")
+        rates = ("dropout", "input_dropout", "dummy_dropout", "alignment_dropout")
         _require_all(self, rates, lambda rate: 0 <= rate < 1, "must be in [0, 1)")
 
     @property
@@ -287,6 +291,8 @@ class TrainingConfig:
         content_mixing: share of samples in which the content of another video surrounds the moment; not part of the
             paper.
         unmixed_epochs: the last epochs, which do without it.
+        time_stretching: share of samples whose videos are played faster or slower; not part of the paper. Videos with
+            a label for each clip stay as they are.
         drop_last: leave out the last, smaller batch.
         length_groups: batches cut at a time from a shuffled group of samples sorted by length. Larger values pad less;
             1 is plain shuffling, as in the released code.
@@ -322,6 +328,7 @@ class TrainingConfig:
     average_decay: float = 0.0
     content_mixing: float = 0.0
     unmixed_epochs: int = 0
+    time_stretching: float = 0.0
     drop_last: bool = False
     length_groups: int = 1
     evaluate_every: int = 1
@@ -340,7 +347,9 @@ class TrainingConfig:
             self, "weight_decay", "gradient_clip", "workers", "warmup_steps", "decay_epochs", "unmixed_epochs"
         )
         _require_all(self, ["average_decay"], lambda decay: 0 <= decay < 1, "must be in [0, 1)")
-        _require_all(self, ["content_mixing"], lambda share: 0 <= share <= 1, "must be in [0, 1]")
+        _require_all(
+            self, ["content_mixing", "time_stretching"], lambda share: 0 <= share <= 1, "must be in [0, 1]"
+        )
         _require(
             self.decay_epochs <= self.epochs,
             "decay_epochs",

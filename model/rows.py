@@ -28,16 +28,18 @@ def clip_rows(streams: Sequence[NDArray[np.floating[Any]]], config: DataConfig) 
     count = min(len(stream) for stream in streams)
     if config.max_clips is not None:
         count = min(count, config.max_clips)
-    parts = [
-        _normalized(stream[:count], spec.normalization)
-        for stream, spec in zip(streams, config.video_features, strict=True)
-    ]
-    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
+    return _joined([stream[:count] for stream in streams], config)
 
 
 def token_rows(tokens: NDArray[np.floating[Any]], config: DataConfig) -> Tensor:
     """(T', D_t) stored tokens → (T, D_t) float32, cut and normalised as configured."""
     return torch.from_numpy(_normalized(tokens[: config.max_words], config.text_features.normalization))
+
+
+def normalized_again(rows: Tensor, config: DataConfig) -> Tensor:
+    """(L, D_v) joined rows that were changed, with each stream normalised as by `clip_rows`."""
+    ends = np.cumsum([spec.dim for spec in config.video_features])
+    return _joined(np.split(rows.numpy(), ends[:-1], axis=1), config)
 
 
 def pad_rows(rows: Sequence[Tensor], multiple: int = 1) -> tuple[Tensor, Tensor]:
@@ -46,6 +48,14 @@ def pad_rows(rows: Sequence[Tensor], multiple: int = 1) -> tuple[Tensor, Tensor]
     padded = torch.nn.functional.pad(padded, (0, 0, 0, -padded.shape[1] % multiple))
     lengths = torch.tensor([len(row) for row in rows])
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def _joined(streams: Sequence[NDArray[np.floating[Any]]], config: DataConfig) -> Tensor:
+    parts = [
+        _normalized(stream, spec.normalization)
+        for stream, spec in zip(streams, config.video_features, strict=True)
+    ]
+    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
 
 
 def _normalized(rows: NDArray[np.floating[Any]], normalization: str) -> NDArray[np.float32]:

@@ -18,11 +18,12 @@ from model.datasets.annotations import Annotation, AnnotationError
 from model.datasets.labels import ClipLabels, clip_labels
 from model.datasets.mixing import mix_content
 from model.datasets.sources import Array, TextSource, VideoSource
+from model.datasets.stretching import stretch_time
 from model.losses import Targets
 from model.rows import append_tef, clip_rows, pad_rows, token_rows
 
 _KEEP_BYTES = 4 << 30
-_MIXING = 2  # a stream of random numbers, apart from those that draw labels
+_MIXING, _STRETCHING = 2, 3  # streams of random numbers, apart from those that draw labels
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,17 @@ class GroundingDataset(Dataset[Sample]):
         labels = None
         if self._labelled:
             epoch = epoch if config.training.resample_labels else 0
-            rng = np.random.default_rng([config.training.seed, epoch, self._first_index + index])
-            labels = clip_labels(annotation, config.data, len(video), rng)
             video = self._mixed(video, annotation, place)
+            video, annotation = self._stretched(video, annotation, place)
+            labels = clip_labels(annotation, config.data, len(video), self._draws((epoch, index)))
         return Sample(annotation, video, token_rows(self._text(annotation), config.data), labels)
 
     def _mixed(self, video: Tensor, annotation: Annotation, place: tuple[int, int]) -> Tensor:
         """The clips, or in some samples of most epochs those with the content of another video around the moment."""
-        training, (epoch, index) = self.config.training, place
+        training, (epoch, _) = self.config.training, place
         if not training.content_mixing or epoch > training.epochs - training.unmixed_epochs:
             return video
-        rng = np.random.default_rng([training.seed, epoch, self._first_index + index, _MIXING])
+        rng = self._draws(place, _MIXING)
         other = self.annotations[int(rng.integers(len(self.annotations)))].vid
         if rng.random() >= training.content_mixing or other == annotation.vid or not annotation.windows_s:
             return video
@@ -151,6 +152,22 @@ class GroundingDataset(Dataset[Sample]):
             clip_length_s=data.clip_length_s,
             rng=rng,
         )
+
+    def _stretched(
+        self, video: Tensor, annotation: Annotation, place: tuple[int, int]
+    ) -> tuple[Tensor, Annotation]:
+        """The clips and the annotation, in some samples in another time."""
+        share = self.config.training.time_stretching
+        if not share:
+            return video, annotation
+        rng = self._draws(place, _STRETCHING)
+        if rng.random() >= share:
+            return video, annotation
+        return stretch_time(video, annotation, self.config.data, rng)
+
+    def _draws(self, place: tuple[int, int], *stream: int) -> np.random.Generator:
+        epoch, index = place
+        return np.random.default_rng([self.config.training.seed, epoch, self._first_index + index, *stream])
 
     def _text(self, annotation: Annotation) -> Array:
         if annotation.qid not in self._tokens:

@@ -18,7 +18,6 @@ from model.config import ModelConfig
 from model.network.matching import MatchingSpace
 
 _SCALE = 10.0  # of the cosines in the loss; learnt from here on
-_DROPOUT = 0.3  # of what is projected
 _WIDTHS = (1.0, 3.0)  # clips, standard deviations of the Gaussians that smooth the curve
 _COSINE = 5.0  # brings plain cosines to the size of standard scores
 _LEAST_DEVIATION = 1e-4
@@ -41,11 +40,18 @@ class Alignment:
 class AlignmentHead(MatchingSpace):
     """Curves of cosines between clips and a query, as channels that clips carry.
 
-    A curve is given as it is, standardised over the video, and smoothed.
+    A curve is given as it is, standardised over the video, and smoothed. The direction of a clip may depend on its
+    neighbours, too: what somebody does is seen in a stretch of clips rather than in one picture.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config.video_dim, config.text_dim, config.alignment_dim, _DROPOUT)
+        super().__init__(
+            config.video_dim,
+            config.text_dim,
+            config.alignment_dim,
+            dropout=config.alignment_dropout,
+            kernel=config.alignment_kernel,
+        )
         self.output = nn.Linear(2 + len(_WIDTHS), config.hidden_dim)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_SCALE)))
         if not self.output.weight.is_meta:

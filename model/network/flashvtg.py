@@ -150,18 +150,19 @@ class FlashVTG(nn.Module):
         output = self.ground(self.embed(video, video_mask), text, text_mask, negatives=negatives)
         if absent is None or self.existence is None:
             return output
-        directions = self.existence.clip_directions(_rows(absent.video))
+        directions = self.existence.clip_directions(_rows(absent.video), absent.video_mask.bool())
         asked = self.existence.query_directions(absent.text, absent.text_mask.bool())
         return replace(output, absent=self.existence(directions, asked, absent.video_mask.bool()))
 
     def embed(self, video: Tensor, video_mask: Tensor) -> VideoEmbedding:
         """The part of `forward` that knows the videos alone; arguments and errors as there."""
         _require_channels("video", video, self.config.video_dim + TEF_DIM)
-        embedded = self.fusion.encode_video(video, video_mask.bool())
+        mask = video_mask.bool()
+        embedded = self.fusion.encode_video(video, mask)
         if self.existence is not None:
-            embedded = replace(embedded, directions=self.existence.clip_directions(_rows(video)))
+            embedded = replace(embedded, directions=self.existence.clip_directions(_rows(video), mask))
         if self.alignment is not None:
-            embedded = replace(embedded, aligned=self.alignment.clip_directions(_rows(video)))
+            embedded = replace(embedded, aligned=self.alignment.clip_directions(_rows(video), mask))
         return embedded
 
     def match(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
@@ -173,7 +174,8 @@ class FlashVTG(nn.Module):
         if self.existence is None:
             raise ValueError("model.existence is off: there is no head that matches videos with queries")
         asked = self.existence.query_directions(text, text_mask.bool())
-        return self.existence.pairs(self.existence.clip_directions(_rows(video)), asked, video_mask.bool())
+        mask = video_mask.bool()
+        return self.existence.pairs(self.existence.clip_directions(_rows(video), mask), asked, mask)
 
     def ground(
         self, video: VideoEmbedding, text: Tensor, text_mask: Tensor, *, negatives: Tensor | None = None

@@ -35,7 +35,7 @@ def with_preset(config: Config, preset: str, queries: int | None, overrides: Seq
     table = packaged_table(__package__, f"{preset}.toml")
     changes = _changes(table["any"])
     if (stream := teacher_stream(config)) is not None:
-        changes.append(f"model.alignment_dim={stream.dim}")
+        changes += [f"model.alignment_dim={stream.dim}", *_changes(table["aligned"])]
     small = table["small"]
     if queries is not None and queries <= small["most_queries"]:
         steps = max(queries // config.training.batch_size, 1)

@@ -107,6 +107,11 @@ def alignment_start(
         _mean_clip(train, config.data),
         stream,
     )
+    if (kernel := config.model.alignment_kernel) > 1:
+        # A name is what one frame shows, so the weights of the neighbours start at zero.
+        taps = torch.zeros(*weights["clip_projection.weight"].shape, kernel)
+        taps[..., kernel // 2] = weights["clip_projection.weight"]
+        weights["clip_projection.weight"] = taps
     origin = "vtg" if inputs.concepts is None else str(inputs.concepts)
     return AlignmentStart(
         {f"alignment.{name}": value for name, value in weights.items()}, len(concepts.names), origin

@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.config import ConfigError, override_config
-from model.datasets.grounding import GroundingDataset
 from model.datasets.mixing import mix_content
-from model.training.data.inputs import Inputs
-from model.training.data.splits import training_splits
-from tests.model.training.unlabelled import END, START, Unlabelled, unlabelled_config, write_unlabelled
+from tests.model.training.unlabelled import (
+    END,
+    START,
+    Unlabelled,
+    unlabelled_config,
+    unlabelled_dataset,
+    write_unlabelled,
+)
 
 
 @given(
@@ -47,15 +51,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Unlabelled:
     return write_unlabelled(tmp_path_factory.mktemp("data"))
 
 
-def dataset(data: Unlabelled, *overrides: str, labelled: bool = True) -> GroundingDataset:
-    config = unlabelled_config("training.epochs=4", *overrides)
-    learnt, _ = training_splits(config, Inputs(data=data.folder, train=data.annotations))
-    return learnt.dataset(config, labelled=labelled)
-
-
 def test_share_and_epochs(data: Unlabelled) -> None:
-    plain = dataset(data)
-    mixed = dataset(data, "training.content_mixing=0.5", "training.unmixed_epochs=1")
+    plain = unlabelled_dataset(data)
+    mixed = unlabelled_dataset(data, "training.content_mixing=0.5", "training.unmixed_epochs=1")
     changed = dict.fromkeys(range(1, 5), 0)
     for epoch in changed:
         for index in range(len(plain)):
@@ -72,8 +70,8 @@ def test_share_and_epochs(data: Unlabelled) -> None:
 
 
 def test_what_is_scored_is_not_mixed(data: Unlabelled) -> None:
-    scored = dataset(data, "training.content_mixing=1", labelled=False)
-    plain = dataset(data)
+    scored = unlabelled_dataset(data, "training.content_mixing=1", labelled=False)
+    plain = unlabelled_dataset(data)
     assert all(torch.equal(scored[1, index].video, plain[1, index].video) for index in range(len(plain)))
 
 

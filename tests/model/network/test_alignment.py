@@ -12,6 +12,7 @@ import torch
 from model.config import available_configs, load_config
 from model.losses import alignment_loss
 from model.network.alignment import AlignmentHead
+from model.network.fast.packed import pack
 from model.network.flashvtg import FlashVTG
 from tests.model.network.test_flashvtg import SMALL, batch_of, build
 
@@ -41,7 +42,7 @@ def test_curves_by_hand() -> None:
     # words (1, 0) and (0, 1) weigh the same; the third is padding
     words = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]])
     query = head.query_directions(words, torch.tensor([[True, True, False]]))
-    found = head(head.clip_directions(rows), query, mask)
+    found = head(head.clip_directions(rows, mask), query, mask)
 
     valid = rows[0, :12].numpy().astype(np.float64)
     cosines = valid.sum(axis=1) / np.linalg.norm(valid, axis=1) / math.sqrt(2)
@@ -68,8 +69,24 @@ def test_loss_without_any_moment_has_a_gradient() -> None:
 
 
 @torch.no_grad()
-def test_padding_and_negatives() -> None:
-    model = build(WITH_HEAD)
+def test_directions_of_neighbours_by_hand() -> None:
+    head = AlignmentHead(
+        replace(SMALL, video_dim=2, text_dim=2, hidden_dim=4, heads=1, alignment_dim=2, alignment_kernel=3)
+    ).eval()
+    taps = torch.tensor([-1.0, 2.0, 0.5])  # of the clip before, of the clip, of the one after
+    head.clip_projection.weight.copy_(torch.eye(2)[..., None] * taps)
+    head.clip_projection.bias.zero_()
+    rows = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [3.0, 1.0], [7.0, 7.0]]])
+    mask = torch.tensor([[True, True, True, False]])
+    expected = np.array([[2.0, 0.5], [-1.0 + 1.5, 2.0 + 0.5], [6.0, -1.0 + 2.0]])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(head.clip_directions(rows, mask)[0, :3].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [1, 5])
+@torch.no_grad()
+def test_padding_and_negatives(kernel: int) -> None:
+    model = build(replace(WITH_HEAD, alignment_kernel=kernel))
     video, video_mask, text, text_mask = batch_of([9, 6, 7], [4, 2, 3])
     output = model(video, video_mask, text, text_mask, negatives=torch.tensor([0, 2]))
     for sample, query in ((0, 0), (1, 1), (2, 2), (0, 1), (2, 0)):
@@ -87,6 +104,19 @@ def test_padding_and_negatives() -> None:
             assert output.negatives is not None
             row = output.negatives.index.tolist().index(sample)
             torch.testing.assert_close(output.negatives.saliency[row, :clips], alone.saliency[0])
+
+
+@pytest.mark.parametrize("kernel", [1, 5])
+@torch.no_grad()
+def test_a_packed_network_answers_alike(kernel: int) -> None:
+    model = build(replace(WITH_HEAD, alignment_kernel=kernel, existence=True))
+    batch = batch_of([9, 6, 7], [4, 2, 3])
+    plain = model(*batch)
+    pack(model)
+    packed = model(*batch)
+    torch.testing.assert_close(packed.alignment, plain.alignment, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(packed.existence, plain.existence, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(packed.logits, plain.logits, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -28,7 +28,9 @@ def test_by_hand() -> None:
     head.log_scale.fill_(math.log(7.0))
     head.log_sharpness.fill_(math.log(2.0))
     head.bias.fill_(-1.0)
-    clips = head.clip_directions(torch.tensor([[[3.0, 4.0], [0.0, -5.0], [9.0, 9.0]]]))
+    clips = head.clip_directions(
+        torch.tensor([[[3.0, 4.0], [0.0, -5.0], [9.0, 9.0]]]), torch.tensor([[True, True, False]])
+    )
     # words (1, 0) and (0, 1) weigh 3/4 and 1/4; the third is padding
     query = head.query_directions(
         torch.tensor([[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]]), torch.tensor([[True, True, False]])

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from model.config import Config, load_config, override_config
+from model.datasets.grounding import GroundingDataset
 from model.training.data.inputs import Inputs
+from model.training.data.splits import training_splits
 
 CLIPS, START, END, COMMON = 24, 8, 14, 18
 NAMES = ("kite_(toy)", "apple", "dog", "lamp", "sofa", "wok", "tent", "oar", "person")
@@ -71,6 +73,13 @@ def write_unlabelled(folder: Path) -> Unlabelled:
     annotations = folder / "mine.jsonl"
     annotations.write_text("".join(json.dumps(row) + "\n" for row in rows_of), encoding="utf-8")
     return Unlabelled(folder, folder / "concepts.npz", annotations)
+
+
+def unlabelled_dataset(data: Unlabelled, *overrides: str, labelled: bool = True) -> GroundingDataset:
+    """The annotated queries, as four epochs learn from them."""
+    config = unlabelled_config("training.epochs=4", *overrides)
+    learnt, _ = training_splits(config, Inputs(data=data.folder, train=data.annotations))
+    return learnt.dataset(config, labelled=labelled)
 
 
 def unlabelled_config(*overrides: str) -> Config:
