@@ -1,10 +1,11 @@
-"""How well queries in other words find what is said in made talks; in two, sentences run over several subtitles.
+"""How well queries in other words find what is said in made talks.
 
     python benchmarks/cue_meaning.py
 
-The talks and the queries are in cue_meaning.tsv; queries were written before any answer was seen. Of those that a talk
-answers, it is told how many have a right cue in their first moment; of those about other things, how many are called a
-clear match. Passages are scored as by `CueGrounder`, and in ways that were tried:
+The talks and the queries are in cue_meaning.tsv; queries were written before any answer was seen. In two of the five
+talks, sentences run over several subtitles. Of the queries that a talk answers, the number is printed that have a right
+cue in their first moment; of those about other things, the number that are called a clear match. Passages are scored as
+by `CueGrounder`, and in ways that were tried:
 
 - pairs: two cues that follow each other also have the embedding of their joined text
 - windows: a cue also has the embedding of itself with the cues before and after it, which counts nine tenths
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractors.cues.cue import Cue, CueStream
 from extractors.encoders.lite.minilm import MiniLMTextEncoder
-from model.cues.matching import CLEAR_FROM, best_passages, scores_without_phrase
+from model.cues.matching import CLEAR_FROM, best_passages, scores_without_phrase, word_share
 from model.cues.passages import Passages
 from model.cues.words import WordIndex
 
@@ -78,7 +79,8 @@ def _ways(lines: Sequence[str], passages: Passages) -> dict[str, Scores]:
 
     def scored(query: str, cosines: NDArray[np.floating]) -> NDArray[np.float64]:
         found, weights = index.matches(query)
-        return scores_without_phrase(found, weights, passages.first, passages.last, cosines)
+        share = word_share(found, weights, passages.first, passages.last)
+        return scores_without_phrase(share, passages.first, passages.last, cosines)
 
     def with_pairs(query: str, vector: Vector) -> NDArray[np.float64]:
         # A pair that is scored as if both of its cues meant what they mean together.

@@ -106,7 +106,7 @@ class Recipe:
         while count > 0:
             chosen: list[Rows] = []
             while sum(map(len, chosen)) < min(_BLOCK_ROWS, count):
-                chosen.append(self._videos[random.integers(len(self._videos))])
+                chosen.append(self._videos[int(random.integers(len(self._videos)))])
             block = np.concatenate([self._mixed(rows, random) for rows in chosen])
             moved = random.standard_normal((len(chosen), len(self._of_videos)), dtype=np.float32)
             block += np.repeat(moved @ self._of_videos, [len(rows) for rows in chosen], axis=0)
@@ -200,7 +200,8 @@ def _measure(folder: Path) -> dict[str, Any]:
         index.search(warm[:1], TOP)
     for query in warm[1:]:
         index.search(query[None], TOP)
-    times, found = {}, []
+    times: dict[str, float] = {}
+    found: list[NDArray[np.int64]] = []
     load_before = _load()
     for turn in ("new", "again"):
         clocks, found = [], []

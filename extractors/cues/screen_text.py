@@ -9,6 +9,7 @@ from extractors.cues.cue import CueStream, Transcript
 from extractors.cues.kept import read_once, recall
 from extractors.cues.screen.recogniser import WEIGHTS_ID
 from extractors.cues.subprocess_reader import Progress
+from extractors.files.identity import Identity
 
 _RECIPE = f"1 {WEIGHTS_ID}"  # the number is raised whenever the same video would give other cues
 
@@ -37,6 +38,15 @@ def known_screen(video: Path, cache: FeatureCache) -> Transcript | None:
     """The text on the screen, if it was read before; arguments and errors as of `read_screen`."""
     known = recall(video, "screen", cache, recipe=_RECIPE)
     return None if known is None else _transcript(video, *known)
+
+
+def screen_state(identity: Identity, cache: FeatureCache) -> str:
+    """A name of what the cache has of the screen of a video, which changes if that does; empty if it has nothing.
+
+    Raises:
+        CacheError: if the cache cannot be read.
+    """
+    return cache.documents("screen", _RECIPE).state(identity)
 
 
 def _transcript(video: Path, duration_s: float, streams: list[CueStream]) -> Transcript:

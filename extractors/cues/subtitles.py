@@ -7,8 +7,9 @@ from pathlib import Path
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import Transcript
 from extractors.cues.kept import read_once, recall
-from extractors.cues.sidecars import find_sidecars, read_sidecars
+from extractors.cues.sidecars import Listings, find_sidecars, read_sidecars
 from extractors.decoding.container.text_tracks import may_hold_text
+from extractors.files.identity import Identity
 
 RECIPE = "1"
 """Version of how tracks are read; raised whenever the same tracks would give other cues."""
@@ -51,8 +52,27 @@ def subtitles_at_hand(video: Path, cache: FeatureCache, *, follow_links: bool = 
     Tracks in containers other than MP4, QuickTime, Matroska and WebM count only once they are in the cache. Arguments
     and errors as of `read_subtitles`.
     """
-    if find_sidecars(video, follow_links=follow_links):
-        return read_subtitles(video, cache, follow_links=follow_links)
+    may_have_some = may_have_subtitles(video, cache, follow_links=follow_links)
+    return read_subtitles(video, cache, follow_links=follow_links) if may_have_some else None
+
+
+def may_have_subtitles(
+    video: Path, cache: FeatureCache, *, follow_links: bool = True, listings: Listings | None = None
+) -> bool:
+    """Whether a video has subtitles, as `subtitles_at_hand` finds out.
+
+    Arguments and errors as of it; `listings` are of folders that need not be listed again.
+    """
+    if find_sidecars(video, follow_links=follow_links, listings=listings):
+        return True
     known = recall(video, "subtitles", cache, recipe=RECIPE)
-    is_worth_it = may_hold_text(video) if known is None else bool(known[1])
-    return read_subtitles(video, cache, follow_links=follow_links) if is_worth_it else None
+    return may_hold_text(video) if known is None else bool(known[1])
+
+
+def subtitles_state(identity: Identity, cache: FeatureCache) -> str:
+    """A name of what the cache has of the tracks of a video; empty if it has nothing.
+
+    Raises:
+        CacheError: if the cache cannot be read.
+    """
+    return cache.documents("subtitles", RECIPE).state(identity)

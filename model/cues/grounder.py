@@ -7,20 +7,29 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.cache.blobs import Blobs
 from extractors.cache.store import FeatureCache
 from extractors.cues.cue import Source, Transcript
+from extractors.cues.screen_text import known_screen, read_screen, screen_state
 from extractors.cues.sidecars import Listings, digest_sidecars
 from extractors.cues.speech.weights import SpeechModel
 from extractors.cues.speech_text import known_speech, read_speech, speech_state
 from extractors.cues.subtitles import RECIPE as SUBTITLES_RECIPE
-from extractors.cues.subtitles import read_subtitles, subtitles_at_hand
+from extractors.cues.subtitles import (
+    may_have_subtitles,
+    read_subtitles,
+    subtitles_at_hand,
+    subtitles_state,
+)
 from extractors.encoders.lite.minilm import TEXT_SPEC, MiniLMTextEncoder
 from extractors.extraction.queries import encode_queries, pooled_phrases
+from extractors.files.identity import Identity
 from model.cues.joining import join
 from model.cues.matching import CLEAR_FROM, best_passages, curve, passage_scores
 from model.cues.outlines import RECIPE as OUTLINES_RECIPE
@@ -35,6 +44,7 @@ _TOO_MANY = (
     f"more than {_MOST_MEANINGS:,} different texts are searched by their words only, not by their meaning"
 )
 _UNHEARD = "no speech in it can be transcribed"
+_NOTHING = json.dumps([[], ""])  # the state of a video without files beside it and without speech
 _CLIP_LENGTH_S = 1.0
 NO_MATCH = 0.02
 """What scores less has none of the words, and a meaning that has nothing to do with them; it is no moment."""
@@ -59,6 +69,12 @@ class CueGrounder:
         self._cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
         self._encoder = MiniLMTextEncoder()
         self._last_asked: tuple[tuple[str, ...], list[NDArray[np.float32]]] = ((), [])
+
+    @classmethod
+    def for_server(cls, cache: FeatureCache) -> CueGrounder:
+        """A grounder that does not follow links beside a video, which may lead to files that a server does not
+        offer."""
+        return cls(cache, follow_links=False)
 
     def read(
         self,
@@ -87,8 +103,6 @@ class CueGrounder:
         """
         video = Path(video)
         if source == "screen":
-            from extractors.cues.screen_text import read_screen
-
             return read_screen(video, self._cache, on_picture=on_picture)
         weights = speech if isinstance(speech, SpeechModel) else None
         if source == "speech":
@@ -120,8 +134,6 @@ class CueGrounder:
         Raises:
             VideoError, CacheError: as `read`.
         """
-        from extractors.cues.screen_text import known_screen
-
         path = Path(video)
         subtitles = subtitles_at_hand(path, self._cache, follow_links=self._follow_links)
         heard = known_speech(path, self._cache)
@@ -210,38 +222,106 @@ class CueGrounder:
             results if meanings is not None else [replace(result, hints=(_TOO_MANY,)) for result in results]
         )
 
-    def outline(self, video: Path, listings: Listings | None = None) -> Outline:
+    def outline(self, video: Path, listings: Listings | None = None, source: Source = "subtitles") -> Outline:
         """The outline of what `read` returns for a video, made once and kept in the cache.
 
         Args:
             video: the file.
             listings: of folders that need not be listed anew for files beside the video.
+            source: `subtitles` or `screen`, as of `read`.
 
         Raises:
-            VideoError, WeightsMissing, WeightsInvalid, CacheError: as `read` and `ground`.
+            VideoError, UsageError, WeightsMissing, WeightsInvalid, CacheError: as `read` and `ground`.
         """
         identity = self._cache.identify(video)
-
-        def sources(listings: Listings | None) -> str:
-            sidecars = digest_sidecars(video, follow_links=self._follow_links, listings=listings)
-            # The notes of an outline name the video, so a copy has another one.
-            of_video = [str(video), identity.address, identity.content()]
-            return json.dumps([*of_video, sidecars, speech_state(identity, self._cache)])
-
-        key = sources(listings)
-        recipe = f"{OUTLINES_RECIPE} {SUBTITLES_RECIPE} {TEXT_SPEC.weights_id}"
-        blobs = self._cache.blobs("outlines", recipe)
-        blob = blobs.load(key)
-        if blob is not None:
-            with suppress(ValueError, LookupError, TypeError, struct.error):
-                return Outline.from_bytes(blob)
-        transcript = self.read(video)
+        state = self._state(video, identity, source, listings)
+        key = _key(video, identity, source, state)
+        known = self.kept_outline(key)
+        if known is not None:
+            return known
+        transcript = self.read(video, source)
         passages = Passages.of(transcript.streams)
         meanings = self._meanings(passages.lines) if passages.lines else None
         outline = Outline.of(transcript.duration_s, transcript.notes, passages, meanings)
-        if sources(None) == key:  # as they were read
-            blobs.store(key, outline.to_bytes())
+        if self._state(video, identity, source, None) == state:  # as they were read
+            self._outlines.store(key, outline.to_bytes())
         return outline
+
+    def knows_screen(self, video: Path) -> bool:
+        """Whether the text on the screen was read before.
+
+        Raises:
+            VideoError, CacheError: if the video or the cache cannot be read.
+        """
+        return bool(screen_state(self._cache.identify(video), self._cache))
+
+    def outline_key(
+        self, video: Path, identity: Identity, source: Source, listings: Listings | None = None
+    ) -> str:
+        """The key of the outline of a video for `kept_outline`; empty if none of its words are known.
+
+        Words are known in files beside it, and once they were read. The video is not looked at.
+
+        Args:
+            video: the file.
+            identity: of what it holds.
+            source, listings: as of `outline`.
+
+        Raises:
+            CacheError: if the cache cannot be read.
+        """
+        state = self._state(video, identity, source, listings)
+        if state in ("", _NOTHING) and not (source == "subtitles" and subtitles_state(identity, self._cache)):
+            return ""
+        return _key(video, identity, source, state)
+
+    def kept_outline(self, key: str) -> Outline | None:
+        """The outline of a key of `outline_key`; None if it was not made yet."""
+        blob = self._outlines.load(key)
+        if blob is not None:
+            with suppress(ValueError, LookupError, TypeError, struct.error):
+                return Outline.from_bytes(blob)
+        return None
+
+    def prepare(
+        self,
+        video: Path,
+        listings: Listings | None = None,
+        *,
+        screen: bool = False,
+        speech: SpeechModel | bool = False,
+    ) -> None:
+        """Make the outlines of the words at hand, so that searches in many videos find them.
+
+        Args:
+            video: the file.
+            listings: as of `outline`.
+            screen: whether to read the text on the screen first, unless that was done before.
+            speech: whether to transcribe the speech first, likewise, or the weights that transcribe it.
+
+        Raises:
+            VideoError, UsageError, WeightsMissing, WeightsInvalid, CacheError: as `read`.
+        """
+        if speech:
+            self.read(video, "speech", speech=speech)
+        has_subtitles = may_have_subtitles(
+            video, self._cache, follow_links=self._follow_links, listings=listings
+        )
+        if has_subtitles or speech_state(self._cache.identify(video), self._cache):
+            self.outline(video, listings)
+        if screen or self.knows_screen(video):
+            self.outline(video, source="screen")
+
+    def _state(self, video: Path, identity: Identity, source: Source, listings: Listings | None) -> str:
+        """A text that changes if the words of a video do, beside those inside the file."""
+        if source == "screen":
+            return screen_state(identity, self._cache)
+        sidecars = digest_sidecars(video, follow_links=self._follow_links, listings=listings)
+        return json.dumps([sidecars, speech_state(identity, self._cache)])
+
+    @cached_property
+    def _outlines(self) -> Blobs:
+        return self._cache.blobs("outlines", f"{OUTLINES_RECIPE} {SUBTITLES_RECIPE} {TEXT_SPEC.weights_id}")
 
     def questions(self, queries: Sequence[str]) -> list[Question]:
         """Make queries ready for outlines; raises as `ground`."""
@@ -299,3 +379,8 @@ class CueGrounder:
             clear_from=CLEAR_FROM,
             match_score=float(scores[best[0]]) if best else None,
         )
+
+
+def _key(video: Path, identity: Identity, source: Source, state: str) -> str:
+    # The notes of an outline name the video, so a copy has another one.
+    return json.dumps([str(video), identity.address, identity.content(), source, state])

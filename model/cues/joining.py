@@ -6,7 +6,7 @@ each ranking that it is in. Source: Cormack, Clarke and Buettcher, Reciprocal Ra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from model.grounding.results import GroundingResult, Moment
@@ -16,15 +16,65 @@ _PICTURES = 0  # the number of their ranking; those of words follow
 _LEAST_SHARED = 0.5  # intersection over union from which two moments are the same
 
 
-def join(
-    seen: GroundingResult, quoted: Sequence[GroundingResult], *, top_k: int, threshold: float = 0.0
-) -> GroundingResult:
-    """Join the answer from pictures with the answers from words to the same query on the same video.
+@dataclass(frozen=True)
+class Ranked:
+    """A moment of a ranking.
+
+    Attributes:
+        video: which it is in; moments of two videos are never the same.
+        moment: as it will be listed.
+        is_clear: whether it clearly matches; None if the model cannot tell.
+    """
+
+    video: str
+    moment: Moment
+    is_clear: bool | None
+
+
+def fuse(seen: Iterable[Ranked], quoted: Sequence[Iterable[Ranked]]) -> list[Ranked]:
+    """Join the ranking of pictures with those of words.
 
     Of the moments with quotes, only those that clearly match take part. One that overlaps a moment of the pictures is
     not listed beside it. If the pictures clearly match, too, both become one moment, with their times and score and
     with the quote. If they do not, that moment is left out. If the model cannot tell, both become one moment with the
     times and the score of the words.
+
+    Args:
+        seen: moments of pictures, best first.
+        quoted: moments of words, best first, such as of what is said and of what is written.
+
+    Returns:
+        the moments of all. Those that do not clearly match come last; of moments that rank alike, those that clearly
+        match come first, then those without quotes.
+    """
+    found = [_Found(one, {_PICTURES: rank}) for rank, one in enumerate(seen, start=1)]
+    in_video: dict[str, list[_Found]] = {}
+    for one in found:
+        in_video.setdefault(one.best.video, []).append(one)
+    for number, ranking in enumerate(quoted, start=1):
+        for rank, quote in enumerate((one for one in ranking if one.is_clear), start=1):
+            there = in_video.setdefault(quote.video, [])
+            same = next((one for one in there if one.is_same(quote.moment, number)), None)
+            if same is None:
+                found.append(_Found(quote, {number: rank}))
+                there.append(found[-1])
+            else:
+                same.take_in(quote, number, rank)
+    found.sort(
+        key=lambda one: (
+            one.best.is_clear is False,
+            -one.weight,
+            not one.best.is_clear,
+            one.best.moment.quote is not None,
+        )
+    )
+    return [one.best for one in found]
+
+
+def join(
+    seen: GroundingResult, quoted: Sequence[GroundingResult], *, top_k: int, threshold: float = 0.0
+) -> GroundingResult:
+    """Join the answer from pictures with the answers from words to the same query on the same video, as `fuse` does.
 
     Args:
         seen: from pictures, with all its moments: no threshold was applied to them.
@@ -33,29 +83,10 @@ def join(
         threshold: moments that score less are left out.
 
     Returns:
-        the answer from pictures with its curve, but with moments of all. Those that do not clearly match come last; of
-        moments that rank alike, those that clearly match come first, then those without quotes.
+        the answer from pictures with its curve, but with moments of all.
     """
-    found = [
-        _Found(moment, seen.verdict(moment), {_PICTURES: rank})
-        for rank, moment in enumerate(seen.moments, start=1)
-    ]
-    for number, answer in enumerate(quoted, start=1):
-        for rank, moment in enumerate(answer.clear().moments, start=1):
-            same = next((one for one in found if one.is_same(moment, number)), None)
-            if same is None:
-                found.append(_Found(moment, True, {number: rank}))
-            else:
-                same.take_in(moment, number, rank)
-    found.sort(
-        key=lambda one: (
-            one.is_clear is False,
-            -one.weight,
-            not one.is_clear,
-            one.moment.quote is not None,
-        )
-    )
-    moments = [one.moment for one in found]
+    fused = fuse(_ranked(seen), [_ranked(answer) for answer in quoted])
+    moments = [one.moment for one in fused]
     hints = (hint for answer in quoted for hint in answer.hints)
     return replace(
         seen,
@@ -67,18 +98,15 @@ def join(
     )
 
 
+def _ranked(answer: GroundingResult) -> list[Ranked]:
+    return [Ranked("", moment, answer.verdict(moment)) for moment in answer.moments]
+
+
 @dataclass
 class _Found:
-    """A moment, and its rank in each ranking that it is in.
+    """A moment, and its rank in each ranking that it is in; ranks begin at 1, and rankings have numbers."""
 
-    Attributes:
-        moment: as it will be listed.
-        is_clear: whether it clearly matches; None if the model cannot tell.
-        ranks: from 1, by the number of the ranking.
-    """
-
-    moment: Moment
-    is_clear: bool | None
+    best: Ranked
     ranks: dict[int, int]
 
     @property
@@ -87,21 +115,23 @@ class _Found:
         return sum(1 / (_K + rank) for rank in self.ranks.values())
 
     def is_same(self, other: Moment, ranking: int) -> bool:
-        """Whether a moment of a ranking is this one, found in another way."""
+        """Whether a moment of a ranking and of the same video is this one, found in another way."""
         if set(self.ranks) == {ranking}:
             return False
-        mine = self.moment
+        mine = self.best.moment
         shared_s = min(mine.end_s, other.end_s) - max(mine.start_s, other.start_s)
         whole_s = max(mine.end_s, other.end_s) - min(mine.start_s, other.start_s)
         is_inside = mine.start_s <= other.start_s and other.end_s <= mine.end_s
         return is_inside or shared_s >= _LEAST_SHARED * whole_s
 
-    def take_in(self, other: Moment, ranking: int, rank: int) -> None:
+    def take_in(self, other: Ranked, ranking: int, rank: int) -> None:
         """Make one moment of this and of one with a quote."""
-        if self.is_clear is False:
-            self.moment, self.is_clear, self.ranks = other, True, {ranking: rank}
+        mine = self.best
+        if mine.is_clear is False:
+            self.best, self.ranks = other, {ranking: rank}
             return
         self.ranks.setdefault(ranking, rank)
-        if self.moment.quote is None:
-            times = self.moment if self.is_clear else other
-            self.moment, self.is_clear = replace(times, quote=other.quote, is_seen=True), True
+        if mine.moment.quote is None:
+            times = mine.moment if mine.is_clear else other.moment
+            seen = replace(times, quote=other.moment.quote, is_seen=True)
+            self.best = replace(other, moment=seen, is_clear=True)

@@ -22,6 +22,8 @@ RECIPE = "1"
 """Version of outlines; raised whenever the same transcript would give another one."""
 
 _HEAD = struct.Struct("<I")
+_SIGN_AND_HALF = np.int32(-(1 << 31) | (1 << 28) - 1)  # the bits that half precision has, at their places
+_UP, _UP_AGAIN = np.float32(2.0**100), np.float32(2.0**12)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,12 @@ class Outline:
 
     def _cosines(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         assert self.meanings is not None, "asked before"
-        cosines: NDArray[np.float32] = self.meanings.astype(np.float32) @ pooled
+        # NumPy takes six times as long to make single precision of half. The same bits at the places that they have in
+        # single precision are the same numbers times 2 ** -112, and powers of two round nothing.
+        bits = self.meanings.view(np.int16).astype(np.int32)
+        np.left_shift(bits, 13, out=bits)
+        np.bitwise_and(bits, _SIGN_AND_HALF, out=bits)
+        cosines: NDArray[np.float32] = (bits.view(np.float32) @ (pooled * _UP)) * _UP_AGAIN
         return cosines
 
     def _places(self, term: str) -> NDArray[np.int32]:

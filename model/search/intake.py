@@ -44,6 +44,9 @@ class Intake:
         grounder: whose features are indexed.
         listen: called with the events of extraction, and with a `VideoFinished` for every file.
         extract: extracts into the grounder's cache; this process does if there is none.
+
+    Attributes:
+        taken: files that were not in the index as they are now.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Intake:
         self._listen = listen
         self._specs = [encoder.spec for encoder in grounder.video_encoders]
         self._aligned = aligned_spec(grounder)
+        self.taken: list[Path] = []
 
     def take(self, files: Sequence[Path]) -> list[VideoFinished]:
         """Index what is not in the index as it is now.
@@ -83,6 +87,7 @@ class Intake:
             results[event.index] = event
             self._listen(event)
 
+        self.taken = [path for _, path in new]
         if new:
             self._add(new, finish)
         return [results[index] for index in range(len(files))]

@@ -27,7 +27,8 @@ class Hit:
         evidence: how close the video's best segment comes to the query's best one in the library, in (0, 1]. Hits are
             ranked by it times the score.
         duration_s: length of the video in seconds.
-        quote: the words it was found by; None if it was found by its pictures.
+        quote: the words it was found by; None if it was found by its pictures alone.
+        is_seen: of a hit with a quote: whether it was found by its pictures, too. It has their times and score then.
     """
 
     video: Path
@@ -38,6 +39,17 @@ class Hit:
     evidence: float
     duration_s: float
     quote: Quote | None = None
+    is_seen: bool = False
+
+    @property
+    def source(self) -> str:
+        """What it was found by: `pictures`, or what its words were read from, such as `subtitles`."""
+        return "pictures" if self.quote is None else self.quote.source
+
+    @property
+    def text(self) -> str:
+        """The words it was found by, on one line; empty if it was found by its pictures alone."""
+        return "" if self.quote is None else self.quote.text
 
     def to_json(self) -> dict[str, Any]:
         """The hit as plain JSON types; seconds to the millisecond, scores to four digits."""
@@ -50,6 +62,7 @@ class Hit:
             "evidence": round(self.evidence, 4),
             "duration_s": round(self.duration_s, 3),
             **({} if self.quote is None else asdict(self.quote)),
+            **({"is_seen": True} if self.is_seen else {}),
         }
 
 
@@ -70,7 +83,9 @@ class SearchResult:
             features are no longer in the cache. `Library.update` brings them back.
         blind_spot: what the query asks for that the features cannot see, such as "people" or "actions".
         hints: sentences on the wording of the query, for people.
-        is_quoted: whether the hits were found by words in the videos, and have quotes.
+        quoted: the words that alone were asked, `subtitles` or `screen`: all hits have quotes then. Empty if pictures
+            were asked.
+        unready: videos with words that were not asked, because they are not ready: `Library.read_words`.
     """
 
     query: str
@@ -82,7 +97,8 @@ class SearchResult:
     stale: tuple[Path, ...] = ()
     blind_spot: str | None = None
     hints: tuple[str, ...] = ()
-    is_quoted: bool = False
+    quoted: str = ""
+    unready: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON types."""
@@ -108,10 +124,11 @@ def hit_of(answer: GroundingResult, moment: Moment, evidence: float) -> Hit:
         start_s=moment.start_s,
         end_s=moment.end_s,
         score=moment.score,
-        clear_match=None if answer.clear_from is None else answer.is_clear(moment),
+        clear_match=answer.verdict(moment),
         evidence=evidence,
         duration_s=answer.duration_s,
         quote=moment.quote,
+        is_seen=moment.is_seen,
     )
 
 
@@ -181,6 +198,7 @@ class Changes:
     Attributes:
         results: one for each file that was looked at, in order.
         removed: files that are in the library no longer.
+        taken: files that the library did not hold as they are now.
         unreachable: folders and files that were added, but are not there now, or are folders that are empty; what the
             library holds of them is kept.
     """
@@ -188,6 +206,7 @@ class Changes:
     results: tuple[VideoFinished, ...] = ()
     removed: tuple[Path, ...] = ()
     unreachable: tuple[Path, ...] = ()
+    taken: tuple[Path, ...] = ()
 
     @property
     def failed(self) -> tuple[VideoFinished, ...]:

@@ -1,47 +1,48 @@
-"""Where something is said in many videos: the subtitles of each are asked, and the moments ranked across the videos."""
+"""Where something is said or written in many videos: the words of each are asked, and moments ranked across videos."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from extractors.cues.cue import Source
 from extractors.cues.sidecars import Listings
 from extractors.errors import VideoError
 from extractors.extraction.collect import collect_videos
 from extractors.places import Place
-from model.cues.grounder import NO_MATCH, CueGrounder
-from model.cues.matching import CLEAR_FROM
+from model.cues.grounder import CueGrounder
 from model.cues.outlines import Question
 from model.grounding.grounder import check_request
-from model.grounding.results import GroundingResult
+from model.search.asking import BestHits
 from model.search.filters import Filters, absolute
-from model.search.ranking import Request, answers_of, by_rank, hits_in
-from model.search.results import Hit, SearchResult
-
-_EVIDENCE = 1.0  # of every video, as all of them are asked
+from model.search.ranking import Request
+from model.search.results import SearchResult
 
 
 @dataclass(frozen=True)
 class SaidAnswer:
-    """Where things are said in some videos.
+    """Where things are said or written in some videos.
 
     Attributes:
         results: one per query, in order.
         failures: why videos could not be read.
-        silent: the videos without subtitles.
-        notes: what was left out of subtitles, for people.
+        silent: the videos without such words: without subtitles and transcribed speech, or text on the screen.
+        unread: those of them of which the screen was not read.
+        notes: what was left out of the words, for people.
     """
 
     results: tuple[SearchResult, ...]
     failures: tuple[VideoError, ...] = ()
     silent: tuple[Path, ...] = ()
+    unread: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def search_said(
     videos: Sequence[Path],
     queries: str | Sequence[str],
+    source: Source = "subtitles",
     *,
     top_k: int = 10,
     per_video: int = 3,
@@ -51,7 +52,7 @@ def search_said(
     grounder: CueGrounder | None = None,
     on_video: Callable[[int, int], None] = lambda done, total: None,
 ) -> SaidAnswer:
-    """Find where each query is said in any of some videos, by the words of the subtitles and by their meaning.
+    """Find where each query is said or written in any of some videos, by the words and by their meaning.
 
         answer = search_said(find_videos(["talks/"]), "the budget")
         for hit in answer.results[0].hits:
@@ -63,6 +64,8 @@ def search_said(
     Args:
         videos: the files, such as those of `find_videos` or the paths of `Library.videos`.
         queries: a word, a phrase or a sentence, or any number of them.
+        source: `subtitles`, with the speech that was transcribed before; or `screen`, for what is written on it, of
+            the videos whose screens were read before.
         top_k: maximum hits per query.
         per_video: maximum hits of one video per query.
         threshold: hits that score less are left out.
@@ -82,16 +85,19 @@ def search_said(
     queries = [queries] if isinstance(queries, str) else list(queries)
     check_request(queries, min(top_k, per_video))
     grounder = CueGrounder() if grounder is None else grounder
-    best = [_Best(Request(top_k, per_video, threshold, only_clear)) for _ in queries]
+    best = [BestHits(query, Request(top_k, per_video, threshold, only_clear)) for query in queries]
     questions: list[Question] = []
-    asked, silent = 0, []
+    asked, silent, unread = 0, [], []
     failures: dict[Place, VideoError] = {}
     notes: list[str] = []
     listings = Listings()
     for number, video in enumerate(videos):
         on_video(number, len(videos))
         try:
-            outline = grounder.outline(video, listings)
+            if source == "screen" and not grounder.knows_screen(video):
+                unread.append(video)
+                continue
+            outline = grounder.outline(video, listings, source)
         except VideoError as error:
             failures[error.path] = error
             continue
@@ -105,11 +111,13 @@ def search_said(
         questions = questions or grounder.questions(queries)
         for one, question in zip(best, questions, strict=True):
             one.outlined.append((-outline.best_score(question), video))
-    for query, one in zip(queries, best, strict=True):
-        failures |= _ask(grounder, query, one)
+    for one in best:
+        failures |= one.ask(grounder, source)
     on_video(len(videos), len(videos))
-    results = (one.result(query, asked, len(silent)) for query, one in zip(queries, best, strict=True))
-    return SaidAnswer(tuple(results), tuple(failures.values()), tuple(silent), tuple(notes))
+    asked += len(unread)
+    silent += unread
+    results = tuple(one.result(source, asked, len(silent)) for one in best)
+    return SaidAnswer(results, tuple(failures.values()), tuple(silent), tuple(unread), tuple(notes))
 
 
 def find_videos(paths: Sequence[str | Path], filters: Filters = Filters()) -> list[Path]:
@@ -127,87 +135,8 @@ def find_videos(paths: Sequence[str | Path], filters: Filters = Filters()) -> li
     ]
 
 
-def _ask(grounder: CueGrounder, query: str, best: _Best) -> dict[Place, VideoError]:
-    """Ask videos, the most promising first, until no other one can have a better hit.
-
-    Returns:
-        why videos cannot be read, although their outlines could be.
-    """
-    failures = {}
-    for score, video in sorted(best.outlined):
-        if best.is_settled(-score, video):
-            break
-        try:
-            transcript = grounder.read(video)
-        except VideoError as error:
-            failures[error.path] = error
-            continue
-        (answer,) = grounder.ground(transcript, query, top_k=best.request.per_video)
-        best.add(answer)
-    return failures
-
-
 def _modified_ns(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError:
         return 0  # reading it would fail, too
-
-
-@dataclass
-class _Best:
-    """The best hits for a query so far, and the answers that they are from.
-
-    Attributes:
-        request: what is asked for.
-        outlined: of each video with subtitles, minus the score that its best moment has at most, and its path.
-        hits: best first.
-        found: the answers of the videos with hits, each with its evidence.
-        is_clear: whether a video clearly matches.
-    """
-
-    request: Request
-    outlined: list[tuple[float, Path]] = field(default_factory=list)
-    hits: list[Hit] = field(default_factory=list)
-    found: list[tuple[GroundingResult, float]] = field(default_factory=list)
-    is_clear: bool = False
-
-    def is_settled(self, score: float, video: Path) -> bool:
-        """Whether neither a video nor any that is less promising can change the answer.
-
-        Args:
-            score: what its best moment has at most.
-            video: its path; videos of equal scores come in the order of their paths.
-        """
-        if len(self.hits) < self.request.top_k:
-            wanted = max(self.request.threshold, CLEAR_FROM if self.request.only_clear else NO_MATCH)
-            return score < (wanted if self.is_clear else min(wanted, CLEAR_FROM))
-        last = self.hits[-1]
-        return (-last.score, last.video) < (-score, video)
-
-    def add(self, answer: GroundingResult) -> None:
-        """Take in the answer of a video."""
-        self.is_clear = self.is_clear or answer.clear_match is True
-        found = [*self.found, (answer, _EVIDENCE)]
-        self.hits = sorted(hits_in(found, self.request), key=by_rank)[: self.request.top_k]
-        kept = {str(hit.video) for hit in self.hits}
-        self.found = [one for one in found if one[0].video in kept]
-
-    def result(self, query: str, videos: int, silent: int) -> SearchResult:
-        """The answer to the query.
-
-        Args:
-            query: which it is.
-            videos: how many were asked.
-            silent: how many of them have no subtitles.
-        """
-        return SearchResult(
-            query=query,
-            hits=tuple(self.hits),
-            clear_match=self.is_clear if videos else None,
-            videos=videos,
-            looked_into=videos - silent,
-            answers=tuple(answers_of(self.found, self.hits)),
-            hints=tuple(dict.fromkeys(hint for answer, _ in self.found for hint in answer.hints)),
-            is_quoted=True,
-        )

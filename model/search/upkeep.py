@@ -61,7 +61,8 @@ def follow(
     roots, known = index.write(begin)
     sight = look_at(roots, known)
     on_start(len(sight.videos))
-    results = Intake(index, grounder, listen).take(sight.videos)
+    intake = Intake(index, grounder, listen)
+    results = intake.take(sight.videos)
     failed = [local_path(result.path) for result in results if result.status == "failed"]
     leaving = gone(known.values(), roots, sight, failed)
 
@@ -85,7 +86,7 @@ def follow(
         ):  # vectors may be made in another way of the same rows
             index.rows.remove_recipe(spec)
         index.rows.remove_abandoned(index.snapshot().addresses)
-    return Changes(tuple(results), tuple(removed), sight.unreachable)
+    return Changes(tuple(results), tuple(removed), sight.unreachable, tuple(intake.taken))
 
 
 def take_out(index: LibraryIndex, paths: Sequence[str | Path]) -> list[Path]:

@@ -60,7 +60,7 @@ NEEDS_MORE = {
     r"vtg ground .*--features open_clip:ViT-L-14/openai": "vtg weights add",
     r"vtg (index add|extract) .*--features clip.*": "vtg weights add",
     r"vtg ground .*--model flashvtg-qvhl": "vtg weights",
-    r"vtg (transcript|ground) .*--speech.*": "vtg weights pull whisper-small",
+    r"vtg (transcript|ground|index add) .*--speech.*": "vtg weights pull whisper-small",
     r"vtg weights pull whisper-small": "connections are switched off",
     r"vtg train --dataset (qvhl|tvsum|charades).*": "vtg datasets",
     r"vtg eval --checkpoint best.safetensors --dataset qvhl .*": "there is no such file of annotations",

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.cli.running import EXAMPLES
+from tests.extractors.cues.rendering import Line, srt
 from tests.extractors.rendering import render
 from tests.serve.browser import (
     NARROW,
@@ -30,6 +31,9 @@ ROWS = """(rows) => rows.map((row) => [
     Number(row.ariaPosInSet), row.querySelector('.hit-name').innerText, row.querySelector('.when').innerText])"""
 CUT_IN_HALF = """(names) => names
     .filter((name) => name.scrollHeight > name.clientHeight + 1).map((name) => name.innerText)"""
+SAID = (
+    "The budget is four million, and there is no more to say about it, neither today nor in any other year."
+)
 HOSTILE = "<img src=x onerror=document.title='bad'>.mp4"
 
 pytestmark = pytest.mark.slow
@@ -45,6 +49,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
     (pets / "copy.mp4").write_bytes(EXAMPLE.read_bytes() + b"\0\0\0\x08free")
     render(place / "videos" / HOSTILE, frames=40, fps=10)
     render(place / "videos" / "old.avi", frames=60, fps=10, codec="mpeg4")
+    (place / "videos" / "old.srt").write_text(srt([Line(1, 3, SAID)]))
     with serving(place / "videos", home=place / "home") as running:
         yield running
 
@@ -121,6 +126,27 @@ def test_from_folders_to_a_moment(browser, server):
         page.locator("#name", has_text=hits(server, "a cup of coffee")[other]["name"]).wait_for()
         assert page.locator("#everywhere").is_hidden()
         wait_until(page, f"Math.abs(document.getElementById('video').currentTime - {start_s}) < 0.5")
+        well_behaved(watch, server)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_moments_that_are_said_quote_it(browser, server, size):
+    with window(browser, size) as (page, watch):
+        visit(page, server)
+        look_for(page, "the budget")
+        first = page.locator("button.hit").first
+        assert first.locator(".hit-name").inner_text() == "old.avi"
+        quote = first.locator(".hit-quote")
+        assert quote.inner_text() == f"Said: “{SAID}”"
+        assert quote.get_attribute("title") == f"old.srt: {SAID}"
+        # It is cut where the line ends, and hides nothing else.
+        row, score = first.bounding_box(), first.locator(".score").bounding_box()
+        assert quote.bounding_box()["x"] + quote.bounding_box()["width"] <= row["x"] + row["width"]
+        assert quote.bounding_box()["y"] + quote.bounding_box()["height"] <= score["y"] + 1
+        assert quote.bounding_box()["height"] > 12
+        assert page.locator(".hit-quote").count() == 1
+        assert not scrolls_sideways(page)
+        assert grave_violations(page) == []
         well_behaved(watch, server)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from model.search.library import Library
 from tests.cli.running import EXAMPLES, vtg
+from tests.extractors.cues.rendering import Line, srt
 from tests.extractors.rendering import render
 from tests.serve.running import Server, serving, wait_for
 
@@ -28,6 +29,7 @@ def place(tmp_path_factory) -> Path:
     shutil.copy(EXAMPLE, pets / "Example One.mp4")
     (pets / "copy.mp4").write_bytes(EXAMPLE.read_bytes() + b"\0\0\0\x08free")
     render(place / "videos" / "short.mp4", frames=40, fps=10)
+    (place / "videos" / "short.srt").write_text(srt([Line(1, 3, "The budget is four million.")]))
     return place
 
 
@@ -56,6 +58,18 @@ def search(client: httpx.Client, query: str = "a cat", **options: Any) -> dict[s
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def test_what_is_said_is_found_and_quoted(client):
+    first, *others = search(client, "the budget")["hits"]
+    assert (first["name"], first["start_s"], first["clear_match"]) == ("short.mp4", 1.0, True)
+    assert (first["source"], first["stream"], first["text"]) == (
+        "subtitles",
+        "short.srt",
+        "The budget is four million.",
+    )
+    assert others
+    assert not any("text" in hit for hit in others)
 
 
 def names(found: dict[str, Any]) -> set[str]:

@@ -114,7 +114,7 @@ def answers_to(operation, ids: dict[str, st.SearchStrategy[str]]) -> Counter[int
     checked = [checks.CHECKS.get_one(name) for name in CHECKS[:5]]
     wanted = re.findall(r"\{(\w+)\}", operation.path)
 
-    @settings(max_examples=REAL, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=REAL, database=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(), st.fixed_dictionaries(ids))
     def ask(case, chosen):
         case.path_parameters = {name: chosen[name] for name in wanted}

@@ -18,6 +18,7 @@ from vtg_cli.terminal.timecode import timecode
 from vtg_cli.terminal.verdict import search_verdict
 
 if TYPE_CHECKING:
+    from model.grounding.results import Quote
     from model.search.results import Hit, SearchResult
 
 _COLOURS = 6
@@ -97,9 +98,7 @@ def _item(rank: int, hit: Hit, page: Path, pictures: Pictures) -> str:
     attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
     picture = pictures.get((hit.video, hit.start_s))
     image = f'src="{picture}"' if picture else 'class="missing"'
-    quote = (
-        "" if hit.quote is None else f'<span class="quote"><bdi>“{text_in_page(hit.quote.text)}”</bdi></span>'
-    )
+    quote = "" if hit.quote is None else _quote(hit.quote, is_seen=hit.is_seen)
     when = f"{timecode(hit.start_s)} – {timecode(hit.end_s)}"
     return (
         f'<li><button type="button" class="moment{" unclear" if unclear else ""}" tabindex="-1" {attributes}>'
@@ -110,6 +109,11 @@ def _item(rank: int, hit: Hit, page: Path, pictures: Pictures) -> str:
         f'<span class="unseen">{" no clear match, score " if unclear else " score "}</span>{hit.score:.2f}</span>'
         f"{quote}</button></li>"
     )
+
+
+def _quote(quote: Quote, *, is_seen: bool) -> str:
+    where = f"pictures, {quote.stream}" if is_seen else quote.stream
+    return f'<span class="quote"><bdi>{text_in_page(where)}</bdi>: <bdi>“{text_in_page(quote.text)}”</bdi></span>'
 
 
 def _pictures(hits: Sequence[Hit]) -> dict[tuple[Path, float], str]:

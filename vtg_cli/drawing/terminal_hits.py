@@ -47,10 +47,12 @@ def show_hits(results: Sequence[SearchResult], *, by_video: bool) -> None:
             if by_video:
                 _print_videos(console, ranked, quotes)
             elif ranked:
+                headings = (*_HEADINGS, "video", *_headings_of_words(result.hits))
                 rows = [
-                    (*_cells(rank, hit), shown_path(hit.video), *_words(hit, quotes)) for rank, hit in ranked
+                    (*_cells(rank, hit), shown_path(hit.video), *_words(hit, quotes))[: len(headings)]
+                    for rank, hit in ranked
                 ]
-                print_table((*_HEADINGS, "video", *_headings_of_words(result.hits)), rows, right=(0, 1, 2, 3))
+                print_table(headings, rows, right=(0, 1, 2, 3))
             console.print()
 
 
@@ -59,8 +61,8 @@ def _print_videos(console: Console, ranked: Sequence[tuple[int, Hit]], quotes: s
     in_order = sorted(ranked, key=lambda one: (first[one[1].video], one[0]))
     for video, hits in groupby(in_order, key=lambda one: one[1].video):
         console.print(Text(printable(shown_path(video))), soft_wrap=True)
-        rows = [(*_cells(rank, hit), *_words(hit, quotes)) for rank, hit in hits]
         headings = (*_HEADINGS, *_headings_of_words([hit for _, hit in ranked]))
+        rows = [(*_cells(rank, hit), *_words(hit, quotes))[: len(headings)] for rank, hit in hits]
         print_table(headings, rows, right=(0, 1, 2, 3), indent=2)
 
 
@@ -73,15 +75,17 @@ def shown_path(path: Path) -> str:
 
 
 def _headings_of_words(hits: Sequence[Hit]) -> tuple[str, ...]:
-    """Those of `_words`; the hits of a query were all found by words, or none was."""
+    """Those of `_words`: none if all hits were found by their pictures alone."""
     return ("in", "words") if any(hit.quote for hit in hits) else ()
 
 
 def _words(hit: Hit, quotes: str) -> tuple[str, ...]:
-    """The stream that a hit is from, and its words; nothing if it was found by its pictures."""
+    """Where a hit was found, and its words."""
     if hit.quote is None:
-        return ()
-    return printable(hit.quote.stream), f"{quotes[0]}{printable(hit.quote.text)}{quotes[1]}"
+        return "pictures", ""
+    stream = printable(hit.quote.stream)
+    words = f"{quotes[0]}{printable(hit.quote.text)}{quotes[1]}"
+    return f"pictures, {stream}" if hit.is_seen else stream, words
 
 
 def _cells(rank: int, hit: Hit) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ class Intake:
             name: of it, for people.
             addition: the videos.
         """
+        from model import CueGrounder, Filters
+
         videos = addition.videos
 
         def work(report: Report) -> str:
@@ -59,6 +61,10 @@ class Intake:
                 changes = opened.add(
                     videos, folders=addition.folders, on_event=extracting(len(videos), report)
                 )
+                if changes.taken:
+                    report(1.0, "reading subtitles")
+                    cues = CueGrounder.for_server(self._choice.feature_cache())
+                    opened.read_words(Filters(among=changes.taken), cue_grounder=cues)
             if not changes.failed:
                 return f"{counted(len(videos), 'video')} can be searched in {name}"
             reasons = "; ".join(f"{result.path}: {result.reason}" for result in changes.failed[:5])

@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from extractors.errors import UsageError
+from extractors.cues.cue import Transcript
+from extractors.errors import UsageError, VideoError
 from extractors.extraction.pipeline import ignore
 from vtg_cli.mcp.jobs import Report, Work
 from vtg_cli.mcp.places import Places
@@ -18,12 +19,19 @@ from vtg_cli.parsing.options import ModelArguments
 from vtg_cli.terminal.console import counted
 
 if TYPE_CHECKING:
-    from model import Grounder
+    from model import CueGrounder, Grounder
     from model.grounding.results import GroundingResult
     from model.search.results import Hit
 
 MOST_KEPT = 200
 """Answers that can still be exported."""
+
+_Words = Literal["subtitles", "screen"]
+_MISSING = {
+    "subtitles": "The video has no subtitles, neither inside nor beside it, and its speech was not transcribed. The "
+    "user can transcribe it: vtg transcript VIDEO --speech",
+    "screen": "No text on the screen of the video was read. The user can have it read: vtg transcript VIDEO --screen",
+}
 
 
 @dataclass(frozen=True)
@@ -98,12 +106,28 @@ class Searcher:
         return self._grounder.ground(video, query, top_k=top)[0]
 
     def find_in_video(self, video: Path, query: str, top: int) -> Found:
-        """The moments of one video; raises as `Grounder.ground`."""
+        """The moments of one video, in its pictures and in its words at hand; raises as `Grounder.ground`."""
         from model.search.results import hit_of
         from vtg_cli.terminal.verdict import verdict
 
         answer = self.ground(video, query, top)
-        notes = [verdict(answer), *answer.hints, *answer.facts.warnings(), *self._grounder.notes]
+        words: Sequence[Transcript] = ()
+        unread: list[str] = []
+        try:
+            grounder = self._cue_grounder()
+            words = grounder.at_hand(video)
+            (answer,) = grounder.join([answer], words, top_k=top)
+        except VideoError as error:
+            unread = [f"only pictures were searched: {error}"]
+        said = [sentence for transcript in words for sentence in transcript.notes]
+        notes = [
+            verdict(answer),
+            *answer.hints,
+            *answer.facts.warnings(),
+            *self._grounder.notes,
+            *said,
+            *unread,
+        ]
         hits = tuple(hit_of(answer, moment, 1.0) for moment in answer.moments)
         return self._keep(hits, answer.clear_match, notes, [answer])
 
@@ -112,31 +136,55 @@ class Searcher:
         from vtg_cli.terminal.verdict import search_verdict
 
         library = self._places.library(name)
-        result = library.search(query, top_k=top)[0]
+        result = library.search(query, top_k=top, cues=self._cue_grounder())[0]
         notes = [search_verdict(result), *result.hints, *library.grounder.notes]
         if result.stale:
             notes.append(
                 f"{counted(len(result.stale), 'likely video')} left out, whose files have changed or gone; the user "
                 "can bring the library up to date with vtg index update"
             )
+        if result.unready:
+            notes.append(
+                f"the words of {counted(result.unready, 'video')} are new and were not searched; the user can make "
+                "them ready with vtg index update"
+            )
         return self._keep(result.hits, result.clear_match, notes, result.answers)
 
-    def said(self, video: Path, words: str, top: int) -> tuple[GroundingResult, tuple[str, ...]]:
-        """Where words are said in a video, by its subtitles, and notes; on any thread.
+    def quoted(
+        self, video: Path, words: str, top: int, source: _Words
+    ) -> tuple[GroundingResult, tuple[str, ...]]:
+        """Where words are said in a video or written on its screen, and notes; on any thread.
 
-        Links beside the video are not followed, as they may lead to files that are not offered.
+        Args:
+            video: the file.
+            words: what is looked for.
+            top: moments at most.
+            source: what is searched: `subtitles`, with speech that was transcribed before, or the `screen`, if it was
+                read before.
 
         Raises:
             VideoError, VtgError: as `CueGrounder`.
         """
-        from model.cues.grounder import CueGrounder
+        from model.grounding.grounder import check_queries
         from vtg_cli.terminal.verdict import verdict
 
-        grounder = CueGrounder(self._choice.feature_cache(), follow_links=False)
-        transcript = grounder.read(video)
+        check_queries([words])
+        grounder = self._cue_grounder()
+        if source == "screen":
+            transcript = next(
+                (one for one in grounder.at_hand(video) if one.source == source),
+                Transcript(str(video), 0.0, (), source=source),
+            )
+        else:
+            transcript = grounder.read(video)
         (answer,) = grounder.ground(transcript, words, top_k=top)
-        missing = None if transcript.streams else "The video has no subtitles, neither inside nor beside it."
+        missing = None if transcript.streams else _MISSING[source]
         return answer, tuple(filter(None, [missing, verdict(answer), *answer.hints, *transcript.notes]))
+
+    def _cue_grounder(self) -> CueGrounder:
+        from model import CueGrounder
+
+        return CueGrounder.for_server(self._choice.feature_cache())
 
     def keep(self, answer: GroundingResult) -> str:
         """Keep an answer for export; returns its id."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -30,20 +30,21 @@ from vtg_cli.mcp.schemas import (
     ListedVideo,
     Moments,
     Query,
-    SaidMoments,
+    QuotedMoments,
     Video,
     VideoList,
     WaitS,
     to_job,
     to_moments,
-    to_said,
+    to_quoted,
 )
 from vtg_cli.mcp.searcher import Searcher
 from vtg_cli.parsing.options import ModelArguments
 
 _INSTRUCTIONS = """\
 vtg finds the moments of videos on this machine that match a sentence. find_moments searches one video, or all videos \
-of a library; list_videos lists them. find_said searches the subtitles of one video. Times are seconds from the start \
+of a library, in pictures and in words; list_videos lists them. find_said searches only what is said in one video, in \
+subtitles and transcribed speech; find_written searches only the text on its screen. Times are seconds from the start \
 of the video. If clear_match is false, nothing matches clearly, and the moments are only the likeliest places: do not \
 present them as facts. Reading a video for the first time can take minutes: you get a job then."""
 
@@ -84,6 +85,7 @@ class Tools:
             (self.list_videos, _READS, ""),
             (self.find_moments, _READS, ""),
             (self.find_said, _READS, ""),
+            (self.find_written, _READS, ""),
             (self.get_curve, _READS, ""),
             (self.export, _ADDS, f"\n\nFormats: {names}."),
             (self.add_to_library, _ADDS, ""),
@@ -132,7 +134,11 @@ class Tools:
         top: Annotated[int, Field(ge=1, le=100, description="Maximum moments.")] = 5,
         wait_s: WaitS = 20.0,
     ) -> Moments:
-        """Find the moments that match a query, in one video or in all videos of a library, best first."""
+        """Find the moments that match a query, in one video or in all videos of a library, best first.
+
+        Queries are looked for in pictures, in subtitles, and in speech and text on the screen that were read before.
+        The source of a moment says where it was found; moments found by words have the text.
+        """
         if video and library:
             raise ToolError("give a video or a library, not both")
         if not video:
@@ -152,15 +158,26 @@ class Tools:
         ],
         video: Video,
         top: Annotated[int, Field(ge=1, le=100, description="Maximum moments.")] = 5,
-    ) -> SaidMoments:
-        """Find where something is said in a video, by the words and the meaning of its subtitles, with quotes."""
-        path = await self._answer(self._places.video, video)
-        try:
-            # It needs neither the libraries nor the networks, which are for one thread.
-            answer, notes = await asyncio.to_thread(self._searcher.said, path, words, top)
-        except VtgError as error:
-            raise ToolError(str(error)) from error
-        return to_said(answer, await self._answer(self._searcher.keep, answer), notes)
+    ) -> QuotedMoments:
+        """Find where something is said in a video, by the words and the meaning of its subtitles, with quotes.
+
+        Speech that the user had transcribed before is searched, too.
+        """
+        return await self._quoted(video, words, top, "subtitles")
+
+    async def find_written(
+        self,
+        words: Annotated[
+            str, Field(description="Words, a phrase or a sentence that is written, or means the same.")
+        ],
+        video: Video,
+        top: Annotated[int, Field(ge=1, le=100, description="Maximum moments.")] = 5,
+    ) -> QuotedMoments:
+        """Find where something is written on the screen of a video, such as on slides and signs, with quotes.
+
+        Only text is searched that the user had read before; a note says so if there is none.
+        """
+        return await self._quoted(video, words, top, "screen")
 
     async def get_curve(
         self,
@@ -190,7 +207,7 @@ class Tools:
             Field(
                 min_length=1,
                 max_length=50,
-                description="Values of found in answers of find_moments and find_said.",
+                description="Values of found in answers of find_moments, find_said and find_written.",
             ),
         ],
         format: Annotated[str, Field(description="Name of the format.")],
@@ -239,6 +256,17 @@ class Tools:
                 f"there is no job {id!r}; the last {background.MOST_KEPT} are kept until the server stops"
             )
         return to_job(await self._finished(job, context, wait_s))
+
+    async def _quoted(
+        self, video: str, words: str, top: int, source: Literal["subtitles", "screen"]
+    ) -> QuotedMoments:
+        path = await self._answer(self._places.video, video)
+        try:
+            # It needs neither the libraries nor the networks, which are for one thread.
+            answer, notes = await asyncio.to_thread(self._searcher.quoted, path, words, top, source)
+        except VtgError as error:
+            raise ToolError(str(error)) from error
+        return to_quoted(answer, await self._answer(self._searcher.keep, answer), notes)
 
     async def _load(self, library: str | None, context: Context[Any, Any], wait_s: float) -> Job | None:
         """Have what answers loaded; the job if that takes long, as a download does."""

@@ -45,4 +45,4 @@ class CueReading:
     def _grounder(self) -> CueGrounder:
         from model import CueGrounder
 
-        return CueGrounder(self._choice.feature_cache(), follow_links=False)
+        return CueGrounder.for_server(self._choice.feature_cache())

@@ -80,8 +80,7 @@ class GroundingWork:
 
     def _answer(self, grounder: Grounder, video: EncodedVideo, job: Job) -> list[GroundingResult]:
         if self._cue_grounder is None:
-            # Links beside a video may lead to files that are not offered.
-            self._cue_grounder = CueGrounder(grounder.cache, follow_links=False)
+            self._cue_grounder = CueGrounder.for_server(grounder.cache)
         words: Sequence[Transcript] = ()
         with suppress(VideoError):  # pictures can answer alone
             words = self._cue_grounder.at_hand(job.video.path)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from extractors.errors import VtgError
+from model.cues.grounder import CueGrounder
 from model.search.filters import Filters
 from model.search.library import Library as SearchLibrary
 from model.search.ranking import Grounded
@@ -73,6 +74,7 @@ class HitList:
             filters=Filters(among=tuple(offered)),
             most_videos=seen + max(_FEWEST_VIDEOS, _VIDEOS_A_HIT * count),
             grounded=self.grounded,
+            cues=CueGrounder.for_server(library.grounder.cache),
         )
         for hit in self.result.hits:
             video = offered[hit.video]

@@ -14,6 +14,7 @@ from pathlib import Path
 from extractors.errors import UsageError, VtgError
 from extractors.places import local_path
 from extractors.videos.events import Event, VideoFinished, VideoProgress
+from model.search.filters import Filters
 from model.search.library import Library as SearchLibrary
 from vtg_cli.serve.jobs import Cancelled
 from vtg_cli.serve.library.library import Library, NotThere, Video
@@ -264,7 +265,8 @@ class LibraryIntake:
         try:
             paths = [video.path for video in videos]
             around = [folder for folder in self._folders() if any(folder in path.parents for path in paths)]
-            self._library.add(paths, folders=around, on_event=tell)
+            changes = self._library.add(paths, folders=around, on_event=tell)
+            self._read_words(changes.taken)
         except UsageError:
             if all(path.exists() for path in by_path):
                 raise
@@ -273,6 +275,19 @@ class LibraryIntake:
             return
         with self._changed:
             self._error = None
+
+    def _read_words(self, files: Sequence[Path]) -> None:
+        """Make what is said in new videos ready for searches."""
+        from model.cues.grounder import CueGrounder
+
+        def go_on(done: int, total: int) -> None:
+            with self._changed:
+                if self._closed or not self._following:
+                    raise Cancelled
+
+        if files:
+            cues = CueGrounder.for_server(self._library.grounder.cache)
+            self._library.read_words(Filters(among=tuple(files)), cue_grounder=cues, on_video=go_on)
 
     def _note(self, video: Video, reason: str) -> None:
         if reason:

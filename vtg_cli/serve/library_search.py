@@ -169,4 +169,6 @@ def _notes(result: SearchResult) -> list[str]:
         notes.append(
             f"{counted(len(result.stale), 'likely video')} left out: changed or gone since added to the library."
         )
+    if result.unready:
+        notes.append(f"The words of {counted(result.unready, 'video')} were not searched: they are new.")
     return notes

@@ -56,6 +56,6 @@ def search_verdict(result: SearchResult) -> str:
         if result.blind_spot is not None and result.answers:
             return unseen(result.blind_spot, result.answers[0].features, guesses=bool(result.hits))
         places = "; these are only the likeliest places" if result.hits else ""
-        said = "said " if result.is_quoted else ""
+        said = {"subtitles": "said ", "screen": "written "}.get(result.quoted, "")
         return f"Nothing {said}in {searched} matches clearly{places}."
     return "" if result.hits else f"No moment of {searched} scores as high as asked for."

@@ -73,6 +73,21 @@ def test_beside_subtitles(home: Path, tmp_path: Path) -> None:
     assert garden["moments"][0]["stream"] == "other.srt"
 
 
+def test_in_many_videos(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "talk.mp4").write_bytes((home / "talk.mp4").read_bytes() + b"\0\0")
+    asking = ("search", "--said", "the budget", tmp_path / "videos", "--json", "--cache", tmp_path / "cache")
+    silent = vtg(*asking, home=home)
+    assert '"text"' not in silent.stdout
+    assert "--said WORDS --speech for all" in " ".join(silent.stderr.split())
+    refused = vtg(*asking, "--speech", home=home)
+    assert (refused.returncode, "vtg weights pull whisper-small" in refused.stderr) == (1, True)
+    done = vtg(*asking, "--speech", home=home, VTG_SPEECH_MODEL=str(home / "tiny"))
+    assert done.returncode == 0, done.stderr
+    hit = json.loads(done.stdout)["results"][0]["hits"][0]
+    assert (hit["source"], hit["text"]) == ("speech", "We discuss the budget.")
+
+
 def test_doctor_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     version = doctor._version
     found = {finding.name: finding for finding in doctor.examine_packages()}

@@ -30,6 +30,28 @@ def test_written_on_the_screen(tmp_path: Path) -> None:
     assert sorted(done.stdout.splitlines()) == ["0:02.0  Emergency exit", "0:02.0  The budget"]
 
 
+@pytest.mark.slow
+def test_written_in_many_videos(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    slide = Slide(0, 2, (("Emergency exit", 60),), is_dark=True)
+    render_slides(videos / "slides.mp4", [slide], duration_s=2)
+    done = vtg("search", "--written", "exit", videos, home=tmp_path)
+    assert (done.returncode, "matches clearly" in done.stdout) == (0, True)
+    assert "vtg transcript VIDEO --screen reads it" in " ".join(done.stderr.split())
+    done = vtg("index", "add", videos, "--screen", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for query in (("--written", "exit"), ("emergency exit",)):
+        done = vtg("search", *query, "--json", home=tmp_path)
+        hit = json.loads(done.stdout)["results"][0]["hits"][0]
+        assert (hit["source"], hit["text"], hit["start_s"]) == ("screen", "Emergency exit", 0)
+    # A video that is new is read on request.
+    render_slides(videos / "other.mp4", [Slide(0, 2, (("The budget", 60),))], duration_s=2)
+    done = vtg("search", "--written", "budget", videos, "--cues", "--json", home=tmp_path)
+    assert json.loads(done.stdout)["results"][0]["hits"][0]["text"] == "The budget"
+    assert done.stderr == ""
+
+
 def test_doctor_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {finding.name: finding for finding in doctor.examine_packages()}
     assert found["rapidocr"].state == "ok"

@@ -86,7 +86,7 @@ def test_quotes_are_text(attack, videos, tmp_path):
 
     def quoting(text: str) -> Page:
         hits = tuple(replace(hit, quote=Quote("subtitles", "a.srt", text)) for hit in found.hits)
-        return page([replace(found, hits=hits, is_quoted=True)], tmp_path)
+        return page([replace(found, hits=hits, quoted="subtitles")], tmp_path)
 
     harmless = quoting("the budget")
     assert "“the budget”" in harmless.source

@@ -91,8 +91,9 @@ def test_a_job_and_then_moments(agent, videos):
 
 def test_moments_are_those_of_ground(agent, answer):
     found = agent.call("find_moments", query="a cat", video="first.mp4")
-    moments = [{name: value for name, value in one.items() if name != "video"} for one in found["moments"]]
-    assert moments == answer["moments"]
+    names = answer["moments"][0]
+    assert [{name: one[name] for name in names} for one in found["moments"]] == answer["moments"]
+    assert {(one["source"], one["text"]) for one in found["moments"]} == {("pictures", None)}
     assert found["clear_match"] is True
 
 
@@ -119,7 +120,9 @@ def test_library(agent, home, videos):
     found = agent.call("find_moments", query="a cat", library="mine", top=2)
     done = vtg("search", "a cat", "--library", "mine", "-k", "2", "--json", home=home)
     hits = json.loads(done.stdout)["results"][0]["hits"]
-    assert found["moments"] == [{name: hit[name] for name in found["moments"][0]} for hit in hits]
+    assert [{name: one[name] for name in one.keys() & hits[0].keys()} for one in found["moments"]] == [
+        {name: hit[name] for name in hit.keys() & found["moments"][0].keys()} for hit in hits
+    ]
     nothing = agent.call("find_moments", query="a goal")
     assert nothing["clear_match"] is False
     assert "Nothing in 1 video matches clearly" in nothing["notes"][0]
@@ -238,6 +241,7 @@ def test_tools_explain_themselves(agent):
         "list_videos",
         "find_moments",
         "find_said",
+        "find_written",
         "get_curve",
         "export",
         "add_to_library",
@@ -255,6 +259,7 @@ def test_what_is_said(agent, videos):
             "end_s": 6.0,
             "score": 1.0,
             "clear_match": True,
+            "source": "subtitles",
             "stream": "first.srt",
             "text": "The budget is four million.",
         }
@@ -269,6 +274,31 @@ def test_what_is_said(agent, videos):
     assert "private.mp4" in agent.refused(
         "find_said", words="budget", video=str(videos.parent / "private.mp4")
     )
+
+
+def test_words_beside_pictures(agent, videos):
+    agent.call("add_to_library", path=str(videos), wait_s=240)
+    for where in ({"video": "first.mp4"}, {"library": "mine"}):
+        found = agent.call("find_moments", query="the budget", top=3, **where)
+        first, *others = found["moments"]
+        assert (first["source"], first["stream"], first["text"], first["clear_match"]) == (
+            "subtitles",
+            "first.srt",
+            "The budget is four million.",
+            True,
+        )
+        assert {one["source"] for one in others} == {"pictures"}
+        # A link that leads out of the folder is no subtitle.
+        assert "secret" not in json.dumps(found)
+    file = agent.call("export", found=[found["found"]], format="csv", file="quoted")["path"]
+    assert "The budget is four million." in Path(file).read_text(encoding="utf-8")
+
+
+def test_what_is_written(agent):
+    written = agent.call("find_written", words="exit", video="first.mp4")
+    assert (written["moments"], written["clear_match"]) == ([], False)
+    assert "vtg transcript VIDEO --screen" in written["notes"][0]
+    assert "a query is empty" in agent.refused("find_written", words=" ", video="first.mp4")
 
 
 def test_without_a_folder_nothing_is_written(home, videos):

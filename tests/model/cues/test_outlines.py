@@ -51,6 +51,17 @@ def test_an_outline_tells_the_best_score(grounder: CueGrounder) -> None:
             assert told == best or (best == 0.0 and told < 0.02), query
 
 
+def test_cosines_are_those_of_single_precision() -> None:
+    """To the bit, small numbers and all."""
+    chance = np.random.default_rng(1)
+    rows = chance.standard_normal((200, 384)).astype(np.float16) * np.float16(0.05)
+    rows[0], rows[1, ::2], rows[2] = 0, np.float16(6e-8), np.float16(-0.0)
+    pooled = chance.standard_normal(384).astype(np.float32) / 20
+    nothing = np.zeros(0, np.int32)
+    outline = Outline(1.0, (), nothing, nothing, b"\n", nothing, nothing, " ", rows)
+    np.testing.assert_array_equal(outline._cosines(pooled), rows.astype(np.float32) @ pooled)
+
+
 def test_a_phrase_over_three_cues_is_only_a_promise(grounder: CueGrounder) -> None:
     cues = tuple(Cue(at, at + 1, text, stream="a") for at, text in enumerate(["one", "two", "three"]))
     transcript = Transcript("talk.mp4", 9, (CueStream("a", cues=cues),))

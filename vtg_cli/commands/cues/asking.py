@@ -11,28 +11,16 @@ import typer
 
 from extractors.errors import UsageError, VideoError
 from extractors.places import Address, Place
-from vtg_cli.commands.cues.speech import SpeechWeights, wanted_model
+from vtg_cli.commands.cues.wanted import WantedWords
 from vtg_cli.terminal.console import note, printable
 
 if TYPE_CHECKING:
     from extractors.cache.store import FeatureCache
     from extractors.cues.cue import Source, Transcript
-    from extractors.cues.speech.weights import SpeechModel
     from model import CueGrounder, Grounder
     from model.grounding.encoded import EncodedVideo
     from model.grounding.results import GroundingResult
     from vtg_cli.parsing.arguments import SearchArguments
-
-
-Said = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--said",
-        metavar="WORDS",
-        help="Find where this is said, by the words of the subtitles and by their meaning; can be given several "
-        "times.",
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -44,10 +32,9 @@ class CueAnswers:
 
 
 @dataclass(frozen=True)
-class CueArguments:
+class CueArguments(WantedWords):
     """What is looked for in the words of a video."""
 
-    said: Said = None
     written: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,7 +43,6 @@ class CueArguments:
             help="Find where this is written on the screen; may be repeated. Needs pip install 'vtg\\[ocr]'.",
         ),
     ] = None
-
     speech: Annotated[
         bool,
         typer.Option(
@@ -65,7 +51,6 @@ class CueArguments:
             "'vtg\\[speech]' and vtg weights pull whisper-small.",
         ),
     ] = False
-    speech_model: SpeechWeights = None
     cues: Annotated[
         bool | None,
         typer.Option(
@@ -74,11 +59,6 @@ class CueArguments:
             show_default="subtitles, and what was read or transcribed before",
         ),
     ] = None
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether something is asked of words alone."""
-        return bool(self.said or self.written)
 
     def check(self, videos: Sequence[Place], *, is_watching: bool = False) -> None:
         """Refuse what cannot be asked, before any work begins.
@@ -91,18 +71,12 @@ class CueArguments:
             UsageError: if a text is empty, a video is in object storage or still to come, or an option plays no part.
             WeightsMissing, WeightsInvalid: if the weights that are to transcribe speech are not here.
         """
-        if self._speaks and not self.said and not self.cues:
-            raise UsageError("--speech: goes with --said or --cues")
+        self.check_words()
         if not self.is_asked and not self.cues:
             return
-        self._weights()
         option = "--said" if self.said else "--written" if self.written else "--cues"
         if is_watching:
             raise UsageError(f"{option}: does not go with --watch; name the videos")
-        from model.grounding.grounder import check_queries
-
-        if self.is_asked:
-            check_queries([*(self.said or ()), *(self.written or ())])
         for video in videos:
             if isinstance(video, Address):
                 raise UsageError(f"{video}: {option} needs the video's file; download it, and name the file")
@@ -117,15 +91,9 @@ class CueArguments:
         from vtg_cli.terminal.progress import CountProgress
 
         grounder = CueGrounder(cache)
-        asked: list[tuple[Source, list[str]]] = [
-            ("subtitles", self.said or []),
-            ("screen", self.written or []),
-        ]
         results: list[GroundingResult] = []
         words: list[Transcript] = []
-        for source, queries in asked:
-            if not queries:
-                continue
+        for source, queries in self.asked():
             transcript = self._read(grounder, video, source)
             for sentence in transcript.notes:
                 note(sentence)
@@ -185,13 +153,6 @@ class CueArguments:
             return ()
         return [transcript for transcript in read if transcript.streams]
 
-    @property
-    def _speaks(self) -> bool:
-        return self.speech or self.speech_model is not None
-
-    def _weights(self) -> SpeechModel | bool:
-        return self.speech if self.speech_model is None else wanted_model(self.speech_model)
-
     def _read(self, grounder: CueGrounder, video: Place, source: Source) -> Transcript:
         from vtg_cli.terminal.progress import CountProgress
 
@@ -201,7 +162,7 @@ class CueArguments:
             CountProgress(f"seconds of {name}") as on_second,
         ):
             return grounder.read(
-                path, source, speech=self._weights(), on_picture=on_picture, on_second=on_second
+                path, source, speech=self.weights(), on_picture=on_picture, on_second=on_second
             )
 
 

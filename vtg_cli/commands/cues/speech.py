@@ -24,8 +24,8 @@ SpeechWeights = Annotated[
 ]
 
 
-def wanted_model(name: str) -> SpeechModel:
-    """The weights that an option names.
+def wanted_model(name: str | None) -> SpeechModel:
+    """The weights that an option names; the best on this machine if it is not given.
 
     Raises:
         UsageError, WeightsMissing, WeightsInvalid: as `find_speech_model`.
@@ -33,3 +33,8 @@ def wanted_model(name: str) -> SpeechModel:
     from extractors.cues.speech.weights import find_speech_model
 
     return find_speech_model(name)
+
+
+def wanted_speech(speech: bool, name: str | None) -> SpeechModel | bool:
+    """Whether speech is to be transcribed, or the weights that are named for it; raises as `wanted_model`."""
+    return speech if name is None else wanted_model(name)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from extractors.places import local_path
+from vtg_cli.commands.cues.speech import SpeechWeights, wanted_model, wanted_speech
 from vtg_cli.commands.library.intake import extracting, taking_in
+from vtg_cli.commands.library.words import note_unreadable
 from vtg_cli.parsing import values
 from vtg_cli.parsing.cluster import ClusterArguments
 from vtg_cli.parsing.help import App
@@ -18,6 +24,56 @@ from vtg_cli.terminal.sizes import size
 if TYPE_CHECKING:
     from model.search.library import Library
     from model.search.results import Changes, LibraryInfo
+
+
+@dataclass(frozen=True)
+class WordReading:
+    """Which words are read, beside subtitles."""
+
+    screen: Annotated[
+        bool,
+        typer.Option(
+            "--screen",
+            help="Read the text on the screen of these videos, too, so that vtg search finds it. Needs pip install "
+            "'vtg\\[ocr]'.",
+        ),
+    ] = False
+    speech: Annotated[
+        bool,
+        typer.Option(
+            "--speech",
+            help="Transcribe the speech in these videos, too. Needs pip install 'vtg\\[speech]' and vtg weights pull "
+            "whisper-small.",
+        ),
+    ] = False
+    speech_model: SpeechWeights = None
+
+    def check(self) -> None:
+        """Make sure that what reads is here, before hours of work begin.
+
+        Raises:
+            UsageError, WeightsMissing, WeightsInvalid: if it is not.
+        """
+        if self.screen:
+            from extractors.cues.screen.recogniser import require_recogniser
+
+            require_recogniser()
+        if self.speech or self.speech_model is not None:
+            wanted_model(self.speech_model)
+
+    def read(self, library: Library, files: Sequence[Path] = ()) -> None:
+        """Make words of some files ready for searches, or of all, with progress; raises as `Library.read_words`."""
+        from model.search.filters import Filters
+        from vtg_cli.terminal.progress import CountProgress
+
+        # Words that are known will do, unless weights are named.
+        speech = wanted_speech(self.speech, self.speech_model)
+        with CountProgress("words") as on_video:
+            failures = library.read_words(
+                Filters(among=tuple(files)), screen=self.screen, speech=speech, on_video=on_video
+            )
+        note_unreadable(failures)
+
 
 app = App(help="Build libraries of videos that vtg search looks into, and keep them up to date.")
 
@@ -35,13 +91,14 @@ def add(
     ],
     library: LibraryArguments,
     choice: ModelArguments,
+    words: WordReading,
     cluster: ClusterArguments,
 ) -> None:
     """Add videos to a library.
 
     Features that the cache lacks are extracted first. What is in the library already is skipped, so an interrupted
     run continues where it stopped. If a file cannot be read, it is reported, the others are added, and the exit code
-    is 1. Several processes may add to one library.
+    is 1. Several processes may add to one library. Subtitles are read, too, so that vtg search finds what is said.
 
     [bold]Examples[/]
 
@@ -51,8 +108,11 @@ def add(
 
       vtg index add videos/ --features clip
 
+      vtg index add talks/ --speech
+
       vtg index add /shared/videos --ray auto --cache /shared/features
     """
+    words.check()
     with (
         taking_in(library, choice) as intake,
         extracting(intake.library, cluster, choice.encoders) as extract,
@@ -61,6 +121,7 @@ def add(
             paths, on_event=intake.on_event, on_start=intake.on_start, extract=extract
         )
         intake.pause()
+        words.read(intake.library, [local_path(result.path) for result in changes.results])
         _report(intake.library, changes)
 
 
@@ -68,6 +129,7 @@ def add(
 def update(
     library: LibraryArguments,
     choice: ModelArguments,
+    words: WordReading,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make all vectors again from the feature cache.")
     ] = False,
@@ -76,6 +138,7 @@ def update(
 
     Moved and renamed files are recognised by their content, so nothing is extracted for them. Deleted files leave the
     library. If a folder is not there or is empty, perhaps because its drive is not connected, its videos are kept.
+    New subtitles are read, and speech and text on the screen that were read since.
 
     [bold]Examples[/]
 
@@ -83,9 +146,11 @@ def update(
 
       vtg index update --library work
     """
+    words.check()
     with taking_in(library, choice) as intake:
         changes = intake.library.update(rebuild=rebuild, on_event=intake.on_event, on_start=intake.on_start)
         intake.pause()
+        words.read(intake.library)
         for place in changes.unreachable:
             note(f"{place}: is not there, or empty; its videos are kept. To forget it: vtg index remove")
         _report(intake.library, changes)

@@ -13,7 +13,7 @@ from extractors.places import local_path
 from vtg_cli.commands.ground import NOTHING_CLEAR
 from vtg_cli.commands.library.intake import taking_in
 from vtg_cli.commands.library.outputs import HitOutputs
-from vtg_cli.commands.library.said import SaidArguments
+from vtg_cli.commands.library.words import WordArguments, note_unready
 from vtg_cli.commands.outputs import Outputs
 from vtg_cli.parsing import values
 from vtg_cli.parsing.arguments import SearchArguments
@@ -45,7 +45,7 @@ class HitArguments:
 
 def search(
     looked_for: SearchArguments,
-    words: SaidArguments,
+    words: WordArguments,
     hits: HitArguments,
     library: LibraryArguments,
     only: FilterArguments,
@@ -67,7 +67,8 @@ def search(
     lacks are added to it first, as by vtg index add, and only the paths are searched. If a video cannot be read, it is
     reported, the others are searched, and the exit code is 1.
 
-    With --said, the subtitles of the paths or of the library are searched. Without other queries, no features are
+    Queries are looked for in pictures, in subtitles, and in speech and text on the screen that were read before.
+    --no-cues leaves the words out. --said and --written ask words alone: without other queries, no features are
     extracted, nothing is added to a library, and paths need none.
 
     [bold]Examples[/]
@@ -85,19 +86,15 @@ def search(
       vtg search "a goal" --only-clear || echo "no goal"
     """
     paths, named = paths_and_queries(arguments or [])
-    queries = looked_for.all_queries(named, may_be_none=bool(words.said))
+    queries = looked_for.all_queries(named, may_be_none=words.is_asked)
     writing = HitOutputs(outputs, by_video=hits.by_video)
     writing.check()
     filters = only.filters(paths)
     videos = words.videos(paths, filters, library)
-    found: list[SearchResult] = []
-    failed: set[Path] = set()
-    if queries:
-        found, failed = _search(paths, queries, looked_for, hits, filters, library, choice)
-    if words.said:
-        said, unreadable = words.answer(videos, looked_for, hits.per_video, filters, choice, reported=failed)
-        found += said
-        failed |= unreadable
+    found, failed = _search(paths, queries, looked_for, words, hits, filters, library, choice)
+    quoted, unreadable = words.answer(videos, looked_for, hits.per_video, filters, choice, reported=failed)
+    found += quoted
+    failed |= unreadable
     written = writing.deliver(found)
     if failed or not written:
         raise typer.Exit(1)
@@ -109,16 +106,20 @@ def _search(
     paths: Sequence[Path],
     queries: Sequence[str],
     looked_for: SearchArguments,
+    words: WordArguments,
     hits: HitArguments,
     filters: Filters,
     library: LibraryArguments,
     choice: ModelArguments,
 ) -> tuple[list[SearchResult], set[Path]]:
     """Add what the library lacks of the paths, and search; returns the results, and the videos that failed."""
+    if not queries:
+        return [], set()
     with taking_in(library, choice) as intake:
         opened = intake.library
         added = opened.add(paths, on_event=intake.on_event, on_start=intake.on_start) if paths else None
         intake.pause()
+        words.prepare(opened, () if added is None else added.taken, filters)
         found = opened.search(
             queries,
             top_k=looked_for.top_k,
@@ -126,7 +127,9 @@ def _search(
             threshold=looked_for.threshold,
             only_clear=looked_for.only_clear,
             filters=filters,
+            cues=words.cues is not False,
         )
+        note_unready(found)
         for sentence in () if paths else opened.grounder.notes:
             note(sentence)
         if lacking := len(opened.videos(filters)) - found[0].videos:

@@ -20,6 +20,7 @@ def library_routes(services: Services) -> APIRouter:
 
     @routes.post(
         "/api/search",
+        response_model_exclude_unset=True,
         responses={
             **error_reply(400, "The body is no JSON."),
             **error_reply(409, "The library cannot be searched, or not in this way."),
@@ -34,6 +35,7 @@ def library_routes(services: Services) -> APIRouter:
 
     @routes.post(
         "/api/search/more",
+        response_model_exclude_unset=True,
         responses={
             **error_reply(400, "The body is no JSON."),
             **error_reply(409, "The library cannot be searched any more."),

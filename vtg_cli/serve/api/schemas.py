@@ -209,7 +209,7 @@ class MoreRequest(BaseModel):
 
 
 class HitBody(BaseModel):
-    """A moment of one of the videos; hits are ranked by score times evidence."""
+    """A moment of one of the videos; those found by pictures are ranked by score times evidence."""
 
     video_id: str
     name: str
@@ -220,6 +220,12 @@ class HitBody(BaseModel):
     clear_match: bool | None = Field(description="Null where scores only rank moments.")
     evidence: float = Field(description="How likely the video is, from its vectors; 1 for the likeliest.")
     duration_s: float = Field(description="Length of the video.")
+    source: Literal["subtitles", "speech", "screen"] = Field(
+        default="subtitles", description="What words were read from; only of hits found by them."
+    )
+    stream: str = Field(default="", description="The file or track with these words; likewise.")
+    text: str = Field(default="", description="The words; likewise. Plain text, never markup.")
+    is_seen: bool = Field(default=False, description="Given where both words and pictures match.")
 
 
 class SearchBody(BaseModel):

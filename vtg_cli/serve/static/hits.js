@@ -77,12 +77,18 @@ export class Hits {
     picture.addEventListener("error", () => picture.classList.add("missing"));
     const unclear = hit.clear_match === false;
     const fill = make("span", { class: "fill" });
+    // The words that it was found by, if it was.
+    const quote = hit.text === undefined ? [] : [make(
+      "span", { class: "hit-quote", title: `${hit.stream}: ${hit.text}` },
+      hit.source === "screen" ? "Written: " : "Said: ", isolated(`“${hit.text}”`),
+    )];
     fill.style.width = `${(100 * Math.min(Math.max(hit.score, 0), 1)).toFixed(1)}%`;
     return make(
-      "button", { type: "button", class: unclear ? "hit unclear" : "hit", tabindex: "-1" },
+      "button", { type: "button", class: ["hit", ...(unclear ? ["unclear"] : []), ...(quote.length ? ["quoted"] : [])].join(" "), tabindex: "-1" },
       make("span", { class: "hit-picture" }, picture),
       make("span", { class: "hit-name", title: hit.name }, isolated(hit.name)),
       make("span", { class: "when" }, `${timecode(hit.start_s)} – ${timecode(hit.end_s)}`),
+      ...quote,
       make(
         "span", { class: "score", title: unclear ? "No clear match" : "How well it matches, from 0 to 1" },
         make("span", { class: "meter" }, fill), make("span", { class: "unseen" }, unclear ? " no clear match, score " : " score "),
