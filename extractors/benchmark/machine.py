@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from extractors.compute.processor import cpu_name
 from extractors.subprocesses.cores import usable_cores
 
 
@@ -32,17 +33,7 @@ def peak_memory_bytes() -> int:
 def machine() -> Mapping[str, str | int]:
     """The machine, as `cpu`, `cores` and `system`."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from extractors.compute.processor import cpu_vendor
 from extractors.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
     Args:
         name: `fp32`, `bf16`, `fp16`, or `auto`: fp16 on CUDA GPUs with tensor cores, where it has as many digits as the
-            published `clip` features were made with, eight times those of bf16; bf16 on CPUs that multiply it in
-            hardware, where it is about twice as fast (on AVX512-BF16) or more (on AMX) and features keep a cosine of
-            .9997 or more to those of fp32; else fp32.
+            published `clip` features were made with, eight times those of bf16; bf16 on CPUs that multiply it faster
+            than fp32, where features keep a cosine of .9997 or more to those of fp32; else fp32.
         device: where it will run.
 
     Raises:
@@ -90,7 +90,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         if device.type == "cuda":
             return torch.float16 if has_tensor_cores(_capability(device)) else torch.float32
-        return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bf16() else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and cpu_favours_bf16() else torch.float32
     known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if name == "fp16" and device.type == "cpu":
         raise UsageError("precision 'fp16' is for GPUs; on a CPU use fp32, bf16 or auto")
@@ -111,12 +111,27 @@ def multiplies_bf16(capability: tuple[int, int]) -> bool:
     return capability >= (8, 0)
 
 
-def cpu_multiplies_bf16() -> bool:
-    """Whether the CPU has bf16 products in hardware (AVX512-BF16 or AMX); without them bf16 is the slower."""
+def cpu_favours_bf16() -> bool:
+    """Whether this CPU multiplies bf16 faster than fp32."""
     import torch
 
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+    avx512_bf16, amx = (bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+    return favours_bf16(amx=amx, avx512_bf16=avx512_bf16, vendor=cpu_vendor())
+
+
+def favours_bf16(*, amx: bool, avx512_bf16: bool, vendor: str) -> bool:
+    """Whether a CPU multiplies bf16 faster than fp32.
+
+    AMX does. AVX512-BF16 does on AMD processors, about twice as fast; on Intel's it is the slower of the two, and that
+    is what is left where a virtual machine hides AMX.
+
+    Args:
+        amx: whether it has AMX.
+        avx512_bf16: whether it has AVX512-BF16.
+        vendor: as `cpu_vendor` gives it.
+    """
+    return amx or (avx512_bf16 and vendor == "AuthenticAMD")
 
 
 def _capability(device: torch.device) -> tuple[int, int]:

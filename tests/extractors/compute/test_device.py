@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import platform
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from extractors.compute import processor
 from extractors.compute.device import (
-    cpu_multiplies_bf16,
+    cpu_favours_bf16,
+    favours_bf16,
     has_tensor_cores,
     multiplies_bf16,
     resolve_device,
     resolve_devices,
     resolve_precision,
 )
+from extractors.compute.processor import cpu_vendor
 from extractors.errors import UsageError
 from extractors.subprocesses.cores import CORES, usable_cores
 
@@ -59,9 +66,41 @@ def test_numbers_in_a_list_are_gpus() -> None:
 
 
 def test_auto_precision_follows_the_device() -> None:
-    on_cpu = torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
+    on_cpu = torch.bfloat16 if cpu_favours_bf16() else torch.float32
     assert resolve_precision("auto", CPU) == on_cpu
     assert resolve_precision("auto", torch.device("mps")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "vendor", "expected"),
+    [
+        (True, True, "GenuineIntel", True),
+        (False, True, "GenuineIntel", False),
+        (False, True, "AuthenticAMD", True),
+        (False, False, "AuthenticAMD", False),
+        (False, False, "", False),
+    ],
+)
+def test_bf16_is_for_cpus_that_multiply_it_faster(
+    amx: bool, avx512_bf16: bool, vendor: str, expected: bool
+) -> None:
+    assert favours_bf16(amx=amx, avx512_bf16=avx512_bf16, vendor=vendor) is expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's list of processors")
+def test_vendor_is_that_of_the_list() -> None:
+    listed = dict(
+        [part.strip() for part in line.split(":", 1)]
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if ":" in line
+    )
+    assert cpu_vendor() == listed.get("vendor_id", "")
+
+
+def test_vendor_where_windows_describes_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_listed", lambda key: "")
+    monkeypatch.setattr(platform, "processor", lambda: "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD")
+    assert processor.cpu_vendor() == "AuthenticAMD"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
