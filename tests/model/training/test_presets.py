@@ -34,7 +34,9 @@ def test_little_and_much_data(tmp_path: Path) -> None:
     for config in (few, many):
         assert config.model.alignment_dim == 384
         assert config.loss.classification == "quality"
+        assert config.training.average_decay == 0.99
         assert config.training.content_mixing == 0.5
+        assert config.training.time_stretching == 0.5
         assert config.model.alignment_kernel == 5
     # 800 steps of 32 take more than the configured epochs of 200 queries.
     assert (few.training.epochs, many.training.epochs) == (134, plain.training.epochs)
