@@ -10,6 +10,7 @@ from extractors.errors import VideoError
 from extractors.places import Place
 from model.cues.grounder import NO_MATCH, CueGrounder
 from model.cues.matching import CLEAR_FROM
+from model.cues.outlines import Outline, Question
 from model.grounding.results import GroundingResult
 from model.search.ranking import Request, answers_of, by_rank, hits_in
 from model.search.results import Hit, SearchResult
@@ -36,6 +37,10 @@ class BestHits:
     hits: list[Hit] = field(default_factory=list)
     found: list[tuple[GroundingResult, float]] = field(default_factory=list)
     is_clear: bool = False
+
+    def consider(self, video: Path, outline: Outline, question: Question) -> None:
+        """Take in a video with words, to be asked later; `question` is the query, made ready."""
+        self.outlined.append((-outline.best_score(question), video))
 
     def ask(self, grounder: CueGrounder, source: Source) -> dict[Place, VideoError]:
         """Ask videos, the most promising first, until no other one can have a better hit.

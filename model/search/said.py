@@ -110,7 +110,7 @@ def search_said(
             continue
         questions = questions or grounder.questions(queries)
         for one, question in zip(best, questions, strict=True):
-            one.outlined.append((-outline.best_score(question), video))
+            one.consider(video, outline, question)
     for one in best:
         failures |= one.ask(grounder, source)
     on_video(len(videos), len(videos))

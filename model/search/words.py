@@ -108,7 +108,7 @@ def join_words(
         if outline.count:
             questions = questions or grounder.questions(queries)
             for one, question in zip(best[video.source], questions, strict=True):
-                one.outlined.append((-outline.best_score(question), video.path))
+                one.consider(video.path, outline, question)
     for source, of_source in best.items():
         for one in of_source:
             one.ask(grounder, source)  # a video that cannot be read was left out of the pictures, too
