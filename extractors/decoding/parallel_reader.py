@@ -80,19 +80,16 @@ def read_parts(
     stop = threading.Event()
 
     def read(part: NDArray[np.int64], pictures: queue.SimpleQueue[NDArray[np.uint8] | None]) -> None:
-        try:
+        with ExitStack() as ending:
+            ending.callback(pictures.put, None)
             if stop.is_set():
                 return
             reader = idle.get()
-            try:
-                for picture in reader.read(part):
-                    if stop.is_set():
-                        break
-                    pictures.put(picture)
-            finally:
-                idle.put(reader)  # or another thread would wait for it for ever
-        finally:
-            pictures.put(None)
+            ending.callback(idle.put, reader)  # or another thread would wait for it forever
+            for picture in reader.read(part):
+                if stop.is_set():
+                    break
+                pictures.put(picture)
 
     ahead = max(min(crew.decoders + 1, _MOST_FRAMES_AHEAD // max(map(len, parts))), crew.decoders)
     with ExitStack() as stack:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -18,12 +20,13 @@ from vtg_cli.writers.formats import formats
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
+Command = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A talk with a text track, one with a file beside it, and one without words; none is in a library."""
-    made = tmp_path_factory.mktemp("user") / "talks"
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A talk with a text track, one with a file beside it, and one without words; tests copy them."""
+    made = tmp_path_factory.mktemp("videos") / "talks"
     made.mkdir()
     render_video(
         made / "track.mp4", tracks=[("mov_text", [Line(4, 6, "The budget is four million.")], "eng")]
@@ -35,13 +38,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture(scope="module")
+def folder(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three videos, in a library."""
+    copied = Path(shutil.copytree(videos, tmp_path_factory.mktemp("user") / "talks"))
+    with pytest.MonkeyPatch.context() as patch:
+        assert _command_in(copied, patch)("search", "the budget", copied) == 0
+    return copied
+
+
 @pytest.fixture
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """Run a command on lite features in this process, in a user's home; returns the exit code."""
-    monkeypatch.setenv("VTG_HOME", str(folder.parent / "home"))
-    monkeypatch.setenv("VTG_OFFLINE", "1")
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(folder)
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command where the three videos are in a library."""
+    return _command_in(folder, monkeypatch)
+
+
+def _command_in(folder: Path, patch: pytest.MonkeyPatch) -> Command:
+    """Run commands on lite features in this process, with a home and a cache next to a folder."""
+    patch.setenv("VTG_HOME", str(folder.parent / "home"))
+    patch.setenv("VTG_OFFLINE", "1")
+    patch.setenv("COLUMNS", "120")
+    patch.chdir(folder)
 
     def command(*arguments: str | Path) -> int:
         options = ["--cache", str(folder.parent / "cache")]
@@ -50,8 +67,11 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch):
     return command
 
 
-def test_words_of_new_videos_are_found(run, folder: Path, tmp_path: Path, capfd) -> None:
-    """The first test takes the videos in."""
+def test_words_of_new_videos_are_found(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(videos, tmp_path / "user" / "talks"))
+    run = _command_in(folder, monkeypatch)
     files = [tmp_path / f"out-{{video}}{form.suffix}" for form in formats() if form.suffix]
     outputs = [part for file in files for part in ("-o", file)]
     assert run("search", "the budget", folder, "--json", "--html", tmp_path / "hits.html", *outputs) == 0
@@ -78,7 +98,7 @@ def test_words_of_new_videos_are_found(run, folder: Path, tmp_path: Path, capfd)
     assert "<bdi>track 1</bdi>: <bdi>“The budget is four million.”</bdi>" in shown
 
 
-def test_table(run, folder: Path, capfd) -> None:
+def test_table(run, capfd) -> None:
     assert run("search", "the budget", "-k", "3", "--per-video", "1") == 0
     query, headings, *rows = capfd.readouterr().out.splitlines()
     assert (query, headings.split()) == (
@@ -93,7 +113,7 @@ def test_table(run, folder: Path, capfd) -> None:
     }
 
 
-def test_without_words_nothing_changes(run, folder: Path, tmp_path: Path, capfd) -> None:
+def test_without_words_nothing_changes(run, tmp_path: Path, capfd) -> None:
     """Byte for byte, in the terminal and in files; so it is with --no-cues where there are words."""
     for paths in (["mute.mp4"], []):
         found = []
