@@ -451,7 +451,7 @@ class Config:
         _require(
             bool(self.training.negatives) or not self.model.existence,
             "model.existence",
-            "is learnt from negative queries; set training.negatives=true, or model.existence=false",
+            "is learned from negative queries; set training.negatives=true, or model.existence=false",
         )
         _require(
             self.model.existence or self.training.negatives_file is None,

@@ -323,7 +323,7 @@ class _Cluster:
         elif isinstance(message, WorkerCrashed):
             self._lose(worker, message.reason)
         elif isinstance(message, WorkerDone):
-            self._lose(worker, "it was told to stop", counts=False)
+            self._lose(worker, "it was stopped", counts=False)
         else:
             if isinstance(message, VideoFinished):
                 del worker.streams[message.index]

@@ -161,7 +161,7 @@ def _transfer(url: str, part: Path, *, progress: Progress | None, can_verify: bo
         if response.status != 206:
             start = 0  # it ignores ranges, or its file is another one by now
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise DownloadError("the server sends another part of the file than it was asked for")
+            raise DownloadError("the server sent a different part of the file than requested")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else None
         _write_tag(part, response.headers)

@@ -252,7 +252,7 @@ def _placed(archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> StoredTen
     found = StoredTensor(dtype, tensor.shape, tensor.strides, start + skipped, info.filename, start)
     # Its size as well: a tensor whose rows overlap could be of any size.
     if skipped + max(found.extent_bytes, found.size_bytes) > info.file_size:
-        raise ValueError("a tensor lies outside of its storage")
+        raise ValueError("a tensor reaches beyond its storage")
     return found
 
 

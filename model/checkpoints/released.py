@@ -288,7 +288,7 @@ def _video_features(release: _Release, folders: list[str], video_dim: int) -> tu
     }
     if video_dim not in by_dim:
         raise WeightsInvalid(
-            f"cannot tell which features have {video_dim} numbers per clip; v_feat_dirs are {folders}"
+            f"it is unclear which features have {video_dim} numbers per clip; v_feat_dirs are {folders}"
         )
     dims = {feature.name: feature for _, feature in _FOLDERS}
     return tuple(dims[name] for name in by_dim[video_dim])

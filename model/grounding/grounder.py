@@ -301,12 +301,21 @@ def _encoded(path: Place, features: Mapping[str, CachedFeatures]) -> EncodedVide
 def check_queries(queries: Sequence[str]) -> None:
     """Raise UsageError if there is no query, or if one is empty or not text."""
     if not queries or not all(query.strip() for query in queries):
-        raise UsageError("a query is empty; say in words what to look for")
+        raise UsageError("a query is empty; describe what to look for")
     for query in queries:
         try:
             query.encode()
         except UnicodeEncodeError:  # bytes of a command line, or half of a character in JSON
             raise UsageError(f"the query {query!r} is not text: it cannot be written as UTF-8") from None
+
+
+def require_clear_scores(model: GroundingModel) -> None:
+    """Raise UsageError, as for `--only-clear`, if scores of the model only rank moments."""
+    if model.clear_from is None:
+        raise UsageError(
+            f"--only-clear: the scores of {model.name} rank moments, but do not show whether a video matches the "
+            "query at all; use --threshold, or --model zero-shot"
+        )
 
 
 def check_request(queries: Sequence[str], top_k: int) -> None:

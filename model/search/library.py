@@ -15,7 +15,7 @@ from extractors.extraction.collect import collect_videos
 from extractors.extraction.pipeline import ignore
 from extractors.places import Place
 from extractors.videos.events import Event
-from model.grounding.grounder import Grounder, check_queries
+from model.grounding.grounder import Grounder, check_queries, require_clear_scores
 from model.search.candidates import Candidate, QueryDirections, find_candidates
 from model.search.filters import Filters, absolute, is_in
 from model.search.intake import ExtractAll, Intake
@@ -371,7 +371,7 @@ class Library:
 
         Raises:
             UsageError: if a query is empty, a number is less than 1, there is no such library, or its features are not
-                those of the grounder; or if clear matches are asked for and the model cannot tell them.
+                those of the grounder; or if only clear matches are wanted, but the model's scores only rank moments.
             WeightsMissing, WeightsInvalid, CacheError, VectorIndexError: if something cannot be loaded.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
@@ -382,11 +382,8 @@ class Library:
             raise UsageError("most_videos must be at least 1")
         snapshot = self._require()
         grounder = self.grounder
-        if only_clear and grounder.model.clear_from is None:
-            raise UsageError(
-                f"--only-clear: the scores of {grounder.model.name} rank moments, but do not tell whether a video "
-                "shows what is asked for; use --threshold, or --model zero-shot"
-            )
+        if only_clear:
+            require_clear_scores(grounder.model)
         self._require_features(snapshot)
         directions = QueryDirections(grounder)
         entries = snapshot.entries_of(directions.spec)

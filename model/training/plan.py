@@ -206,7 +206,7 @@ def plan_experiment(
     inputs = inputs or Inputs()
     if dataset is None and config is None and inputs.pretrain is None:
         raise UsageError(
-            "say what to train on: --dataset NAME (see `vtg datasets list`), or --dataset FILE.jsonl"
+            "choose what to train on: --dataset NAME (see `vtg datasets list`), or --dataset FILE.jsonl"
         )
     own = None if dataset is None else _own_annotations(dataset)
     if inputs.evaluate is not None and own is None:

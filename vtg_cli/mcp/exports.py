@@ -69,7 +69,9 @@ def _reserve(folder: Path, name: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.open("x").close()
     except FileExistsError:
-        raise UsageError(f"{name}: is there already, and is never overwritten; choose another name") from None
+        raise UsageError(
+            f"{name}: already exists, and files are never overwritten; choose another name"
+        ) from None
     except OSError as error:
         raise VtgError(f"{target}: cannot be written ({reason_of(error)})") from error
     return target

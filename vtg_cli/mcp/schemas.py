@@ -108,7 +108,7 @@ class QuotedMoment(BaseModel):
     start_s: float
     end_s: float
     score: float = Field(
-        description="1 if the words are there as given; otherwise how alike words and meaning are."
+        description="1 if the words occur as given; otherwise the similarity of words and meaning."
     )
     clear_match: bool
     source: str = Field(description="What the words were read from: subtitles, speech or screen.")

@@ -75,7 +75,7 @@ class SearchArguments:
         """Answer queries on a video with the moments that are asked for.
 
         Raises:
-            UsageError: if only clear matches are asked for, and the model cannot tell them.
+            UsageError: if only clear matches are wanted, but the model's scores only rank moments.
             VideoError, VtgError: as `Grounder.ground`.
         """
         self.check(grounder)
@@ -98,12 +98,11 @@ class SearchArguments:
         return [result.clear() for result in results] if self.only_clear else results
 
     def check(self, grounder: Grounder) -> None:
-        """Raise UsageError if only clear matches are asked for, and the model cannot tell them."""
-        if self.only_clear and grounder.model.clear_from is None:
-            raise UsageError(
-                f"--only-clear: the scores of {grounder.model.name} rank moments, but do not tell whether a video "
-                "shows what is asked for; use --threshold, or --model zero-shot"
-            )
+        """Raise UsageError if only clear matches are wanted, but the model's scores only rank moments."""
+        from model.grounding.grounder import require_clear_scores
+
+        if self.only_clear:
+            require_clear_scores(grounder.model)
 
     def all_queries(self, named: Sequence[str], *, may_be_none: bool = False) -> list[str]:
         """The queries named as arguments, and those of --queries after them.
@@ -155,7 +154,7 @@ def require_videos(videos: Sequence[Place], arguments: Sequence[str]) -> None:
         return
     if len(arguments) > 1:
         raise UsageError(f"{arguments[0]}: no such video; name a video before the query: {_EXAMPLE}")
-    raise UsageError(f"name a video and say what to look for: {_EXAMPLE}")
+    raise UsageError(f"name a video and what to look for: {_EXAMPLE}")
 
 
 def read_queries(source: str) -> list[str]:
@@ -196,7 +195,7 @@ def require_queries(queries: Sequence[str]) -> None:
     from model.grounding.grounder import check_queries
 
     if not queries:
-        raise UsageError('say what to look for, in a query such as "man opens fridge"')
+        raise UsageError('add a query that describes what to look for, such as "man opens fridge"')
     check_queries(queries)
 
 

@@ -256,7 +256,7 @@ class Jobs:
             traceback.print_exc(file=sys.stderr)
             outcome = {
                 "state": "failed",
-                "error": "vtg itself failed over this; what vtg serve printed on its terminal says where",
+                "error": "vtg itself failed here; see what vtg serve printed on its terminal",
             }
         with self._changed:
             self._unwanted.discard(job.id)

@@ -168,9 +168,7 @@ class LibraryIntake:
                 self._give_up(str(error))
             except Exception:
                 traceback.print_exc(file=sys.stderr)
-                self._give_up(
-                    "vtg itself failed over this; what vtg serve printed on its terminal says where"
-                )
+                self._give_up("vtg itself failed here; see what vtg serve printed on its terminal")
             finally:
                 with self._changed:
                     self._adding = None

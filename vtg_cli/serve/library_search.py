@@ -150,7 +150,7 @@ class LibrarySearch:
         model = self._library.grounder.model
         if wanted.only_clear and model.clear_from is None:
             raise CannotSearch(
-                f"the scores of {model.name} rank moments, but do not tell which match clearly; search for all "
+                f"the scores of {model.name} rank moments, but do not show which match clearly; search for all "
                 "matches"
             )
 

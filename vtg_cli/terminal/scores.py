@@ -36,7 +36,7 @@ def print_existence(scores: Existence) -> None:
     from model.metrics.existence import REFUSED
 
     rows = [
-        ("queries that are there, that are not", f"{scores.present}, {scores.absent}"),
+        ("queries with a match, without one", f"{scores.present}, {scores.absent}"),
         ("AUROC", _percent(scores.auroc)),
         ("AUROC of the sentences alone", _percent(scores.text_only)),
         (f"absent rejected where {REFUSED:.0%} of the present are", _percent(scores.rejected)),

@@ -58,4 +58,4 @@ def search_verdict(result: SearchResult) -> str:
         places = "; these are only the likeliest places" if result.hits else ""
         said = {"subtitles": "said ", "screen": "written "}.get(result.quoted, "")
         return f"Nothing {said}in {searched} matches clearly{places}."
-    return "" if result.hits else f"No moment of {searched} scores as high as asked for."
+    return "" if result.hits else f"No moment of {searched} reaches the threshold."

@@ -258,7 +258,7 @@ def read_timeline(file: Path | VideoFile) -> Timeline:
     if timeline.end_s > max(_LONG_S, _LONGEST_FRAME_S * len(shown_s)):
         raise VideoError(
             path,
-            f"says that its {len(shown_s)} frames last {timeline.end_s / 86400:.3g} days; its times are damaged",
+            f"claims that its {len(shown_s)} frames last {timeline.end_s / 86400:.3g} days; its times are damaged",
         )
     return timeline
 

@@ -164,7 +164,7 @@ def _tokenizer(model: OpenClipModel, *, offline: bool) -> Any:
             return open_clip.get_tokenizer(model.model, **only_here)
     except ImportError as error:
         raise WeightsMissing(
-            f"{model.name}: its tokenizer needs a package that is not here ({error}); pip install transformers"
+            f"{model.name}: its tokenizer needs a package that is not installed ({error}); pip install transformers"
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsMissing(

@@ -190,7 +190,9 @@ def add_archive(
     """
     source = Path(file)
     if source.is_dir():
-        raise UsageError(f"{source} is a folder; name it, or the folder it lies in, with --data instead")
+        raise UsageError(
+            f"{source} is a folder; name it, or the folder that contains it, with --data instead"
+        )
     if not source.is_file():
         raise UsageError(f"{source}: no such file")
     known = next((archive for archive in info.archives if archive.name == source.name), None)
@@ -236,7 +238,9 @@ def _download(
 ) -> None:
     """Fetch a file into `part` from the first link that gives the published one."""
     if offline or is_offline():
-        raise DatasetError(f"{wanted.name} is not here, and connections are switched off; {instead}")
+        raise DatasetError(
+            f"{wanted.name} is not on this machine, and connections are switched off; {instead}"
+        )
     try:
         fetch_first(
             wanted.urls,
@@ -346,7 +350,7 @@ class _Staged:
             while block := origin.read(_BLOCK_BYTES):
                 copied += len(block)
                 if copied > entry.size_bytes:
-                    raise Refused(f"'{entry.name}' is larger than the archive says")
+                    raise Refused(f"'{entry.name}' is larger than the archive states")
                 copy.write(block)
         if copied != entry.size_bytes:
             raise EOFError(f"'{entry.name}' ends early")

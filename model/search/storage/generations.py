@@ -145,7 +145,7 @@ class Generations:
             remove(record)
             raise StorageError(
                 self._library,
-                "this storage replaces objects where it is asked to create them only (If-None-Match), so machines "
+                "this storage ignores If-None-Match and overwrites existing objects, so machines "
                 "would overwrite each other's changes; keep the library in a folder",
             )
         numbers = self._numbers()

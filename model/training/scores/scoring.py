@@ -67,7 +67,9 @@ def _score_in_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> FileS
     """Score predictions in a run's folder like the run did, with its annotations."""
     run = run_of(predictions)
     if run is None:
-        raise UsageError("--predictions goes with --annotations FILE, unless it lies in the folder of a run")
+        raise UsageError(
+            "--predictions goes with --annotations FILE, unless the file is in the folder of a run"
+        )
     config, begun = run.config(), run.inputs()
     inputs = replace(Inputs.from_json(begun), videos=None)
     if inputs.train is not None:

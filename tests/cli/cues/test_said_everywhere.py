@@ -196,5 +196,5 @@ def test_of_a_library_in_object_storage(run, folder, tmp_path, capfd, monkeypatc
 def test_usage(run) -> None:
     with pytest.raises(UsageError, match="a query is empty"):
         run(".", "--said", " ")
-    with pytest.raises(UsageError, match="say what to look for"):
+    with pytest.raises(UsageError, match="add a query that describes what to look for"):
         run(".")

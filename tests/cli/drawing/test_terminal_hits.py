@@ -63,8 +63,8 @@ def test_other_encodings(monkeypatch):
             "Nothing in 312 videos matches clearly; these are only the likeliest places.",
         ),
         (SearchResult("a", (), False, 1, 1), "Nothing in 1 video matches clearly."),
-        (SearchResult("a", (), True, 12, 5), "No moment of 12 videos scores as high as asked for."),
-        (SearchResult("a", (), None, 12, 5), "No moment of 12 videos scores as high as asked for."),
+        (SearchResult("a", (), True, 12, 5), "No moment of 12 videos reaches the threshold."),
+        (SearchResult("a", (), None, 12, 5), "No moment of 12 videos reaches the threshold."),
         (SearchResult("a", (), False, 0, 0), "There is no video to search."),
     ],
 )

@@ -262,7 +262,7 @@ def test_a_file_needs_the_head() -> None:
 
 
 def test_negatives_are_needed() -> None:
-    with pytest.raises(ConfigError, match=r"model\.existence: is learnt from negative queries"):
+    with pytest.raises(ConfigError, match=r"model\.existence: is learned from negative queries"):
         config("training.negatives=false")
 
 

@@ -123,7 +123,7 @@ class Gate:
             traceback.print_exc(file=sys.stderr)
             if started:
                 raise
-            error = "vtg itself failed over this; what the server printed on its terminal says where"
+            error = "vtg itself failed here; see what the server printed on its terminal"
             await Refusal(500, error)(scope, receive, send_guarded)
 
     def _refuse_foreign(self, scope: Scope) -> Response | None:

@@ -48,7 +48,7 @@ def video_routes(services: Services) -> APIRouter:
         status_code=201,
         response_model=schemas.VideoBody,
         responses={
-            200: {"model": schemas.VideoBody, "description": "The same content is here already; this is it."},
+            200: {"model": schemas.VideoBody, "description": "The video, which the server already had."},
             **error_reply(408, "Nothing came for too long."),
             **error_reply(507, "The disk is full."),
         },

@@ -54,7 +54,7 @@ class VideoBody(BaseModel):
     height: int
     size_bytes: int
     uploaded: bool
-    folder: str = Field(description="Where it lies, from the folder on that is served; empty for uploads.")
+    folder: str = Field(description="Path relative to the served folder; empty for uploads.")
 
 
 class VideosBody(BaseModel):
@@ -135,11 +135,9 @@ class ResultBody(BaseModel):
     moments: list[MomentBody]
     saliency: SaliencyBody
     damaged_s: list[tuple[float, float]]
-    clear_match: bool | None = Field(
-        description="Whether the video shows what is asked for; null if unknown."
-    )
+    clear_match: bool | None = Field(description="Whether the video matches the query; null if unknown.")
     match_score: float | None = Field(description="Score of the best moment, whatever the threshold.")
-    blind_spot: str | None = Field(description="What is asked for that the features cannot see.")
+    blind_spot: str | None = Field(description="What the query asks for that the features cannot see.")
     hints: list[str] = Field(description="On the wording of the query.")
     sources: list[str] = Field(
         default=[], description="What words were read from beside the pictures; not there if none."
@@ -232,9 +230,7 @@ class SearchBody(BaseModel):
     """Hits of a search, best first; those that follow on others may rank before some of these."""
 
     query: str
-    clear_match: bool | None = Field(
-        description="Whether any video shows what is asked for; null if unknown."
-    )
+    clear_match: bool | None = Field(description="Whether any video matches the query; null if unknown.")
     videos: int = Field(description="How many were searched: those that are offered and in the library.")
     looked_into: int = Field(description="How many of them were grounded; the others are less likely.")
     has_more: bool = Field(description="Whether there may be more hits.")

@@ -249,7 +249,9 @@ class Library:
         """
         video = self.get(video_id)
         if not video.uploaded:
-            raise NotUploaded(f"{video.name}: lies in a folder of yours, and is only read; delete it there")
+            raise NotUploaded(
+                f"{video.name}: is in one of your own folders, which vtg only reads; delete it there"
+            )
         with self._lock:
             video.path.unlink(missing_ok=True)
             self._record(video_id).unlink(missing_ok=True)
