@@ -1,1 +1,1 @@
-"""Asking what is said or written in a video: by words and by meaning."""
+"""Search in what is said or written in a video, by words and by meaning."""

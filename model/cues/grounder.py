@@ -44,10 +44,10 @@ _TOO_MANY = (
     f"more than {_MOST_MEANINGS:,} different texts are searched by their words only, not by their meaning"
 )
 _UNHEARD = "no speech in it can be transcribed"
-_NOTHING = json.dumps([[], ""])  # the state of a video without files beside it and without speech
+_NOTHING = json.dumps([[], ""])  # the state of a video without subtitle files next to it and without speech
 _CLIP_LENGTH_S = 1.0
 NO_MATCH = 0.02
-"""What scores less has none of the words, and a meaning that has nothing to do with them; it is no moment."""
+"""A passage with a lower score has none of the query's words and an unrelated meaning: it is no moment."""
 
 
 class CueGrounder:
@@ -59,9 +59,9 @@ class CueGrounder:
             print(result.moments[0].quote)
 
     Args:
-        cache: the feature cache or its folder, which keeps the text tracks of videos and the meaning of cues; the
-            user's default cache if None.
-        follow_links: whether a link beside a video can be its subtitle file, wherever it leads.
+        cache: the feature cache or its folder, which stores the text tracks of videos and the embeddings of
+            cues; the user's default cache if None.
+        follow_links: whether a symbolic link to anywhere can be the subtitle file of the video next to it.
     """
 
     def __init__(self, cache: FeatureCache | str | Path | None = None, *, follow_links: bool = True) -> None:
@@ -72,8 +72,10 @@ class CueGrounder:
 
     @classmethod
     def for_server(cls, cache: FeatureCache) -> CueGrounder:
-        """A grounder that does not follow links beside a video, which may lead to files that a server does not
-        offer."""
+        """Return a grounder that does not follow links next to a video.
+
+        Such links may lead to files that a server must not expose.
+        """
         return cls(cache, follow_links=False)
 
     def read(
@@ -89,16 +91,17 @@ class CueGrounder:
 
         Args:
             video: the file.
-            source: `subtitles`, as `extractors.cues.subtitles.read_subtitles`, with its speech; `speech` alone, as
-                `extractors.cues.speech_text.read_speech`; or `screen`, as `extractors.cues.screen_text.read_screen`.
-            speech: whether subtitles come with speech, or the weights that transcribe it, as of `find_speech_model`. If
-                false, they come with speech that was transcribed before.
-            on_picture: of the screen: called with how many pictures were looked at, and how many there are.
-            on_second: of speech: called with how many seconds of sound are done, and how many there are.
+            source: `subtitles`, as `extractors.cues.subtitles.read_subtitles`, together with speech; `speech`
+                alone, as `extractors.cues.speech_text.read_speech`; or `screen`, as
+                `extractors.cues.screen_text.read_screen`.
+            speech: for subtitles, whether to transcribe speech, or the weights for it, as from
+                `find_speech_model`. If false, only speech that was transcribed before is included.
+            on_picture: for the screen: called with the number of pictures done and the total.
+            on_second: for speech: called with the number of seconds of sound done and the total.
 
         Raises:
             VideoError: if the video cannot be read.
-            UsageError, WeightsMissing, WeightsInvalid: if what reads the screen or transcribes speech is not here.
+            UsageError, WeightsMissing, WeightsInvalid: if the screen reader or the transcriber is missing.
             CacheError: if the cache cannot be read or written.
         """
         video = Path(video)
@@ -123,16 +126,16 @@ class CueGrounder:
         )
 
     def at_hand(self, video: str | Path) -> tuple[Transcript, ...]:
-        """What of the words of a video costs nothing: subtitles, and speech and text on the screen if read before.
+        """Return the transcripts that cost nothing: subtitles, and speech and screen text read before.
 
         Args:
             video: the file. If it has no subtitles, this takes about a millisecond.
 
         Returns:
-            a transcript of what is said, and one of what is written, as far as there are any.
+            a transcript of what is said and one of what is written, without those that have no cues.
 
         Raises:
-            VideoError, CacheError: as `read`.
+            VideoError, CacheError: as for `read`.
         """
         path = Path(video)
         subtitles = subtitles_at_hand(path, self._cache, follow_links=self._follow_links)
@@ -156,17 +159,17 @@ class CueGrounder:
             results = cue_grounder.join(grounder.ground(video, queries), words)
 
         Args:
-            results: of `Grounder.ground` for one video, without a threshold.
-            words: transcripts of the same video, such as those of `at_hand`. Without any, the answers stay as they are.
+            results: results of `Grounder.ground` for one video, without a threshold.
+            words: transcripts of the same video, as from `at_hand`. Without any, the answers do not change.
             top_k: maximum moments per query.
-            threshold: moments that score less are left out.
-            on_cues: as of `ground`.
+            threshold: moments with a lower score are left out.
+            on_cues: as for `ground`.
 
         Returns:
-            one result per result, in order, as `model.cues.joining.join` makes it.
+            one joined result per result, in order, as `model.cues.joining.join` makes it.
 
         Raises:
-            UsageError, WeightsMissing, WeightsInvalid, CacheError: as `ground`.
+            UsageError, WeightsMissing, WeightsInvalid, CacheError: as for `ground`.
         """
         queries = [result.query for result in results]
         quoted = [self.ground(transcript, queries, top_k=top_k, on_cues=on_cues) for transcript in words]
@@ -184,23 +187,23 @@ class CueGrounder:
         threshold: float = 0.0,
         on_cues: Callable[[int, int], None] | None = None,
     ) -> list[GroundingResult]:
-        """Find the moments in which each query is said.
+        """Find the moments in which each query is said or written.
 
         Args:
-            video: what `read` returned, or a path to read the subtitles of first.
+            video: the result of `read`, or a path whose subtitles are read first.
             queries: a word, a phrase or a sentence, or any number of them.
             top_k: maximum moments per query.
-            threshold: moments that score less are left out.
-            on_cues: called with of how many cues the meaning is known, and how many there are; not if the cache has it.
+            threshold: moments with a lower score are left out.
+            on_cues: called with the number of cues encoded so far and the total, unless the cache has all.
 
         Returns:
-            one result per query, in order. Each moment is a cue, or two cues that follow each other, with its quote.
-            A video without cues has no moments.
+            one result per query, in order. Each moment is a cue or two successive cues, with a quote. A video
+            without cues has no moments.
 
         Raises:
             UsageError: if a query is empty or `top_k` is less than 1.
             WeightsMissing, WeightsInvalid: if the text encoder cannot be loaded.
-            VideoError, CacheError: as `read`.
+            VideoError, CacheError: as for `read`.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
         check_request(queries, top_k)
@@ -223,15 +226,15 @@ class CueGrounder:
         )
 
     def outline(self, video: Path, listings: Listings | None = None, source: Source = "subtitles") -> Outline:
-        """The outline of what `read` returns for a video, made once and kept in the cache.
+        """Return the outline of what `read` returns for a video; it is made once and stored in the cache.
 
         Args:
             video: the file.
-            listings: of folders that need not be listed anew for files beside the video.
-            source: `subtitles` or `screen`, as of `read`.
+            listings: listings of folders that do not need to be listed again to find files next to the video.
+            source: `subtitles` or `screen`, as for `read`.
 
         Raises:
-            VideoError, UsageError, WeightsMissing, WeightsInvalid, CacheError: as `read` and `ground`.
+            VideoError, UsageError, WeightsMissing, WeightsInvalid, CacheError: as for `read` and `ground`.
         """
         identity = self._cache.identify(video)
         state = self._state(video, identity, source, listings)
@@ -243,12 +246,12 @@ class CueGrounder:
         passages = Passages.of(transcript.streams)
         meanings = self._meanings(passages.lines) if passages.lines else None
         outline = Outline.of(transcript.duration_s, transcript.notes, passages, meanings)
-        if self._state(video, identity, source, None) == state:  # as they were read
+        if self._state(video, identity, source, None) == state:  # else the words changed during reading
             self._outlines.store(key, outline.to_bytes())
         return outline
 
     def knows_screen(self, video: Path) -> bool:
-        """Whether the text on the screen was read before.
+        """Check whether the text on the screen was read before.
 
         Raises:
             VideoError, CacheError: if the video or the cache cannot be read.
@@ -258,14 +261,15 @@ class CueGrounder:
     def outline_key(
         self, video: Path, identity: Identity, source: Source, listings: Listings | None = None
     ) -> str:
-        """The key of the outline of a video for `kept_outline`; empty if none of its words are known.
+        """Return the key of a video's outline for `kept_outline`; empty if none of its words are known.
 
-        Words are known in files beside it, and once they were read. The video is not looked at.
+        Words are known if there are subtitle files next to the video, or if the words were read before. The
+        video itself is not read.
 
         Args:
             video: the file.
-            identity: of what it holds.
-            source, listings: as of `outline`.
+            identity: identity of its content.
+            source, listings: as for `outline`.
 
         Raises:
             CacheError: if the cache cannot be read.
@@ -276,7 +280,7 @@ class CueGrounder:
         return _key(video, identity, source, state)
 
     def kept_outline(self, key: str) -> Outline | None:
-        """The outline of a key of `outline_key`; None if it was not made yet."""
+        """Return the outline for a key from `outline_key`; None if it has not been made yet."""
         blob = self._outlines.load(key)
         if blob is not None:
             with suppress(ValueError, LookupError, TypeError, struct.error):
@@ -291,16 +295,16 @@ class CueGrounder:
         screen: bool = False,
         speech: SpeechModel | bool = False,
     ) -> None:
-        """Make the outlines of the words at hand, so that searches in many videos find them.
+        """Make the outlines of the available words, so that searches in many videos find them.
 
         Args:
             video: the file.
-            listings: as of `outline`.
+            listings: as for `outline`.
             screen: whether to read the text on the screen first, unless that was done before.
-            speech: whether to transcribe the speech first, likewise, or the weights that transcribe it.
+            speech: whether to transcribe the speech first, likewise, or the weights for it.
 
         Raises:
-            VideoError, UsageError, WeightsMissing, WeightsInvalid, CacheError: as `read`.
+            VideoError, UsageError, WeightsMissing, WeightsInvalid, CacheError: as for `read`.
         """
         if speech:
             self.read(video, "speech", speech=speech)
@@ -313,7 +317,7 @@ class CueGrounder:
             self.outline(video, source="screen")
 
     def _state(self, video: Path, identity: Identity, source: Source, listings: Listings | None) -> str:
-        """A text that changes if the words of a video do, beside those inside the file."""
+        """Return a text that changes if the known words from outside the video file change."""
         if source == "screen":
             return screen_state(identity, self._cache)
         sidecars = digest_sidecars(video, follow_links=self._follow_links, listings=listings)
@@ -324,13 +328,13 @@ class CueGrounder:
         return self._cache.blobs("outlines", f"{OUTLINES_RECIPE} {SUBTITLES_RECIPE} {TEXT_SPEC.weights_id}")
 
     def questions(self, queries: Sequence[str]) -> list[Question]:
-        """Make queries ready for outlines; raises as `ground`."""
+        """Prepare queries for outlines; errors as for `ground`."""
         return [
             Question.of(query, pooled) for query, pooled in zip(queries, self._asked(queries), strict=True)
         ]
 
     def _asked(self, queries: Sequence[str]) -> list[NDArray[np.float32]]:
-        """The embeddings of queries, those of the last ones at no cost: many videos are often asked the same."""
+        """Embed queries. The last embeddings are kept: the same queries are often used for many videos."""
         known, pooled = self._last_asked
         if known != tuple(queries):
             pooled = [text.pooled for text in encode_queries(queries, self._encoder, self._cache)]
@@ -340,7 +344,7 @@ class CueGrounder:
     def _meanings(
         self, lines: Sequence[str], on_cues: Callable[[int, int], None] | None = None
     ) -> NDArray[np.float32] | None:
-        """(N, E) embeddings of lines, each different one encoded once; None if there are too many."""
+        """Return (N, E) embeddings of lines, each distinct line encoded once; None if there are too many."""
         places = {line: place for place, line in enumerate(dict.fromkeys(lines))}
         if len(places) > _MOST_MEANINGS:
             return None
@@ -382,5 +386,5 @@ class CueGrounder:
 
 
 def _key(video: Path, identity: Identity, source: Source, state: str) -> str:
-    # The notes of an outline name the video, so a copy has another one.
+    # The notes of an outline contain the path of the video, so a copy of the video has another key.
     return json.dumps([str(video), identity.address, identity.content(), source, state])

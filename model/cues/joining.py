@@ -1,7 +1,8 @@
-"""One answer from what pictures show and what is said or written: reciprocal rank fusion of both rankings.
+"""Join answers from pictures with answers from words that are said or written, by reciprocal rank fusion.
 
-Scores of pictures and of words are not on one scale, so only ranks are compared. A moment has 1 / (60 + rank) from
-each ranking that it is in. Source: Cormack, Clarke and Buettcher, Reciprocal Rank Fusion, SIGIR 2009.
+Scores of pictures and of words are on different scales, so only ranks are compared. A moment gets
+1 / (60 + rank) from each ranking that contains it. Source: Cormack, Clarke and Buettcher, Reciprocal Rank
+Fusion, SIGIR 2009.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass, replace
 from model.grounding.results import GroundingResult, Moment
 
 _K = 60
-_PICTURES = 0  # the number of their ranking; those of words follow
-_LEAST_SHARED = 0.5  # intersection over union from which two moments are the same
+_PICTURES = 0  # number of the ranking of pictures; the rankings of words follow
+_LEAST_SHARED = 0.5  # IoU from which two moments are the same
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Ranked:
     """A moment of a ranking.
 
     Attributes:
-        video: which it is in; moments of two videos are never the same.
-        moment: as it will be listed.
-        is_clear: whether it clearly matches; None if the model cannot tell.
+        video: the video that contains it; moments of two videos are never the same.
+        moment: the moment in its listed form.
+        is_clear: whether it clearly matches; None if the model's scores only rank moments.
     """
 
     video: str
@@ -34,18 +35,19 @@ class Ranked:
 def fuse(seen: Iterable[Ranked], quoted: Sequence[Iterable[Ranked]]) -> list[Ranked]:
     """Join the ranking of pictures with those of words.
 
-    Of the moments with quotes, only those that clearly match take part. One that overlaps a moment of the pictures is
-    not listed beside it. If the pictures clearly match, too, both become one moment, with their times and score and
-    with the quote. If they do not, that moment is left out. If the model cannot tell, both become one moment with the
-    times and the score of the words.
+    Of the moments with quotes, only those that clearly match are used. If such a moment is the same as a
+    moment of the pictures, only one is listed. If the moment of the pictures clearly matches, too, it is
+    listed with its times and score and with the quote. If it does not, it is replaced by the moment of the
+    words. If the model's scores only rank moments, it is listed with the quote and with the times and the
+    score of the words.
 
     Args:
         seen: moments of pictures, best first.
-        quoted: moments of words, best first, such as of what is said and of what is written.
+        quoted: moments of words, best first, one ranking per kind of words, such as said and written.
 
     Returns:
-        the moments of all. Those that do not clearly match come last; of moments that rank alike, those that clearly
-        match come first, then those without quotes.
+        the moments of all rankings. Those that do not clearly match come last; of moments with equal rank,
+        those that clearly match come first, then those without quotes.
     """
     found = [_Found(one, {_PICTURES: rank}) for rank, one in enumerate(seen, start=1)]
     in_video: dict[str, list[_Found]] = {}
@@ -74,16 +76,16 @@ def fuse(seen: Iterable[Ranked], quoted: Sequence[Iterable[Ranked]]) -> list[Ran
 def join(
     seen: GroundingResult, quoted: Sequence[GroundingResult], *, top_k: int, threshold: float = 0.0
 ) -> GroundingResult:
-    """Join the answer from pictures with the answers from words to the same query on the same video, as `fuse` does.
+    """Join the answers from pictures and from words to one query on one video, as `fuse` does.
 
     Args:
-        seen: from pictures, with all its moments: no threshold was applied to them.
-        quoted: from words, such as of what is said and of what is written.
-        top_k: moments at most.
-        threshold: moments that score less are left out.
+        seen: the answer from pictures, with all its moments: no threshold was applied to them.
+        quoted: the answers from words, such as words said and words written.
+        top_k: maximum number of moments.
+        threshold: moments with a lower score are left out.
 
     Returns:
-        the answer from pictures with its curve, but with moments of all.
+        the answer from pictures with its curve, but with the moments of all answers.
     """
     fused = fuse(_ranked(seen), [_ranked(answer) for answer in quoted])
     moments = [one.moment for one in fused]
@@ -104,18 +106,18 @@ def _ranked(answer: GroundingResult) -> list[Ranked]:
 
 @dataclass
 class _Found:
-    """A moment, and its rank in each ranking that it is in; ranks begin at 1, and rankings have numbers."""
+    """A moment, and its ranks, from 1, by the number of each ranking that contains it."""
 
     best: Ranked
     ranks: dict[int, int]
 
     @property
     def weight(self) -> float:
-        """The sum of what its ranks count."""
+        """The sum of the reciprocal ranks."""
         return sum(1 / (_K + rank) for rank in self.ranks.values())
 
     def is_same(self, other: Moment, ranking: int) -> bool:
-        """Whether a moment of a ranking and of the same video is this one, found in another way."""
+        """Check whether a moment of a ranking of the same video is this one, found in another ranking."""
         if set(self.ranks) == {ranking}:
             return False
         mine = self.best.moment
@@ -125,7 +127,7 @@ class _Found:
         return is_inside or shared_s >= _LEAST_SHARED * whole_s
 
     def take_in(self, other: Ranked, ranking: int, rank: int) -> None:
-        """Make one moment of this and of one with a quote."""
+        """Merge a moment with a quote into this one."""
         mine = self.best
         if mine.is_clear is False:
             self.best, self.ranks = other, {ranking: rank}

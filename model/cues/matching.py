@@ -1,7 +1,8 @@
-"""How well passages match a query: a score in [0, 1] from its words and from its meaning.
+"""Score how well passages match a query, in [0, 1], by its words and by its meaning.
 
-A passage that holds the query word for word scores 1. Otherwise two kinds of evidence are joined as if they were
-independent: the share of the words of the query that the passage has, and the cosine of their sentence embeddings.
+A passage that contains the query word for word scores 1. Otherwise two kinds of evidence are combined as if
+they were independent: the share of the query's words that the passage has, and the cosine of their sentence
+embeddings.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ from model.cues.passages import Passages
 from model.cues.words import WordIndex, holds_phrase, is_unspaced
 
 CLEAR_FROM = 0.3
-"""Score from which a passage clearly matches: see docs/cues.md."""
+"""Score from which a passage clearly matches; see docs/cues.md."""
 
-_WORDS_WEIGHT = 0.85  # of a passage that has all words of a query, but not in its order
-_WITHOUT_MEANING = (
-    0.1  # cosines up to this are common between sentences that have nothing to do with each other
-)
-_MOST_SHARED = 0.5  # of the shorter of two spans that are two answers
+_WORDS_WEIGHT = 0.85  # score from words of a passage that has all words of a query, but not in its order
+_WITHOUT_MEANING = 0.1  # cosines up to this are common between unrelated sentences
+_MOST_SHARED = 0.5  # two answers may share at most this part of the shorter one
 
 
 def passage_scores(
@@ -39,7 +38,7 @@ def passage_scores(
     found, weights = index.matches(query)
     share = word_share(found, weights, passages.first, passages.last)
     scores = scores_without_phrase(share, passages.first, passages.last, cosines)
-    # A passage without one of the words does not hold the phrase, but only spaces tell what the words are.
+    # A passage that lacks one of the words cannot contain the phrase. Without spaces, the words are unknown.
     may_hold = np.full(len(scores), True) if is_unspaced(query) else share > 1 - 1e-9
     for passage in np.flatnonzero(may_hold).tolist():
         if holds_phrase(query, passages.text(passage)):
@@ -53,10 +52,10 @@ def scores_without_phrase(
     last: NDArray[np.integer],
     cosines: NDArray[np.floating],
 ) -> NDArray[np.float64]:
-    """Score passages by their words and their meaning, whether or not one holds the query word for word.
+    """Score passages by their words and their meaning, ignoring whether one contains the query word for word.
 
     Args:
-        share: (P,), of `word_share`.
+        share: (P,), from `word_share`.
         first, last: (P,), the first and last cue of each passage.
         cosines: (N,), between the embeddings of the query and of each cue.
 
@@ -75,11 +74,11 @@ def word_share(
     first: NDArray[np.integer],
     last: NDArray[np.integer],
 ) -> NDArray[np.float64]:
-    """The share of the words of a query that each passage has.
+    """Return the share of the words of a query that each passage has.
 
     Args:
         found: (W, N), whether cue n has word w.
-        weights: (W,) of the words.
+        weights: (W,) weights of the words.
         first, last: (P,), the first and last cue of each passage.
 
     Returns:
@@ -92,13 +91,15 @@ def word_share(
 def best_passages(
     scores: NDArray[np.float64], passages: Passages, *, most: int, least: float = 0.0
 ) -> list[int]:
-    """The passages that are the answer, best first: of those at the same time, only the best, and then the shortest.
+    """Choose the passages that are the answer, best first.
+
+    Of passages that overlap in time, only the best is chosen; of equally good ones, the shortest.
 
     Args:
         scores: (P,).
         passages: P passages.
-        most: number of passages at most.
-        least: a lower score is no match at all.
+        most: maximum number of passages.
+        least: passages with a lower score are not a match.
     """
     lengths_s = passages.end_s - passages.start_s
     ranked = np.lexsort((passages.start_s, lengths_s, -scores.round(6)))
@@ -117,13 +118,13 @@ def best_passages(
 def curve(
     scores: NDArray[np.float64], passages: Passages, *, duration_s: float, clip_length_s: float
 ) -> NDArray[np.float64]:
-    """(clips,) for each clip of a video the best score of the cues in it; 0 where there is none.
+    """Return (clips,) the best score of the cues in each clip of a video; 0 for clips without cues.
 
     Args:
-        scores: (P,), of which those of single cues count.
-        passages: P passages of N cues, those of single cues first.
-        duration_s: length of the video.
-        clip_length_s: seconds of a clip.
+        scores: (P,); only those of single cues are used.
+        passages: P passages of N cues, with single cues first.
+        duration_s: length of the video in seconds.
+        clip_length_s: seconds per clip.
     """
     clips = np.zeros(max(int(np.ceil(duration_s / clip_length_s - 1e-9)), 1))
     count = len(passages.cues)
@@ -132,7 +133,7 @@ def curve(
     lengths = np.clip(last - first, 1, len(clips) - first)
     longest_first = np.argsort(-lengths, kind="stable")
     first, lengths, scores = first[longest_first], lengths[longest_first], scores[longest_first]
-    # The first clip of all cues, then the second of those that have two, and so on.
+    # Handles the first clip of all cues, then the second clip of those that have two, and so on.
     for offset in range(int(lengths.max(initial=0))):
         longer = int(np.searchsorted(-lengths, -offset))
         np.maximum.at(clips, first[:longer] + offset, scores[:longer])

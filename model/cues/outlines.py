@@ -1,7 +1,8 @@
-"""The outline of a transcript: what tells in a fraction of a millisecond how well a video can match a query at best.
+"""Outlines of transcripts: in a fraction of a millisecond, they bound how well a video can match a query.
 
-Of thousands of videos, only those with the best outlines have to be asked. The plain way is to ask every video with
-`CueGrounder.ground`; an outline gives the score of its best moment, or a higher one where a phrase may be in it.
+A video's outline gives the score of its best moment in `CueGrounder.ground`, or a higher score if the video
+may contain the query as a phrase. So among thousands of videos, only those with the best outlines have to be
+searched.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from model.cues.passages import Passages
 from model.cues.words import WordIndex, is_unspaced, sought_words, term_of, word_weights, words
 
 RECIPE = "1"
-"""Version of outlines; raised whenever the same transcript would give another one."""
+"""Version of outlines; raised whenever the same transcript would give a different outline."""
 
 _HEAD = struct.Struct("<I")
-_SIGN_AND_HALF = np.int32(-(1 << 31) | (1 << 28) - 1)  # the bits that half precision has, at their places
+_SIGN_AND_HALF = np.int32(-(1 << 31) | (1 << 28) - 1)  # mask of the half-precision bits in single precision
 _UP, _UP_AGAIN = np.float32(2.0**100), np.float32(2.0**12)
 
 
 @dataclass(frozen=True)
 class Question:
-    """A query, made ready for many outlines.
+    """A query, prepared for many outlines.
 
     Attributes:
-        terms: the word stems that are looked for; None if one of the words is no single stem.
-        phrase: its words one after the other, with a space before and after each; without any, if its script has none.
+        terms: the word stems to look for; None if one of the words has several stems.
+        phrase: its words in order, with a space before and after each; without spaces if its script has none.
         is_unspaced: whether its script has no spaces.
-        pooled: (E,), the embedding of its meaning.
+        pooled: (E,), the sentence embedding.
     """
 
     terms: tuple[str, ...] | None
@@ -44,7 +45,7 @@ class Question:
 
     @classmethod
     def of(cls, query: str, pooled: NDArray[np.float32]) -> Question:
-        """Make a query ready."""
+        """Prepare a query."""
         terms = [term_of(word) for word in sought_words(query)]
         spoken = words(query)
         unspaced = is_unspaced(query)
@@ -58,15 +59,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Outline:
-    """The outline of what is said in a video: N cues and P passages.
+    """The outline of a transcript with N cues and P passages.
 
     Attributes:
         duration_s: length of the video in seconds.
-        notes: as of `Transcript`.
+        notes: as in `Transcript`.
         first, last: (P,), the first and last cue of each passage.
-        terms: word stems in any order, each on a line of its own, with a line feed before the first and after the last.
+        terms: word stems in any order, each with a line feed before and after it.
         starts: (T + 1,), where the cues of each stem begin in `places`, and the end of the last.
-        places: cues that have a stem, stem by stem.
+        places: cues that contain a stem, stem by stem.
         spoken: all words in order, with a space before and after each.
         meanings: (N, E) embeddings of the cues in half precision; None if there are too many.
     """
@@ -89,11 +90,11 @@ class Outline:
         passages: Passages,
         meanings: NDArray[np.float32] | None,
     ) -> Outline:
-        """The outline of a transcript.
+        """Make the outline of a transcript.
 
         Args:
-            duration_s, notes: as of the attributes.
-            passages: of all its streams.
+            duration_s, notes: as for the attributes.
+            passages: the passages of all its streams.
             meanings: (N, E) embeddings of the cues, in values of half precision; None if there are too many.
         """
         by_term = WordIndex(passages.lines).terms() if passages.lines else {}
@@ -112,11 +113,11 @@ class Outline:
 
     @property
     def count(self) -> int:
-        """Cues that it is of."""
+        """Number of cues."""
         return int(self.last.max(initial=-1)) + 1
 
     def best_score(self, question: Question) -> float:
-        """The score of the best moment, or a higher one if the words of the query may be said as they stand."""
+        """Return the best moment's score, or a higher one if the words may include the query verbatim."""
         if not self.count:
             return 0.0
         if question.terms is None or self._may_hold(question):
@@ -136,8 +137,9 @@ class Outline:
 
     def _cosines(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         assert self.meanings is not None, "asked before"
-        # NumPy takes six times as long to make single precision of half. The same bits at the places that they have in
-        # single precision are the same numbers times 2 ** -112, and powers of two round nothing.
+        # NumPy's own conversion from half to single precision takes six times as long. Half-precision bits
+        # moved to their positions in single precision are the same numbers times 2 ** -112, and scaling by
+        # powers of two is exact.
         bits = self.meanings.view(np.int16).astype(np.int32)
         np.left_shift(bits, 13, out=bits)
         np.bitwise_and(bits, _SIGN_AND_HALF, out=bits)
@@ -152,7 +154,7 @@ class Outline:
         return self.places[self.starts[number] : self.starts[number + 1]]
 
     def to_bytes(self) -> bytes:
-        """The outline as it is kept."""
+        """Serialize the outline for storage."""
         texts = [self.terms, self.spoken.encode("utf-8", "surrogatepass")]
         arrays = [self.first, self.last, self.starts, self.places]
         size = 0 if self.meanings is None else self.meanings.shape[1]

@@ -1,4 +1,4 @@
-"""Passages: what of a transcript can be an answer. Each cue is one, and so are two cues that follow each other."""
+"""Passages: the parts of a transcript that can be an answer: single cues, and pairs of successive cues."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from extractors.cues.cue import Cue, CueStream, Source
 
-_LONGEST_PAUSE_S = 2.0  # inside a sentence
+_LONGEST_PAUSE_S = 2.0  # within a sentence
 
 
 @dataclass(frozen=True)
 class Passages:
-    """The passages of a transcript; P of them, of N cues.
+    """The P passages of a transcript of N cues.
 
     Attributes:
-        cues: (N,), those of all streams, stream by stream.
-        first, last: (P,), the first and last cue of each passage; they are the same where a passage is one cue.
+        cues: (N,), the cues of all streams, stream by stream.
+        first, last: (P,), the first and last cue of each passage; they are the same if a passage is one cue.
         start_s, end_s: (P,), seconds from the start of the video.
     """
 
@@ -33,7 +33,7 @@ class Passages:
 
     @classmethod
     def of(cls, streams: Sequence[CueStream]) -> Passages:
-        """The passages of some streams. Sentences may continue in the next cue; texts on the screen do not."""
+        """Make passages. Sentences may continue in the next cue; texts on the screen do not."""
         cues = tuple(cue for stream in streams for cue in stream.cues)
         pairs = [
             at
@@ -53,13 +53,13 @@ class Passages:
         return tuple(cue.line for cue in self.cues)
 
     def text(self, passage: int) -> str:
-        """The text of a passage on one line."""
+        """Return the text of a passage on one line."""
         return " ".join(self.lines[int(self.first[passage]) : int(self.last[passage]) + 1])
 
     def source(self, passage: int) -> Source:
-        """What a passage was read from."""
+        """Return the source that a passage was read from."""
         return self.cues[int(self.first[passage])].source
 
     def stream(self, passage: int) -> str:
-        """The name of the stream that a passage is from."""
+        """Return the name of the stream that a passage is from."""
         return self.cues[int(self.first[passage])].stream

@@ -1,7 +1,7 @@
-"""Which words of a query are in which cues, in any form of a word: `budgets` is found by `budget`.
+"""Find the words of a query in cues, in any form of a word: `budget` finds `budgets`.
 
-The index is SQLite's FTS5 with its stemmer of English words; other languages are found by whole words without regard to
-case and accents. What a person types is never a query of FTS5: words go to it one at a time, quoted.
+The index is SQLite's FTS5 with its stemmer for English; words of other languages are matched whole, ignoring
+case and accents. User input is never passed as an FTS5 query: words are looked up one at a time, quoted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORD = re.compile(r"\w+")
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-# Words that say how something is asked, and are in all texts.
+# Words that shape a question rather than name its subject, and are in all texts.
 _COMMON = frozenset((
     "a", "about", "an", "and", "any", "are", "as", "at", "be", "by", "can", "d", "did", "do", "does", "for",
     "from", "had", "has", "have", "he", "her", "him", "his", "how", "i", "if", "in", "into", "is", "it",
@@ -32,25 +32,25 @@ _COMMON = frozenset((
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order, in lower case and without accents."""
+    """Return the words of a text in order, in lower case and without accents."""
     return _WORD.findall(folded(text))
 
 
 def folded(text: str) -> str:
-    """The text without regard to case, accents and forms of letters."""
-    if text.isascii():  # most texts, which have no other forms
+    """Normalize a text so that case, accents and variant forms of letters do not matter."""
+    if text.isascii():  # a fast path for most texts: ASCII has no accents or variant forms
         return text.lower()
     apart = unicodedata.normalize("NFKD", text.casefold())
     return unicodedata.normalize("NFC", "".join(c for c in apart if not unicodedata.combining(c)))
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether a text is of a script without spaces between words, so that nobody can tell where one ends."""
+    """Check whether a text is in a script without spaces between words, so that word borders are unknown."""
     return _UNSPACED.search(text) is not None
 
 
 def holds_phrase(phrase: str, text: str) -> bool:
-    """Whether a text holds a phrase word for word, whatever stands between the words."""
+    """Check whether a text contains a phrase word for word, whatever separates the words."""
     sought = words(phrase)
     if not sought:
         return False
@@ -60,13 +60,13 @@ def holds_phrase(phrase: str, text: str) -> bool:
 
 
 def sought_words(query: str) -> list[str]:
-    """The words of a query that are looked for, each once: all but the common ones, unless there are no others."""
+    """Return the words of a query to look for, each once: all but common ones, unless there are no others."""
     sought = list(dict.fromkeys(words(query)))
     return [word for word in sought if word not in _COMMON] or sought
 
 
 def word_weights(found: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The weight of each word of a query: words that are in few texts weigh more, and all weigh 1 in sum.
+    """Weigh the words of a query: words that are in few texts weigh more; the weights sum to 1.
 
     Args:
         found: (W, N), whether text n has word w.
@@ -81,16 +81,16 @@ def word_weights(found: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def term_of(word: str) -> str | None:
-    """The stem by which an index knows a word: empty if it holds none, None if it takes the word for several."""
+    """Return the stem of a word in an index: empty if it has none, None if the index splits the word."""
     terms = list(WordIndex([word]).terms())
     return (terms or [""])[0] if len(terms) <= 1 else None
 
 
 class WordIndex:
-    """The words of some texts, in memory.
+    """An index of the words of texts, in memory.
 
     Args:
-        texts: of the cues.
+        texts: the texts of the cues.
 
     Raises:
         VtgError: if Python's SQLite has no full-text search.
@@ -112,11 +112,11 @@ class WordIndex:
         self._connection.executemany("INSERT INTO cues (rowid, text) VALUES (?, ?)", rows)
 
     def matches(self, query: str) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Which words of a query are in which texts.
+        """Find the words of a query in the texts.
 
         Returns:
             (W, N), whether text n has word w; and (W,), the weight of each word: words that are in few texts weigh
-            more, and all weigh 1 in sum. W is 0 if the query has only common words.
+            more; the weights sum to 1. W is 0 if the query has no words.
         """
         sought = sought_words(query)
         found = np.zeros((len(sought), self._count), dtype=bool)
@@ -125,7 +125,7 @@ class WordIndex:
         return found, word_weights(found)
 
     def terms(self) -> dict[str, NDArray[np.int64]]:
-        """The stems that it knows words by, and the numbers of the texts that have them, in order."""
+        """Return the stems in the index, each with the indices of the texts that contain it, in order."""
         self._connection.execute(
             "CREATE VIRTUAL TABLE temp.terms USING fts5vocab('main', 'cues', 'instance')"
         )

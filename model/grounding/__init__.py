@@ -1,1 +1,1 @@
-"""A video and queries in, moments and saliency curves out."""
+"""Grounding: turns a video and queries into moments and saliency curves."""

@@ -1,4 +1,4 @@
-"""How fast this machine extracts, and grounds queries in an encoded video, zero-shot and with a FlashVTG."""
+"""Benchmark of feature extraction and of grounding in an encoded video, zero-shot and with FlashVTG."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _WHERE = ("in the kitchen", "on a busy street", "at the beach", "in front of a c
 
 @dataclass(frozen=True)
 class GroundingCost:
-    """What queries on an encoded video cost.
+    """Costs of queries on an encoded video.
 
     Attributes:
-        model: what answers.
-        clips: rows of the video.
+        model: name of the model.
+        clips: number of clips in the video.
         first: the first query, which loads the text encoder.
-        new: a further query that was never asked; median.
-        repeated: a query that was asked before, whose text features come from the cache; median.
-        batched: a query of many that are asked together, all new.
+        new: a later query that has not been asked before; median.
+        repeated: a query that has been asked before, whose text features come from the cache; median.
+        batched: one query of a batch of new ones.
     """
 
     model: str
@@ -65,13 +65,13 @@ class GroundingCost:
 
 @dataclass(frozen=True)
 class MachineReport:
-    """What was measured on a machine.
+    """Measurements of a machine.
 
     Attributes:
-        weights: by feature, where its weights come from.
-        extraction: of a rendered video.
-        grounding: of what can answer with those features; a FlashVTG has random weights.
-        peak_memory_bytes: the most this process held.
+        weights: where the weights of each feature come from, by feature name.
+        extraction: cost of extracting features from a rendered video.
+        grounding: one cost per model that can use those features; FlashVTG has random weights.
+        peak_memory_bytes: peak memory of this process.
     """
 
     weights: dict[str, Weights]
@@ -86,14 +86,14 @@ def benchmark_machine(
     """Measure extraction and grounding.
 
     Args:
-        names: of features.
-        seconds: length of the video that is rendered for it.
-        options: device, precision and weights of the encoders; weights that are not here are made up.
-        folder: an empty one, to be thrown away.
+        names: names of the features.
+        seconds: length of the video that is rendered for the measurement.
+        options: device, precision and weights of the encoders; weights that are not installed are made up.
+        folder: an empty temporary folder.
 
     Raises:
-        UsageError: if a feature is unknown, or the device or precision is not there.
-        WeightsInvalid: if weights that are here are damaged.
+        UsageError: if a feature is unknown, or the device or precision is not available.
+        WeightsInvalid: if installed weights are damaged.
     """
     resolve_precision(options.precision, resolve_device(options.device))
     options, weights = prepare_weights(names, folder, options)
@@ -114,7 +114,7 @@ def benchmark_machine(
 
 
 def queries() -> Iterator[str]:
-    """An endless series of different sentences of about eight words."""
+    """Generate an endless series of distinct sentences of about eight words."""
     for number in itertools.count():
         for what, where, does, who in itertools.product(_WHAT, _WHERE, _DOES, _WHO):
             yield f"{who} {does} {what} {where}" + (f" again, time {number}" if number else "")
@@ -132,12 +132,12 @@ def benchmark_zero_shot(
     """Time queries that are grounded without a trained model.
 
     Args:
-        feature: one that is aligned with text.
-        cache: an empty one, to be thrown away.
+        feature: name of a feature that is aligned with text.
+        cache: an empty temporary cache.
         options: weights and device.
         video_s: length of the video, whose rows are random.
-        repeats: queries that are timed one by one.
-        batch: queries that are asked together.
+        repeats: number of queries that are timed one by one.
+        batch: number of queries that are asked together.
     """
     length_s = clip_length_s(feature, None)
     encoder = load_text_encoder(feature, options)
@@ -155,7 +155,7 @@ def benchmark_trained(
     repeats: int = 10,
     batch: int = 64,
 ) -> GroundingCost:
-    """Time queries that a FlashVTG answers; arguments as for `benchmark_zero_shot`."""
+    """Time queries that FlashVTG answers; arguments as for `benchmark_zero_shot`."""
     from model.grounding.trained import TrainedModel
 
     model = TrainedModel(checkpoint, name="flashvtg", device=resolve_device(options.device))
@@ -165,7 +165,7 @@ def benchmark_trained(
 
 
 def random_checkpoint(config_name: str = RANDOM_MODEL, *, seed: int = 0) -> Checkpoint:
-    """An untrained FlashVTG with a released configuration."""
+    """Return an untrained FlashVTG with a released configuration."""
     import torch
 
     from model.network.flashvtg import FlashVTG

@@ -1,4 +1,4 @@
-"""Which model and which features answer if the user does not choose: the best available."""
+"""Choose the model and the features: what the user names, or else the best that is available."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _UNREACHABLE_FOR_S = 600.0
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """Which features are used, and how their encoders are built.
+    """The features to use, and the options of their encoders.
 
     Attributes:
         names: the features, in order.
-        options: by name.
+        options: encoder options by feature name.
         notes: what the user should know about the choice, one sentence per note.
     """
 
@@ -40,17 +40,17 @@ class FeaturePlan:
     notes: tuple[str, ...] = ()
 
     def video_encoders(self) -> list[VideoEncoder]:
-        """One encoder per feature, in order.
+        """Load one encoder per feature, in order.
 
         Raises:
             UsageError: if a name is unknown.
-            WeightsMissing: if weights are neither here nor reachable.
+            WeightsMissing: if weights are neither installed nor reachable.
         """
         return [load_video_encoder(name, self.options[name]) for name in self.names]
 
 
 def feature_names(features: str) -> tuple[str, ...]:
-    """Read names separated by commas.
+    """Parse feature names separated by commas.
 
     Raises:
         UsageError: if a name is given twice.
@@ -62,33 +62,33 @@ def feature_names(features: str) -> tuple[str, ...]:
 
 
 def preferred_features() -> tuple[str, ...]:
-    """What is extracted where nobody names features: those that trained models read."""
+    """Return the features that are extracted by default: those that trained models read."""
     return tuple(feature.name for feature in own_features() if feature.preferred)
 
 
 def preferred_aligned_features() -> tuple[str, ...]:
-    """Those of `preferred_features` that can be compared with text, for zero-shot grounding."""
+    """Return those of `preferred_features` that can be compared with text, for zero-shot grounding."""
     return tuple(
         feature.name for feature in own_features() if feature.preferred and feature.aligned_with_text
     )
 
 
 def automatic_features() -> tuple[str, ...]:
-    """All that `auto` may take, whatever can be had."""
+    """Return every feature that `auto` may choose, whether or not it can be obtained here."""
     return tuple(feature.name for feature in own_features() if feature.preferred or feature.fallback)
 
 
 def plan_features(
     features: str, wanted: Sequence[str], fps: float | None, options: EncoderOptions
 ) -> FeaturePlan:
-    """Read a choice of features.
+    """Turn a choice of features into a plan.
 
     Args:
-        features: names with commas between, for instance `clip,slowfast`; or `auto`: those `wanted` if all of
-            them can be had, else the one that needs no download.
-        wanted: names that are of use only together.
+        features: names separated by commas, for instance `clip,slowfast`; or `auto`: those `wanted` if all of
+            them can be obtained, else the one that needs no download.
+        wanted: features that are useful only together.
         fps: clips per second, 0.5 to 2; None for each feature's own rate.
-        options: what the encoders share; the clip length is set here.
+        options: options that the encoders share; the clip length is set here.
 
     Raises:
         UsageError: if a name is unknown or given twice, or a rate is out of range.
@@ -116,17 +116,18 @@ def _notes(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def choose_model(model: str, features: str, fps: float | None, options: EncoderOptions) -> Path | None:
-    """The file of the trained model that answers; None for zero-shot.
+    """Return the file of the trained model to use; None for zero-shot.
 
     Args:
-        model: a name, a path, the folder of a run, `zero-shot`, or `auto`: the first trained model here whose features
-            are all available (models of QVHighlights before others), unless other features or another rate are given.
+        model: a name, a path, the folder of a run, `zero-shot`, or `auto`: the first installed model whose
+            features are all available (models of QVHighlights before others), unless other features or
+            another rate are given.
         features, fps: as for `plan_features`.
         options: weights given by path, and the offline switch.
 
     Raises:
-        UsageError: if there is no model of that name; the message lists those there are.
-        WeightsMissing: if it is a published model that is not here; the message says how to get it.
+        UsageError: if there is no model of that name; the message lists the existing ones.
+        WeightsMissing: if it is a published model that is not installed; the message explains how to get it.
     """
     from model.checkpoints.store import features_of, installed_models, require_model
 
@@ -138,7 +139,7 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
         return None
     for _, file in sorted(installed_models().items(), key=lambda item: _preference(item[0])):
         names, text = features_of(file)
-        # Streams are found by name, so the order they are asked for in is free.
+        # Streams are found by name, so the order in which they are named does not matter.
         asked_for = features == "auto" or set(feature_names(features)) == set(names)
         makable = all(map(has_video_encoder, names)) and has_text_encoder(text_encoder_name(text))
         if (
@@ -152,20 +153,20 @@ def choose_model(model: str, features: str, fps: float | None, options: EncoderO
 
 
 def _preference(model: str) -> tuple[bool, str]:
-    """Models of general datasets come first, then the order of names."""
+    """Sort key: models of general datasets first, then by name."""
     return not any(info.is_general and info.name in model for info in own_datasets()), model
 
 
 def text_encoder_name(feature: str) -> str:
-    """The encoder that makes a model's text features: `clip` for `clip_text`, `glove` for itself."""
+    """Return the encoder that makes a model's text features: `clip` for `clip_text`, `glove` for itself."""
     return feature.removesuffix("_text")
 
 
 def _obtainable(feature: str, options: EncoderOptions) -> bool:
-    """Whether a feature's weights are given, here, or can be fetched.
+    """Check whether a feature's weights are given by path, installed, or downloadable.
 
-    A host that did not answer is not asked again for ten minutes, so that working without a network is not slowed
-    down by every call.
+    A host that did not answer is not tried again for ten minutes, so that working offline does not slow down
+    every call.
     """
     from extractors.weights.store import artefact, find, is_offline, reachable, weights_dir
 

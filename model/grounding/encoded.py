@@ -19,13 +19,13 @@ Answer = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """A video as a model sees it.
+    """A video as a model reads it.
 
     Attributes:
         path: the file, or the object in object storage.
         duration_s: its length in seconds.
-        features: by name, (N, dim) float32, one row per clip.
-        facts: what decoding found out about it.
+        features: (N, dim) float32 by feature name, one row per clip.
+        facts: facts about the video that were found while decoding it.
     """
 
     path: Place
@@ -39,7 +39,7 @@ class GroundingModel(Protocol):
 
     @property
     def name(self) -> str:
-        """How results name it."""
+        """Its name in results."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class GroundingModel(Protocol):
 
     @property
     def clip_length_s(self) -> float:
-        """Seconds a clip of those features."""
+        """Seconds per clip of those features."""
         ...
 
     @property
@@ -58,13 +58,13 @@ class GroundingModel(Protocol):
         ...
 
     def blind_spot(self, query: str) -> str | None:
-        """What the query asks for that the features cannot see; None if nothing is known of that."""
+        """Return what the query asks for that the features cannot capture; None if this is not known."""
         ...
 
     def answer(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
     ) -> list[Answer]:
-        """Ground queries in videos, pair by pair; one video or one query stands for all.
+        """Ground queries in videos, pair by pair; a single video or query is paired with all others.
 
         Returns:
             one answer per pair, in order.

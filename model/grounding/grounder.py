@@ -34,7 +34,7 @@ class Grounder:
         video = grounder.encode("kitchen.mp4")           # slow once, cached
         for result in grounder.ground(video, ["man opens fridge", "pouring milk"]): ...
 
-    Made by `Grounder.load`.
+    Created by `Grounder.load`.
 
     Attributes:
         notes: what the user should know about the answers, one sentence per note.
@@ -76,7 +76,7 @@ class Grounder:
         on_event: Callable[[Event], None] | None = None,
         on_download: Callable[[int, int | None], None] | None = None,
     ) -> Grounder:
-        """Choose a model and its features; no encoder is loaded before it is needed.
+        """Choose a model and its features; encoders are loaded only when they are needed.
 
         Args:
             model: a trained model by name (`flashvtg-qvhl`), by path or by the folder of its run; `zero-shot`; or
@@ -85,16 +85,16 @@ class Grounder:
             fps: clips per second, 0.5 to 2; None for the rate of the model or of the features.
             device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
             precision: of the encoders: `auto`, `fp32`, `bf16` or `fp16`.
-            weights: paths that replace the named weights, by feature name.
+            weights: paths of weights to use instead of the installed ones, by feature name.
             cache: the feature cache or its folder; the user's default cache if None.
             offline: never open a connection.
-            extraction: how videos are decoded; `stall_s=None` among the options decodes them in this process.
-            on_event: called as a video is extracted, as for `extractors.extraction.pipeline.extract_features`.
+            extraction: how videos are decoded; with `stall_s=None` they are decoded in this process.
+            on_event: called during extraction, as for `extractors.extraction.pipeline.extract_features`.
             on_download: called with the bytes done and the total while weights are downloaded.
 
         Raises:
             UsageError: if a name is unknown or a value is out of range.
-            WeightsMissing: if named features have weights that are neither here nor reachable.
+            WeightsMissing: if weights of named features are neither installed nor reachable.
             WeightsInvalid: if the model's file is damaged.
             FeatureMismatch: if the model reads other features than the given ones.
         """
@@ -119,7 +119,7 @@ class Grounder:
 
     @property
     def model(self) -> GroundingModel:
-        """The model that answers."""
+        """The grounding model."""
         return self._model
 
     @property
@@ -134,7 +134,7 @@ class Grounder:
 
     @property
     def cache(self) -> FeatureCache:
-        """Where features are kept."""
+        """The feature cache."""
         return self._cache
 
     @property
@@ -162,8 +162,8 @@ class Grounder:
     def encode_each(self, paths: Sequence[str | Place]) -> Generator[EncodedVideo | VideoError, None, None]:
         """Extract the features of videos one after the other, or read them from the cache.
 
-        The next video is decoded while one is used, and one subprocess decodes them all, so many short videos take less
-        time than with `encode`. Closing the generator stops this.
+        The next video is decoded while the caller works on the current one, and one subprocess decodes them
+        all, so many short videos take less time than with `encode`. Closing the generator stops the decoding.
 
         Yields:
             for each video, in order, what `encode` returns, or the VideoError it raises.
@@ -188,17 +188,17 @@ class Grounder:
         """Find the moments that match each query.
 
         Args:
-            video: what `encode` returned, or a path to encode first.
-            queries: a sentence, or any number of them.
+            video: the result of `encode`, or a path to encode first.
+            queries: one sentence, or any number of them.
             top_k: maximum moments per query.
-            threshold: moments that score less are left out.
+            threshold: moments with a lower score are left out.
 
         Returns:
             one result per query, in order; its moments best first.
 
         Raises:
             UsageError: if a query is empty or `top_k` is less than 1.
-            WeightsInvalid: if the model's answer is not a number.
+            WeightsInvalid: if the model's answer contains NaN or infinity.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
         check_request(queries, top_k)
@@ -215,7 +215,7 @@ class Grounder:
         """Find the moments of many videos that match one query; arguments and errors as for `ground`.
 
         Returns:
-            one result a video, in order.
+            one result per video, in order.
         """
         check_request([query], top_k)
         return self._ground(videos, [query], top_k, threshold) if videos else []
@@ -227,7 +227,7 @@ class Grounder:
         top_k: int,
         threshold: float,
     ) -> list[GroundingResult]:
-        """Every query in the one video, or the one query in every video."""
+        """Ground every query in the only video, or the only query in every video."""
         encoded = self._encoded(videos)
         texts = self._texts(queries)
         answers = self._model.answer(encoded, texts, top_k=top_k)
@@ -245,7 +245,7 @@ class Grounder:
         ]
 
     def _texts(self, queries: Sequence[str]) -> list[TextFeatures]:
-        """The features of queries. The last ones are kept: a search asks the same of many videos in turn."""
+        """Encode queries. The last features are kept: a search uses the same queries for many videos."""
         asked, texts = self._last_texts
         if asked != tuple(queries):
             texts = encode_queries(queries, self._text_encoder, self._cache)
@@ -319,7 +319,7 @@ def require_clear_scores(model: GroundingModel) -> None:
 
 
 def check_request(queries: Sequence[str], top_k: int) -> None:
-    """Raise UsageError if a query cannot be asked, or less than one moment is asked for."""
+    """Raise UsageError if a query is not usable, or fewer than one moment is requested."""
     check_queries(queries)
     if top_k < 1:
         raise UsageError(f"--top-k {top_k}: must be at least 1")

@@ -1,11 +1,12 @@
-"""Hints on how a query is worded, where its answer may be worse than the video allows."""
+"""Hints for queries whose wording may lead to worse answers than the video allows."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Function words of German, French, Spanish, Italian, Portuguese and Dutch that English sentences and names rarely hold.
+# Function words of German, French, Spanish, Italian, Portuguese and Dutch that are rare in English sentences
+# and names.
 _FOREIGN_WORDS = """
 ein eine einen einem einer und mit auf im zum zur ist wird
 une dans avec est qui sur aux
@@ -19,12 +20,12 @@ _SHORTEST = 2  # letters
 
 
 def query_hints(query: str, tokens: int, most_tokens: int | None) -> tuple[str, ...]:
-    """Sentences for people about a query.
+    """Return hints about a query, in sentences for the user.
 
     Args:
         query: the sentence.
-        tokens: that the text encoder made of it, its marks of start and end included.
-        most_tokens: that it makes of any query; None if it cuts nothing.
+        tokens: number of tokens from the text encoder, including the start and end tokens.
+        most_tokens: maximum number of tokens of the encoder; None if it never truncates.
     """
     hints = []
     if most_tokens is not None and tokens >= most_tokens:

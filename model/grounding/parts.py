@@ -1,4 +1,4 @@
-"""What a `Grounder` is made of: the model that answers, and the encoders it needs."""
+"""The parts of a `Grounder`: the model, and the encoders it needs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Parts:
     """A model and its encoders.
 
     Attributes:
-        model: what answers.
-        video_encoders: one per stream that it reads, in order.
-        text_encoder: of the queries.
+        model: the grounding model.
+        video_encoders: one per feature that it reads, in order.
+        text_encoder: the encoder of the queries.
         notes: what the user should know about the choice, one sentence per note.
     """
 
@@ -72,7 +72,7 @@ def _trained(file: Path, features: str, fps: float | None, options: EncoderOptio
         checkpoint, name=model_name(file, checkpoint.config), device=resolve_device(options.device)
     )
     model_fps = 1 / model.clip_length_s if fps is None else fps
-    # Streams are found by name, so the order they are asked for in is free.
+    # Streams are found by name, so the order in which they are named does not matter.
     same = features == "auto" or set(feature_names(features)) == set(model.features)
     plan = plan_features(",".join(model.features) if same else features, (), model_fps, options)
     video_encoders = plan.video_encoders()

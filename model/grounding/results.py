@@ -1,4 +1,4 @@
-"""The results of grounding: moments, a saliency curve, and both together for one query on one video."""
+"""Grounding results: moments, a saliency curve, and both together for one query on one video."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from extractors.videos.facts import Segment, VideoFacts
 SCHEMA = "vtg.grounding/1"
 
 CUES = "cues"
-"""How results name what answers by the words in a video."""
+"""Name of the model, in results, that answers from the words in a video."""
 
 
 @dataclass(frozen=True)
 class Quote:
-    """The words that a moment was found by.
+    """The words by which a moment was found.
 
     Attributes:
-        source: what they were read from, such as `subtitles`.
-        stream: which of these: the name of a subtitle file, or `track 2` of the video file.
-        text: the words, on one line. They come from the video or from a file beside it: never markup.
+        source: kind of source, such as `subtitles`.
+        stream: the stream: the name of a subtitle file, or `track 2` of the video file.
+        text: the words, on one line. They come from the video or from a file next to it and are never markup.
     """
 
     source: str
@@ -41,8 +41,8 @@ class Moment:
         start_s: seconds from the start of the video.
         end_s: seconds from the start of the video.
         score: confidence in [0, 1].
-        quote: the words it was found by; None if it was found by its pictures alone.
-        is_seen: of a moment with a quote: whether it was found by its pictures, too.
+        quote: the words by which it was found; None if it was found by its pictures alone.
+        is_seen: for a moment with a quote: whether it was also found by its pictures.
     """
 
     start_s: float
@@ -77,19 +77,20 @@ class GroundingResult:
     Attributes:
         video: the file as it was given.
         query: the sentence.
-        model: which model answered.
-        features: the features it read, in order.
+        model: name of the model that answered.
+        features: the features that the model read, in order.
         duration_s: length of the video in seconds.
         moments: ranked, best first.
         saliency: the curve over the whole video.
-        facts: what decoding found out about the video.
+        facts: facts about the video that were found while decoding it.
         clear_from: score from which a moment clearly matches; None if the model's scores only rank moments and
-            cannot tell whether the video shows what the query asks for.
-        match_score: score of the best moment, whatever threshold the moments have passed; None if there is none.
-        hints: sentences on the wording of the query, for people.
-        blind_spot: what the query asks for that the features cannot see, such as "people" or "actions".
-        sources: what words were asked beside the pictures, such as `subtitles`. Moments with quotes then clearly match.
-        has_clear_words: whether such words clearly match.
+            do not indicate whether the video shows what the query asks for.
+        match_score: score of the best moment before any threshold is applied; None if there is no moment.
+        hints: advice on the wording of the query, in sentences for the user.
+        blind_spot: what the query asks for that the features cannot capture, such as "people" or "actions".
+        sources: sources of words that were searched besides the pictures, such as `subtitles`. Moments with
+            quotes then clearly match.
+        has_clear_words: whether words from these sources clearly match.
     """
 
     video: str
@@ -109,22 +110,22 @@ class GroundingResult:
 
     @property
     def is_quoted(self) -> bool:
-        """Whether the moments were found by words in the video alone, and all have quotes."""
+        """Whether the moments were found by words in the video alone, so that all have quotes."""
         return self.model == CUES
 
     @property
     def has_quotes(self) -> bool:
-        """Whether moments have quotes, or would have: all of them, or those that were found by words."""
+        """Whether any moment has a quote, or would have one if there were moments."""
         return self.is_quoted or any(moment.quote is not None for moment in self.moments)
 
     @property
     def damaged_s(self) -> tuple[Segment, ...]:
-        """Start and end in seconds of damaged segments of the video; what is found there is uncertain."""
+        """Start and end in seconds of damaged parts of the video; moments found there are uncertain."""
         return self.facts.damaged_s
 
     @property
     def clear_match(self) -> bool | None:
-        """Whether the video shows or says what the query asks for; None if the model's scores cannot tell."""
+        """Whether the video contains what the query asks for; None if the scores only rank moments."""
         if self.has_clear_words:
             return True
         if self.clear_from is None:
@@ -132,21 +133,21 @@ class GroundingResult:
         return self.match_score is not None and self.match_score >= self.clear_from
 
     def is_clear(self, moment: Moment) -> bool:
-        """Whether a moment clearly matches; every moment does if the model's scores cannot tell."""
+        """Check whether a moment clearly matches; all do if the model's scores only rank moments."""
         return self.verdict(moment) is not False
 
     def verdict(self, moment: Moment) -> bool | None:
-        """Whether a moment clearly matches; None if the model's scores cannot tell."""
+        """Return whether a moment clearly matches; None if the model's scores only rank moments."""
         if self.sources and moment.quote is not None:
             return True
         return None if self.clear_from is None else moment.score >= self.clear_from
 
     def clear(self) -> GroundingResult:
-        """The same result with the moments that clearly match only."""
+        """Return the same result with only the moments that clearly match."""
         return replace(self, moments=tuple(filter(self.is_clear, self.moments)))
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain JSON types; seconds to the millisecond, scores to four digits."""
+        """Convert to plain JSON types; seconds are rounded to milliseconds, scores to four digits."""
         return {
             "video": self.video,
             "query": self.query,
@@ -178,7 +179,7 @@ class GroundingResult:
 
 
 def to_document(results: Iterable[GroundingResult]) -> dict[str, Any]:
-    """One JSON document for any number of results, with the version of its schema."""
+    """Return one JSON document for any number of results, with its schema version."""
     return {"schema": SCHEMA, "results": [result.to_json() for result in results]}
 
 
@@ -203,7 +204,7 @@ def make_result(
     Args:
         moments: (K, 3) start in seconds, end in seconds, score; best first.
         saliency: (N,), one score per clip.
-        threshold: moments that score less are left out.
+        threshold: moments with a lower score are left out.
     """
     return GroundingResult(
         video=str(video),

@@ -1,4 +1,4 @@
-"""A trained FlashVTG as `Grounder` uses it: cached features in, moments and saliency out, many pairs per batch."""
+"""A trained FlashVTG for `Grounder`: from cached features to moments and saliency, many pairs per batch."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _MERGED = 500  # moments of a long video that are compared with each other
 
 @dataclass(frozen=True)
 class _PreparedVideo:
-    """A video as the network sees it before it meets a query.
+    """The network's representation of a video that does not depend on a query.
 
     Attributes:
-        windows: that cover it; one if it is no longer than the videos of training.
-        batches: the windows, projected and placed, in order.
+        windows: windows that cover the video; one if it is no longer than the training videos.
+        batches: the windows in order, projected and with positions added.
     """
 
     windows: tuple[Window, ...]
@@ -41,17 +41,17 @@ class _PreparedVideo:
 
 
 class TrainedModel:
-    """Answers with a FlashVTG checkpoint.
+    """A grounding model that runs a FlashVTG checkpoint.
 
-    Videos longer than its training videos are grounded in overlapping windows. Moments are given as the network
-    regresses them: rounding to the clip grid and cutting at 150 s belong to the benchmarks. Where existence was learnt
-    well enough for a threshold, the best moment scores the probability that the video shows what the query asks for,
-    and the others less in proportion. A model of a dataset without moments (TVSum, YouTube Highlights) gives the spans
-    that stand out in its saliency.
+    Videos longer than the training videos are grounded in overlapping windows. Moments are returned as the
+    network regresses them: rounding to the clip grid and cutting at 150 s are part of the benchmarks only. If
+    existence was learned well enough for a threshold, the score of the best moment is the probability that
+    the video shows what the query asks for, and the other scores are scaled in proportion. A model of a
+    dataset without moments (TVSum, YouTube Highlights) returns the spans that stand out in its saliency.
 
     Args:
-        checkpoint: the model and what it reads.
-        name: how results name it.
+        checkpoint: the model and the features it reads.
+        name: its name in results.
         device: where it runs.
     """
 
@@ -73,32 +73,32 @@ class TrainedModel:
 
     @property
     def text_features(self) -> str:
-        """Name of the tokens it reads, for instance `clip_text`."""
+        """Name of the text features it reads, for instance `clip_text`."""
         return self._checkpoint.text_features.name
 
     @property
     def clear_from(self) -> float | None:
-        """Chosen in training where existence was learnt well enough; without that, scores only rank moments."""
+        """The threshold chosen in training; None if existence was not learned well enough for one."""
         return self._checkpoint.clear_from if self._checkpoint.config.model.existence else None
 
     def blind_spot(self, query: str) -> None:
-        """Nothing is known of what it cannot see."""
+        """Return None: the blind spots of trained models are not known."""
         return
 
     def require_video_features(self, specs: Sequence[FeatureSpec]) -> None:
-        """Refuse encoders whose rows are not what the model was trained on.
+        """Check that encoders make the features that the model was trained on.
 
-        How rows are normalised is the model's own affair: they are stored as the encoders give them.
+        Normalization is not compared: the encoders' rows are stored as they are, and the model does its own.
 
         Raises:
-            FeatureMismatch: naming both sides.
+            FeatureMismatch: if they do not; the message names both sides.
         """
         ours = {spec.name: spec.normalization for spec in self._checkpoint.video_features}
         given = [replace(spec, normalization=ours.get(spec.name, spec.normalization)) for spec in specs]
         self._checkpoint.require_features(given, self._checkpoint.text_features)
 
     def require_text_features(self, spec: FeatureSpec) -> None:
-        """Refuse a text encoder likewise; the name that a text feature has in a dataset is not its encoder's."""
+        """Check a text encoder likewise; names differ between datasets and encoders, so they are ignored."""
         ours = self._checkpoint.text_features
         given = replace(spec, name=ours.name, normalization=ours.normalization)
         self._checkpoint.require_features(self._checkpoint.video_features, given)
@@ -106,7 +106,7 @@ class TrainedModel:
     def answer(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
     ) -> list[Answer]:
-        """Ground queries in videos, pair by pair; one video or one query stands for all.
+        """Ground queries in videos, pair by pair; a single video or query is paired with all others.
 
         Args:
             videos: as many as there are queries, or one.
@@ -154,7 +154,7 @@ class TrainedModel:
     def _answer_in_windows(
         self, video: _PreparedVideo, duration_s: float, tokens: Tensor, top_k: int
     ) -> Answer:
-        """Ground one query in a video that is longer than those of training, a window at a time."""
+        """Ground one query in a video that is longer than the training videos, window by window."""
         windows = video.windows
         lengths_s = [
             min(window.end * self.clip_length_s, duration_s) - window.start * self.clip_length_s
@@ -180,7 +180,7 @@ class TrainedModel:
         return self._answer(merged, saliency, max(existence, default=None), duration_s, top_k)
 
     def _prepared(self, video: EncodedVideo) -> _PreparedVideo:
-        """What the network makes of a video before it meets a query; kept for the next query."""
+        """Compute what does not depend on a query; the result is kept for the next query."""
         if self._last is not None and self._last[0]() is video:
             return self._last[1]
         clips = self._video_rows(video)  # (L, D_v)
@@ -244,19 +244,19 @@ class TrainedModel:
 
 
 def _pairs(videos: int, queries: int) -> tuple[list[int], list[int]]:
-    """Indices of the video and the query of each pair; one stands for all."""
+    """Return the indices of the video and the query of each pair; a single one is paired with all others."""
     count = max(videos, queries)
     return [i % videos for i in range(count)], [i % queries for i in range(count)]
 
 
 def _shown(moments: NDArray[Any]) -> NDArray[Any]:
-    """Without suppressed moments, which have the score 0, and those that regress to nothing."""
+    """Drop suppressed moments, whose score is 0, and moments without length."""
     shown: NDArray[Any] = moments[(moments[:, 2] > 0) & (moments[:, 1] > moments[:, 0])]
     return shown
 
 
 def _scaled(moments: NDArray[Any], existence: float) -> NDArray[np.float64]:
-    """Moments whose best one scores the probability that there is one; the others keep their ratio to it."""
+    """Scale scores so that the best is the probability that a moment exists; ratios between them are kept."""
     scaled = moments.astype(np.float64)
     if len(scaled):
         scaled[:, 2] = scaled[:, 2] / scaled[0, 2] * existence
@@ -264,7 +264,7 @@ def _scaled(moments: NDArray[Any], existence: float) -> NDArray[np.float64]:
 
 
 def _window_clips(checkpoint: Checkpoint) -> int | None:
-    """Clips of the longest training videos; None if unknown."""
+    """Return the number of clips of the longest training videos; None if unknown."""
     data = checkpoint.config.data
     longest = data.window_clips or data.max_clips or checkpoint.provenance.get("longest_clips")
     return None if longest is None else max(int(longest), 2)

@@ -1,6 +1,7 @@
-"""Videos longer than those a model was trained on: overlapping windows, and how their answers are joined.
+"""Split videos longer than the training videos into overlapping windows, and join the windows' answers.
 
-Windows overlap by half. So a span shorter than half a window lies completely inside one window, away from its borders.
+Windows overlap by half, so a span shorter than half a window lies completely inside some window, away from
+its borders.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """A run of clips that the model grounds at once.
+    """A range of clips that the model reads at once.
 
     Attributes:
         start: first clip.
@@ -29,7 +30,7 @@ class Window:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A moment, and the borders of its window that it reaches."""
+    """A moment, and which borders of its window it reaches."""
 
     start_s: float
     end_s: float
@@ -42,12 +43,12 @@ def split_windows(clip_count: int, window_clips: int) -> list[Window]:
     """Cover a video with windows.
 
     Args:
-        clip_count: of the video.
-        window_clips: of a window, at least 2.
+        clip_count: clips of the video.
+        window_clips: clips of a window, at least 2.
 
     Returns:
-        Windows in order, each `window_clips` long and half of it after the one before; the last one ends with the
-        video. A video that is not longer is one window.
+        Windows in order, each `window_clips` long and starting half a window after the previous one; the last
+        one ends with the video. A video that is not longer than `window_clips` is one window.
     """
     if clip_count <= window_clips:
         return [Window(0, clip_count)]
@@ -57,16 +58,16 @@ def split_windows(clip_count: int, window_clips: int) -> list[Window]:
 
 
 def blend_curves(curves: Sequence[Array], windows: Sequence[Window]) -> Array:
-    """Join the saliency of windows.
+    """Join the saliency curves of windows.
 
-    Where windows overlap, each counts by how far a clip is from its border, so the curve has no steps.
+    Where windows overlap, each is weighted by the clip's distance from its border, so the curve has no steps.
 
     Args:
-        curves: (L_w,) of each window.
-        windows: where they lie.
+        curves: (L_w,) for each window.
+        windows: their positions.
 
     Returns:
-        (L,).
+        (L,) saliency of the video.
     """
     total = np.zeros(windows[-1].end, dtype=np.float64)
     weights = np.zeros_like(total)
@@ -81,20 +82,20 @@ def blend_curves(curves: Sequence[Array], windows: Sequence[Window]) -> Array:
 def merge_moments(moments: Sequence[Array], windows: Sequence[Window], *, clip_length_s: float) -> Array:
     """Join the moments of windows.
 
-    A moment that ends at the border of its window was cut there. The next window saw what follows: if it saw the whole
-    moment, its own answer stands and the cut one goes; if the moment is longer than the overlap, the two parts are put
-    together.
+    A moment that ends at the border of its window was cut off there, and the next window covers what follows.
+    If the next window covers the whole moment, its answer is kept and the cut one is dropped. If the moment
+    is longer than the overlap, the two parts are joined.
 
     Args:
-        moments: (N_w, 3) start, end in seconds from the start of the window, score; of each window, best first.
-        windows: where they lie.
+        moments: for each window, (N_w, 3) start and end in seconds from its start, score; best first.
+        windows: their positions.
         clip_length_s: seconds per clip.
 
     Returns:
         (N, 3) in seconds of the video, best first; overlaps are not suppressed.
     """
     kept: list[_Cut] = []
-    open_cuts: list[_Cut] = []  # of the windows so far, cut at the right border of the last one
+    open_cuts: list[_Cut] = []  # moments cut off at the right border of the previous window
     for index, (rows, window) in enumerate(zip(moments, windows, strict=True)):
         before = windows[index - 1] if index else None
         after = windows[index + 1] if index + 1 < len(windows) else None
@@ -103,7 +104,7 @@ def merge_moments(moments: Sequence[Array], windows: Sequence[Window], *, clip_l
         if before is not None:
             joined, rest = _join(open_cuts, [cut for cut in found if cut.left])
             seen_s = before.end * clip_length_s - clip_length_s
-            # The window before saw a moment that ends well inside it from its beginning, and judged it.
+            # The previous window covers the whole of a moment that ends well inside it, so its answer counts.
             whole += joined + [cut for cut in rest if cut.end_s > seen_s]
         open_cuts = [cut for cut in whole if cut.right]
         kept += [cut for cut in whole if not cut.right]
@@ -115,7 +116,7 @@ def merge_moments(moments: Sequence[Array], windows: Sequence[Window], *, clip_l
 def _in_video(
     rows: Array, window: Window, before: Window | None, after: Window | None, clip_length_s: float
 ) -> list[_Cut]:
-    """Moments in seconds of the video, without those that the next window sees whole."""
+    """Convert moments to seconds of the video; drop those that the next window covers completely."""
     start_s, end_s = window.start * clip_length_s, window.end * clip_length_s
     cuts = []
     for start, end, score in rows.tolist():
@@ -133,7 +134,7 @@ def _in_video(
 
 
 def _join(lefts: Sequence[_Cut], rights: Sequence[_Cut]) -> tuple[list[_Cut], list[_Cut]]:
-    """Join parts, the best with the best; returns the joined left ones, and the right ones left over."""
+    """Join parts, best with best; return the joined left parts and the right parts that are left over."""
     rest = sorted(rights, key=lambda cut: -cut.score)
     joined = []
     for left in sorted(lefts, key=lambda cut: -cut.score):

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, which is evaluated and kept in place of the last ones."""
+"""An exponential moving average of a network's weights, evaluated and stored instead of the last weights."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from model.network.flashvtg import FlashVTG
 
-_EARLY = 10  # steps; before, the average forgets its random beginning faster
+_EARLY = 10  # steps; early in training, the average forgets the random weights faster
 
 
 class AveragedWeights:
     """The average of the weights over the steps of training.
 
     Args:
-        network: the one that is trained, at its first step or where it resumes.
-        decay: what is left of the average at each step, in (0, 1).
-        steps: done so far.
-        weights: the average so far; None takes the network's weights.
+        network: the trained network, before its first step or where training resumes.
+        decay: share of the average that is kept at each step, in (0, 1).
+        steps: number of steps done so far.
+        weights: the average so far; None for the network's weights.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class AveragedWeights:
             self.weights[name].copy_(value)
 
     def update(self, network: FlashVTG) -> None:
-        """Take in the weights after a step."""
+        """Update the average with the weights after a step."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (_EARLY + self._steps))
         newest = network.state_dict()
@@ -43,7 +43,7 @@ class AveragedWeights:
             )
 
     def network(self) -> FlashVTG:
-        """A network with the averaged weights, which it shares."""
+        """Return a network with the averaged weights, which are shared rather than copied."""
         with torch.device("meta"):
             averaged = FlashVTG(self._config)
         averaged.load_state_dict(self.weights, assign=True)

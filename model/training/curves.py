@@ -9,12 +9,12 @@ from model.training.run import Run
 
 
 class Curves:
-    """Writes losses and metrics of epochs; a context manager.
+    """A writer of losses and metrics per epoch; a context manager.
 
     Args:
-        run: whose they are.
-        enabled: whether anything is written; only the main process does.
-        epoch: the last one that is done.
+        run: the run that they belong to.
+        enabled: whether anything is written; true in the main process only.
+        epoch: the last finished epoch.
     """
 
     def __init__(self, run: Run, enabled: bool, epoch: int) -> None:
@@ -22,7 +22,7 @@ class Curves:
         if enabled:
             from tensorboardX import SummaryWriter
 
-            # What an interrupted epoch left behind is not shown.
+            # Hides values that an interrupted epoch left behind.
             self._writer = SummaryWriter(str(run.tensorboard), purge_step=epoch + 1)
 
     def __enter__(self) -> Curves:

@@ -1,4 +1,4 @@
-"""Devices, precision and several processes (`torchrun`, `accelerate launch`), by Accelerate."""
+"""Devices, precision and multiple processes (`torchrun`, `accelerate launch`), handled by Accelerate."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ T = TypeVar("T")
 
 @contextmanager
 def accelerator(config: Config, device: str) -> Iterator[Accelerator]:
-    """An Accelerator for one run.
+    """Create an Accelerator for one run.
 
-    Accelerate shares the device and the precision of the first Accelerator with all later ones of the process, and has
-    no public way to start over. So its state is cleared here, and that of the caller's own Accelerator is put back.
+    Accelerate shares the device and the precision of the first Accelerator with all later ones of the
+    process, and has no public way to reset them. So its state is cleared here, and the state of the caller's
+    own Accelerator is restored afterwards.
 
     Args:
-        config: what is trained.
+        config: the experiment.
         device: `auto`, `cpu`, `cuda`, … as for encoders.
     """
     from accelerate import Accelerator
@@ -36,7 +37,7 @@ def accelerator(config: Config, device: str) -> Iterator[Accelerator]:
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
     AcceleratorState._reset_state(reset_partial_state=not several)
     precision = config.training.precision
-    # Without moments to regress, the boundary head takes no part.
+    # Without moments to regress, the boundary head is not used.
     unused = DistributedDataParallelKwargs(find_unused_parameters=not config.data.annotates_moments)
     try:
         yield Accelerator(
@@ -52,7 +53,7 @@ def accelerator(config: Config, device: str) -> Iterator[Accelerator]:
 
 
 def agreed(process: Accelerator, value: T) -> T:
-    """The main process's value, in every process."""
+    """Return the main process's value in every process."""
     if process.num_processes == 1:
         return value
     from accelerate.utils import broadcast_object_list

@@ -1,7 +1,7 @@
-"""Predictions of a whole split in the format of the benchmarks, and their scores.
+"""Predictions for a whole split in the format of the benchmarks, and their scores.
 
-Two sets of moments are scored, as in the released code: before non-maximum suppression, which chooses checkpoints, and
-after it, which is what a user gets.
+Two sets of moments are scored, as in the released code: those before non-maximum suppression, which choose
+the checkpoint, and those after it, which are what a user gets.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ class Evaluation:
         decoded: one row per query in the benchmarks' form (`qid`, `query`, `vid`, `pred_relevant_windows`,
             `pred_saliency_scores`), as decoded; no windows where the dataset has no moments.
         suppressed: the same after non-maximum suppression.
-        metrics: published key to score of `decoded`; empty if the split's annotations are not public.
-        suppressed_metrics: the same of `suppressed`.
-        match_scores: (Q,) how well each video matches its query: the probability of the head for existence if the
+        metrics: scores of `decoded` by published key; empty if the split's annotations are not public.
+        suppressed_metrics: the same for `suppressed`.
+        match_scores: (Q,) match of each video with its query: the probability from the existence head if the
             network has one, else the score of the best moment.
-        foreign_scores: the same of videos under queries of others, if they were asked for and there is a head for it.
+        foreign_scores: the same for videos paired with queries about other videos, if requested and if the
+            network has an existence head.
     """
 
     decoded: list[Row]
@@ -64,12 +65,12 @@ def evaluate_model(
     """Ground every query of a split and score the answers.
 
     Args:
-        network: in any mode; evaluated without dropout, and left as it was.
-        dataset: the split; its configuration says how to decode.
+        network: in any mode; evaluated without dropout, and left in its mode.
+        dataset: the split; its configuration defines the decoding.
         device: where the network is.
-        batch_size: queries at a time; the answers do not depend on it.
-        foreign: also judge videos under queries of others, where the network has a head for it.
-        on_progress: called with queries done and in all.
+        batch_size: queries per batch; the answers do not depend on it.
+        foreign: also score videos with queries about other videos, if the network has an existence head.
+        on_progress: called with the number of queries done and the total.
     """
     predictions, foreign_scores = _predictions(
         network, dataset, torch.device(device), batch_size, foreign, on_progress
@@ -81,7 +82,7 @@ def evaluate_model(
 def evaluate_predictions(
     predictions: Sequence[Prediction], annotations: Sequence[Annotation], config: Config
 ) -> Evaluation:
-    """Score predictions, one per annotation, decoded without suppression."""
+    """Score predictions that were decoded without suppression, one per annotation."""
     decoded = [_row(*pair, config) for pair in zip(predictions, annotations, strict=True)]
     suppressed = decoded
     if config.data.annotates_moments and config.decoding.nms != "none":
@@ -94,11 +95,11 @@ def evaluate_predictions(
 
 
 def score_rows(rows: Sequence[Row], annotations: Sequence[Annotation], config: Config) -> dict[str, float]:
-    """Score rows of the benchmarks' form.
+    """Score rows in the benchmarks' form.
 
     Returns:
-        published key to percent; for TVSum and YouTube Highlights domain to mAP in percent, `Avg` and `mAP`, which are
-        the mean of the domains. Empty if the annotations do not say what is true.
+        percentages by published key; for TVSum and YouTube Highlights, mAP in percent by domain, and the mean
+        of the domains as `Avg` and `mAP`. Empty if the annotations contain no ground truth.
 
     Raises:
         EvaluationError: if rows and annotations do not belong together.
@@ -148,7 +149,7 @@ def _predictions(
     foreign: bool,
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Prediction], list[float]]:
-    """One prediction per query; and scores of videos under queries of others."""
+    """Return one prediction per query, and scores of videos with queries about other videos."""
     foreign = foreign and network.config.existence
     foreign_scores: list[float] = []
     config = replace(dataset.config, decoding=replace(dataset.config.decoding, nms="none"))
@@ -180,7 +181,7 @@ def _predictions(
 
 @torch.inference_mode()
 def _foreign_scores(network: FlashVTG, batch: Batch, identity: Literal["video", "source"]) -> list[float]:
-    """Probabilities of videos under all queries of the batch that are about other videos."""
+    """Return match probabilities of each video with all queries of the batch that are about other videos."""
     pairs = network.match(batch.video, batch.video_mask, batch.text, batch.text_mask).cpu()  # (B, B)
     foreign = foreign_pairs([annotation.vid for annotation in batch.annotations], identity)
     scores: list[float] = pairs[foreign].sigmoid().tolist()
@@ -188,7 +189,7 @@ def _foreign_scores(network: FlashVTG, batch: Batch, identity: Literal["video", 
 
 
 def _alike(dataset: GroundingDataset, batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of about the same length, so that little is padded."""
+    """Yield batches of indices of videos of similar length, so that there is little padding."""
     annotations = dataset.annotations
     order = sorted(range(len(annotations)), key=lambda index: (annotations[index].duration_s, index))
     for start in range(0, len(order), batch_size):
@@ -205,7 +206,7 @@ def _row(prediction: Prediction, annotation: Annotation, config: Config) -> Row:
 
 
 def _match_score(prediction: Prediction) -> float:
-    """The probability that there is a moment, else the score of the best one; 0 without one."""
+    """Return the existence probability if there is one, else the best moment's score; 0 without moments."""
     if prediction.existence is not None:
         return prediction.existence
     return float(prediction.moments[0, 2]) if len(prediction.moments) else 0.0
@@ -223,14 +224,14 @@ def _rounded(values: Tensor) -> list[Any]:
 
 
 def _truth(annotation: Annotation, config: Config) -> Row:
-    """The row as the metrics read it, also where a custom dataset leaves fields to be derived."""
+    """Return the row as the metrics read it; fields that a custom dataset leaves out are derived."""
     row = {
         **annotation.row,
         "qid": annotation.qid,
         "duration": annotation.duration_s,
         "relevant_windows": annotation.windows_s,
     }
-    # How many clips there are to rank follows from the duration, and from the benchmark's clip length.
+    # The number of clips to rank follows from the duration and the benchmark's clip length.
     rankable = math.isfinite(annotation.duration_s) and config.data.clip_length_s == _SCORED_CLIP_S
     if row.get("saliency_scores") is None or not rankable:
         row.pop("saliency_scores", None)

@@ -1,4 +1,4 @@
-"""What training reports while it runs, and at its end."""
+"""Events that training reports while it runs, and its result."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class StepDone:
 
     Attributes:
         epoch: from 1.
-        epochs: in all.
+        epochs: total number of epochs.
         step: from 1, within the epoch.
-        steps: of an epoch.
-        losses: means of the epoch so far, by name.
-        memory_bytes: the most this process has held, of the GPU's memory where it trains on one.
+        steps: number of steps per epoch.
+        losses: means over the epoch so far, by name.
+        memory_bytes: memory of this process; on a GPU, the peak of its allocated GPU memory.
     """
 
     epoch: int
@@ -29,7 +29,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """Queries of the evaluation split done, and in all."""
+    """Number of queries of the evaluation split that are done, and the total."""
 
     epoch: int
     done: int
@@ -38,16 +38,16 @@ class EvaluationProgress:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch is done, and on disk.
+    """An epoch is done and stored.
 
     Attributes:
         epoch: from 1.
-        epochs: in all.
+        epochs: total number of epochs.
         losses: means over the epoch, by name.
-        metrics: of moments as decoded; empty if the epoch was not evaluated.
+        metrics: metrics of the moments as decoded; empty if the epoch was not evaluated.
         suppressed_metrics: the same after non-maximum suppression.
         score: mean of the selection metrics; None if the epoch was not evaluated.
-        best_epoch: the best so far, this one included.
+        best_epoch: the best epoch so far, including this one.
         seconds: wall time of the steps.
         evaluation_seconds: wall time of the evaluation.
     """
@@ -68,13 +68,13 @@ Event = StepDone | EvaluationProgress | EpochDone
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         best_epoch: from 1.
-        metrics: of the best epoch, as decoded.
-        suppressed_metrics: of the best epoch, after non-maximum suppression.
-        epochs: done in all.
+        metrics: metrics of the best epoch, as decoded.
+        suppressed_metrics: metrics of the best epoch, after non-maximum suppression.
+        epochs: number of epochs done.
         stopped_early: whether patience ran out.
     """
 

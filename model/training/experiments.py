@@ -1,4 +1,4 @@
-"""Experiments: the configuration of a dataset, training by it, and the score of what it gave."""
+"""Experiments: the configuration of a dataset, training with it, and scoring the trained model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from model.training.run import Run, is_main_process
 
 
 def config_for(dataset: str, overrides: Sequence[str] = ()) -> Config:
-    """The default configuration of a published dataset, by its name or a short one (`qvhl`).
+    """Load the default configuration of a published dataset, given by its name or its short name (`qvhl`).
 
     Raises:
         UsageError: if the dataset is unknown.
@@ -37,17 +37,17 @@ def config_for(dataset: str, overrides: Sequence[str] = ()) -> Config:
 def own_config(
     folder: Path, videos: Path | None, overrides: Sequence[str], options: EncoderOptions
 ) -> tuple[Config, str]:
-    """The default configuration for your own annotations.
+    """Load the default configuration for the user's own annotations.
 
     Args:
-        folder: where features may lie.
-        videos: a folder of videos, if features are to be extracted.
-        overrides: changes to it.
+        folder: a folder that may contain features.
+        videos: a folder of videos, if features shall be extracted.
+        overrides: changes to the configuration.
         options: weights given by path, and the offline switch.
 
     Returns:
-        SlowFast and CLIP where their features lie in the folder or can be extracted, else `lite`; and what the user
-        should know of the choice, a sentence or nothing.
+        the configuration for SlowFast and CLIP if their features are in the folder or can be extracted, else
+        the one for `lite`; and what the user should know about the choice, one sentence or empty.
     """
     strong, lite = require_dataset(OWN).configs
     wanted = [spec.name for spec in load_config(strong).data.video_features]
@@ -71,25 +71,25 @@ def run_experiment(
     on_begin: Callable[[str], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> dict[str, TrainingResult]:
-    """Train a model, or one per domain, or resume.
+    """Train a model, or one model per domain, or resume training.
 
     Args:
         config: the experiment.
-        inputs: where its data lies; kept beside the runs.
-        run: its folder, created; a domain's run is the folder of that name in it, and begins with the same weights.
-        splits: the training split and the split that is scored.
+        inputs: where its data is; stored with the runs.
+        run: its folder, created; a domain's run is a subfolder of that name, with the same first weights.
+        splits: the training split and the evaluation split.
         negatives: from `training_negatives`.
-        unlabelled: from `unlabelled_split`; learnt from in the first epochs.
-        domains: one model each; empty trains one of all.
+        unlabelled: from `unlabelled_split`; used in the first epochs.
+        domains: domains that get one model each; empty to train one model on all data.
         device: where the network trains.
-        on_begin: called with each domain before its first epoch; empty if there is one model.
+        on_begin: called before training with each domain, or with an empty name if there is one model.
         on_event: called with the events of training.
 
     Returns:
-        domain, or an empty name, to how its run ended.
+        the result of each run by domain, or by an empty name.
 
     Raises:
-        what `model.training.loop.train` raises.
+        The errors of `model.training.loop.train`.
     """
     train_split, eval_split = splits
     results = {}
@@ -121,7 +121,7 @@ def run_experiment(
 
 
 def _begin_part(run: Run, part: Run, config: Config, inputs: Mapping[str, Any]) -> None:
-    """Create a domain's run in the run of all domains, unless it is there, with the same first weights."""
+    """Create a domain's run in the run of all domains, unless it exists, with the same first weights."""
     if not (part.folder / "config.toml").is_file():
         begun = run.fine_tuned()
         part.create(config, inputs if begun is None else {**inputs, "from": begun})
@@ -140,11 +140,11 @@ def evaluate_checkpoint(
     """Ground a split with a trained model, and score the answers.
 
     Args:
-        checkpoint: the model; one of a domain is scored on that domain.
-        split: from `evaluation_split` of its configuration.
+        checkpoint: the model; a model of one domain is scored on that domain.
+        split: from `evaluation_split` with its configuration.
         device: where the network runs.
-        batch_size: queries at a time; the answers do not depend on it.
-        on_progress: called with queries done and in all.
+        batch_size: queries per batch; the answers do not depend on it.
+        on_progress: called with the number of queries done and the total.
 
     Raises:
         FeatureMismatch: if the model was trained on other features.
@@ -172,11 +172,11 @@ def evaluate_existence(
     batch_size: int = 64,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Existence:
-    """How well a trained model tells what a video shows from what it does not.
+    """Measure how well a trained model separates queries that a video answers from queries that it does not.
 
     Args:
-        split: what was scored.
-        evaluation: of `split`, as `evaluate_checkpoint` gave it.
+        split: the split that was scored.
+        evaluation: the result of `evaluate_checkpoint` for `split`.
         negatives: from `negative_split`.
         checkpoint, device, batch_size, on_progress: as for `evaluate_checkpoint`.
 
@@ -202,6 +202,9 @@ def _asked(split: Split, evaluation: Evaluation) -> Asked:
 
 
 def mean_metrics(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Domain to its mAP in percent, and their mean as `Avg`, as the tables of TVSum and YouTube Highlights have it."""
+    """Return mAP in percent by domain, and the mean as `Avg`.
+
+    The tables of TVSum and YouTube Highlights have the same form.
+    """
     means = {domain: float(scores["mAP"]) for domain, scores in metrics.items()}
     return means | {"Avg": sum(means.values()) / len(means)}

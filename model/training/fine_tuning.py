@@ -20,7 +20,7 @@ from model.dataset_entry import OWN, require_dataset
 from model.network.flashvtg import FlashVTG
 from model.training.run import Progress, ResumeState
 
-# Fields of the model that may differ from the checkpoint's: they change no parameter that is loaded.
+# Fields of the model that may differ from the checkpoint's, because they change no parameter that is loaded.
 _FREE = ("existence", "dropout", "input_dropout", "dummy_dropout")
 
 
@@ -30,7 +30,7 @@ class Start:
 
     Attributes:
         path: its file.
-        checkpoint: what the file holds.
+        checkpoint: the content of the file.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Start:
             raise UsageError(f"--from {self.path}: {error}") from None
 
     def first_of(self, names: Sequence[str], overrides: Sequence[str] = ()) -> Config | None:
-        """The first of these configurations whose features the model reads; None if it reads those of none."""
+        """Return the first of these configurations whose features the model reads; None if there is none."""
         for name in names:
             config = load_config(name, overrides)
             try:
@@ -55,7 +55,7 @@ class Start:
         return None
 
     def own_config(self, overrides: Sequence[str] = ()) -> Config:
-        """A configuration for one's own data with the features that the model reads.
+        """Return a configuration for the user's own data with the features that the model reads.
 
         Raises:
             ConfigError: if a change is not valid.
@@ -78,12 +78,12 @@ class Start:
         return override_config(config, overrides)
 
     def adapt(self, config: Config, overrides: Sequence[str] = ()) -> Config:
-        """A configuration with the checkpoint's network.
+        """Replace the network of a configuration with the checkpoint's.
 
         Args:
-            config: what is trained, with its overrides.
-            overrides: those; dropout is the checkpoint's unless they change it. Whether there is a head for existence
-                follows from `config`.
+            config: the experiment, with its overrides applied.
+            overrides: the same overrides; dropout is the checkpoint's unless they change it. `config`
+                determines whether there is an existence head.
 
         Raises:
             UsageError: if the features are not those of the checkpoint, or an override asks for another network.
@@ -107,10 +107,10 @@ class Start:
             ) from None
 
     def begin(self, config: Config) -> Beginning:
-        """What training begins with.
+        """Return the weights that training begins with.
 
         Args:
-            config: from `adapt`; parameters that the checkpoint lacks are drawn with its seed.
+            config: from `adapt`; parameters that the checkpoint lacks are initialized randomly with its seed.
         """
         weights = drawn_weights(config)
         found = self.checkpoint.weights
@@ -127,7 +127,7 @@ class Start:
 
 
 def drawn_weights(config: Config) -> dict[str, Tensor]:
-    """The random weights that training with this seed begins with."""
+    """Return the random weights that training begins with for the configuration's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         return {name: value.detach() for name, value in FlashVTG(config.model).state_dict().items()}
@@ -138,12 +138,12 @@ class Beginning:
     """The first weights of a fine-tuned network.
 
     Attributes:
-        model: what the trained model is called.
+        model: name of the trained model.
         path: its file.
         state: the weights before the first step.
-        loaded: names of the parameters that are the trained model's.
-        new: names of those that it lacks.
-        left_out: names of those that only it has.
+        loaded: names of the parameters that are loaded from the trained model.
+        new: names of the parameters that the trained model lacks.
+        left_out: names of the parameters that only the trained model has.
     """
 
     model: str
@@ -154,7 +154,7 @@ class Beginning:
     left_out: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All but the weights, as plain values."""
+        """Convert everything but the weights to plain values."""
         return {
             "model": self.model,
             "path": str(self.path.absolute()),
@@ -174,21 +174,21 @@ class Beginning:
 
 
 def read_start(name: str) -> Start:
-    """The trained model that `--from` names.
+    """Read the trained model that `--from` names.
 
     Args:
-        name: a file, the folder of a run or a name, as for `require_model`; files of the released code are read too.
+        name: a file (also of the released code), the folder of a run or a name, as for `require_model`.
 
     Raises:
-        UsageError: if there is none, or one for each domain.
-        WeightsMissing, WeightsInvalid: as `read_model`.
+        UsageError: if there is no such model, or there is one model per domain.
+        WeightsMissing, WeightsInvalid: as for `read_model`.
     """
     path = require_model(name)
     return Start(path, read_model(path))
 
 
 def _by_part(names: Iterable[str]) -> str:
-    """Parts of the network, with the number of parameters in each."""
+    """List the parts of the network, with the number of parameters in each."""
     counts = Counter(name.partition(".")[0] for name in names)
     return ", ".join(f"{part} ({_parameters(count)})" for part, count in sorted(counts.items()))
 

@@ -1,8 +1,8 @@
 """The training loop of the released recipe: AdamW over shuffled batches, regular evaluation, the best checkpoint kept.
 
-Accelerate handles devices, precision and several processes (`torchrun`, `accelerate launch`). The random numbers of an
-epoch depend only on the seed and the epoch, and everything the next epoch needs is on disk at its end. So a run that
-was killed and resumed ends with the same weights as an uninterrupted one.
+Accelerate handles devices, precision and multiple processes (`torchrun`, `accelerate launch`). The random
+numbers of an epoch depend only on the seed and the epoch, and everything that the next epoch needs is written
+to disk at its end. So a run that was killed and resumed ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _OWN_GRADIENTS = ("existence.", "alignment.")
-_TELLS = 0.75  # AUROC from which existence counts as learnt
+_TELLS = 0.75  # AUROC from which existence counts as learned
 _RESUMABLE = ("epochs", "evaluate_every", "patience", "workers")
 
 
@@ -64,19 +64,19 @@ def train(
     Args:
         config: the experiment.
         train_set: the labelled samples to train on.
-        eval_set: what chooses the checkpoint.
-        run: its folder, created; if it holds epochs, training resumes after them.
-        negatives: those of the file that `training.negatives` names, unlabelled; None if it names none.
+        eval_set: the samples on which the checkpoint is chosen.
+        run: its folder, created; if it contains epochs, training resumes after them.
+        negatives: those from the file that `training.negatives` names, unlabelled; None if it names none.
         unlabelled: pseudo-labels of unlabelled videos, for the first `pretraining.epochs`; None if that is 0.
-        specs: what the rows of videos and queries are, as far as it is known; kept in the checkpoints.
+        specs: specifications of the video and query rows, as far as known; stored in the checkpoints.
         device: `auto`, `cpu`, `cuda`, … as for encoders.
-        on_event: called on this thread as things happen, in the main process alone.
+        on_event: called on this thread with each event, in the main process only.
 
     Raises:
-        ValueError: if there are negatives, but the configuration names no file of them, or the other way round;
-            likewise pseudo-labels and the epochs that learn from them.
-        UsageError: if a split is too small for a batch, or the device is not there.
-        RunError: if the folder holds a run of another configuration, or cannot be resumed.
+        ValueError: if there are negatives but the configuration names no file of them, or vice versa;
+            likewise for pseudo-labels and the epochs that learn from them.
+        UsageError: if a split is too small for a batch, or the device is not available.
+        RunError: if the folder contains a run of another configuration, or the run cannot be resumed.
         VtgError: if a loss is not finite, or the evaluation split lacks the selection metrics.
     """
     if (negatives is None) != (config.training.negatives_file is None):
@@ -94,13 +94,13 @@ def train(
 
 
 def continue_run(run: Run, config: Config) -> None:
-    """Store the configuration of a resumed run; only how long to train may have changed.
+    """Store the configuration of a resumed run; only the fields in `_RESUMABLE` may have changed.
 
     Raises:
-        RunError: if anything else has.
+        RunError: if anything else has changed.
     """
     before = run.config()
-    # What is counted from the last epoch would have begun at another one.
+    # Settings that count back from the last epoch would have started at a different epoch.
     from_the_end = before.training.decay_epochs or before.training.unmixed_epochs
     free = [name for name in _RESUMABLE if name != "epochs" or not from_the_end]
     fixed = {name: getattr(config.training, name) for name in free}
@@ -114,19 +114,19 @@ def continue_run(run: Run, config: Config) -> None:
 
 
 def agreed_folder(folder: Path, config: Config, device: str) -> Path:
-    """The main process's choice of a folder, in every process.
+    """Return the main process's choice of a folder in every process.
 
     Args:
         folder: this process's choice.
-        config: what will be trained.
-        device: where.
+        config: the experiment.
+        device: where it will be trained.
     """
     with accelerator(config, device) as process:
         return Path(agreed(process, str(folder)))
 
 
 class _Trainer:
-    """The steps of a run, and what they lead to."""
+    """The training of one run: steps, evaluations and checkpoints."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class _Trainer:
         self._eval_set = eval_set
         self._on_event = on_event
         self._process = process
-        self._process.wait_for_everyone()  # the first process makes the folder
+        self._process.wait_for_everyone()  # the first process creates the folder
         self._criterion = Criterion(config)
 
         training = config.training
@@ -153,7 +153,7 @@ class _Trainer:
             None if negatives is None else AbsentBatches(negatives, training.batch_size, training.seed)
         )
         network = FlashVTG(config.model)
-        # These heads have gradients of their own size, which must not shorten the others.
+        # The gradients of these heads have their own scale, which must not affect the clipping of the others.
         self._clipped = [
             value for name, value in network.named_parameters() if not name.startswith(_OWN_GRADIENTS)
         ]
@@ -169,7 +169,7 @@ class _Trainer:
         loader: DataLoader[Any] = DataLoader(
             train_set,
             batch_sampler=self._batches_of,
-            # Kernels of half precision are compiled for each shape, and like multiples of eight.
+            # Half-precision kernels are compiled for each shape, and are fastest for multiples of eight.
             collate_fn=collate if training.precision == "fp32" else partial(collate, multiple=8),
             num_workers=training.workers,
             pin_memory=self._process.device.type == "cuda",
@@ -225,9 +225,9 @@ class _Trainer:
         return patience is not None and self._progress.stale >= patience
 
     def _epoch(self, epoch: int) -> dict[str, float]:
-        """Means of the losses over an epoch of steps."""
+        """Train for one epoch and return the means of the losses."""
         training, process = self._config.training, self._process
-        # Each process has its own seed, so that no two drop the same units.
+        # Each process has its own seed, so that dropout differs between processes.
         torch.manual_seed((training.seed * 100_003 + epoch) * 1_009 + process.process_index)
         self._batches_of.epoch = epoch
         self._network.train()
@@ -240,7 +240,7 @@ class _Trainer:
             terms = self._step(batch, next(absent))
             for name, value in _values(terms):
                 sums[name] = sums[name] + value if name in sums else value
-            # Reading a number waits for a GPU, so not at every step.
+            # Reading a loss waits for the GPU, so it is not done at every step.
             due = step % 10 == 0 or step == steps or process.device.type == "cpu"
             if due and process.is_main_process:
                 means = {name: float(value) / step for name, value in sums.items()}
@@ -295,7 +295,7 @@ class _Trainer:
             group["lr"] = rate
 
     def _finish(self, epoch: int, losses: dict[str, float], seconds: float) -> EpochDone | None:
-        """Evaluate if it is time, and write the epoch to disk; only the main process does."""
+        """Evaluate if it is due, and write the epoch to disk, both in the main process only."""
         start_s = time.perf_counter()
         network = self._process.unwrap_model(self._network)
         kept = network if self._averaged is None else self._averaged.network()
@@ -322,13 +322,13 @@ class _Trainer:
         return event
 
     def _evaluate(self, network: FlashVTG, epoch: int) -> Evaluation | None:
-        """What the network scores, if it is time; only the main process does."""
+        """Evaluate the network if it is due, in the main process only."""
         training = self._config.training
         due = epoch % training.evaluate_every == 0 or epoch == training.epochs
         if not due or not self._process.is_main_process:
             return None
         if training.precision != "fp32":
-            # Without Accelerate's autocast, on the same weights: scores are those of `vtg eval`.
+            # Without Accelerate's autocast, on the same weights, so that scores equal those of `vtg eval`.
             with torch.device("meta"):
                 plain = FlashVTG(self._config.model)
             plain.load_state_dict(network.state_dict(), assign=True)
@@ -350,7 +350,7 @@ class _Trainer:
 
 
 class _Record:
-    """What a run has on disk: checkpoints, the log, the state that training resumes from."""
+    """The files of a run: checkpoints, the log, and the state that training resumes from."""
 
     def __init__(
         self,
@@ -386,12 +386,12 @@ class _Record:
         """Store an epoch; the state to resume from is written last.
 
         Args:
-            event: what the epoch gave.
-            evaluation: of the network that is kept; None if it is not time.
-            kept: the network of the checkpoints: the one that is trained, or the average of its weights.
-            network: the one that is trained.
+            event: the results of the epoch.
+            evaluation: of the kept network; None if no evaluation was due.
+            kept: the network for the checkpoints: the trained one, or the average of its weights.
+            network: the trained network.
             optimizer: its moments are stored.
-            progress: with this epoch.
+            progress: the progress including this epoch.
         """
         video_features, text_features = self._specs
         weights, newest = (
@@ -423,7 +423,7 @@ class _Record:
         self.run.write_last(checkpoint, ResumeState(progress, newest, moments, averages))
 
     def result(self, progress: Progress) -> TrainingResult:
-        """How the run ended."""
+        """Return the result of the run."""
         row = next((row for row in self._log if row["epoch"] == progress.best_epoch), {})
         return TrainingResult(
             best_epoch=progress.best_epoch,
@@ -445,9 +445,9 @@ def _restore(network: FlashVTG, optimizer: torch.optim.Optimizer, state: ResumeS
 
 
 def _verdicts(evaluation: Evaluation | None) -> dict[str, float]:
-    """What the head for existence has learnt, and the threshold it has earned; empty where nothing was judged.
+    """Return the metrics of the existence head, and its threshold; empty if there are no foreign scores.
 
-    A head that tells little would withhold right answers, so it gets no threshold.
+    A head that separates poorly would withhold correct answers, so it gets no threshold.
     """
     if evaluation is None or not evaluation.foreign_scores:
         return {}
@@ -465,9 +465,10 @@ def _verdicts(evaluation: Evaluation | None) -> dict[str, float]:
 
 
 def _measurable(output: FlashVTGOutput) -> FlashVTGOutput:
-    """Attention that is NaN is replaced by numbers.
+    """Replace NaN in the attention by numbers.
 
-    Its cross-entropy refuses it, on a GPU by ending the process; the other terms are not numbers either, and show it.
+    Its cross-entropy does not accept NaN and on a GPU ends the process. The error is still reported, because
+    the other loss terms are NaN, too.
     """
     negatives = output.negatives
     if negatives is not None:

@@ -1,4 +1,4 @@
-"""Plans training: from the name of a dataset, or your own file, to an experiment and the folder of its run."""
+"""Plan training: from a dataset's name or the user's own file to an experiment and the folder of its run."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from model.training.pretraining.unlabelled import unlabelled_split
 from model.training.run import Progress, ResumeState, Run, RunError, is_main_process, new_folder
 
 _OWN_SUFFIX = ".jsonl"
-_EARLY = 0.6  # share of the epochs that mix in pseudo-labels by default; docs/results.md has what it gives
+_EARLY = 0.6  # default share of the epochs that mix in pseudo-labels; docs/results.md has measurements
 _OWN_EXAMPLE = '{"vid": "kitchen", "query": "man opens fridge", "relevant_windows": [[12.0, 17.5]]}'
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is trained, and on what.
+    """A configuration to train, and the data to train it on.
 
     Attributes:
         config: the recipe.
-        inputs: where the data lies.
-        domains: one model is trained for each; empty trains one model.
-        part: the domain that one model is trained for; empty for all data.
-        note: what the user should know of the choice of features, a sentence or nothing.
+        inputs: where the data is.
+        domains: domains that get one model each; empty to train a single model.
+        part: the domain that a single model is trained for; empty for all data.
+        note: what the user should know about the choice of features, one sentence or empty.
         start: the trained model that training begins with; None for random weights, or those of a resumed run.
     """
 
@@ -55,13 +55,13 @@ class Experiment:
 
     @property
     def unlabelled_only(self) -> bool:
-        """Whether nothing but unlabelled videos is learnt from."""
+        """Whether unlabelled videos are the only training data."""
         return self.inputs.pretrain is not None and self.inputs.train is None and _needs_own(self.config)
 
     def splits(
         self, *, cache: FeatureCache, options: EncoderOptions, on_event: Callable[[Event], None] | None = None
     ) -> tuple[Split, Split]:
-        """What is learnt from, and what is scored; arguments and errors as of `training_splits`.
+        """Return the training split and the evaluation split; arguments and errors as for `training_splits`.
 
         Raises:
             UsageError: also if the features are not those of the model that training begins with.
@@ -90,7 +90,7 @@ class Experiment:
         options: EncoderOptions,
         on_event: Callable[[Event], None] | None = None,
     ) -> Split | None:
-        """Further negatives to learn from; arguments and errors as of `training_negatives`."""
+        """Return additional negatives to train on; arguments and errors as for `training_negatives`."""
         return training_negatives(
             self.config, self.inputs, scored, cache=cache, options=options, on_event=on_event
         )
@@ -103,8 +103,10 @@ class Experiment:
         options: EncoderOptions,
         on_event: Callable[[Event], None] | None = None,
     ) -> Split | None:
-        """Pseudo-labels to learn from besides, none of a video that is scored; arguments and errors as of
-        `unlabelled_split`."""
+        """Return additional pseudo-labels to train on, except of videos that are scored.
+
+        Arguments and errors as for `unlabelled_split`.
+        """
         if self.config.pretraining.epochs == 0:
             return None
         vids = {annotation.vid for annotation in scored.annotations}
@@ -115,8 +117,10 @@ class Experiment:
     def alignment(
         self, learnt: Split, *, cache: FeatureCache, options: EncoderOptions
     ) -> AlignmentStart | None:
-        """First weights of the alignment head; None if it is loaded, has random ones, or is not there. Arguments and
-        errors as of `alignment_start`."""
+        """Return fitted first weights of the alignment head; None if it is loaded, random or absent.
+
+        Arguments and errors as for `alignment_start`.
+        """
         loaded = self.start is not None and self.start.checkpoint.config.model.alignment_dim
         if loaded or not self.config.model.alignment_dim:
             return None
@@ -124,7 +128,7 @@ class Experiment:
 
     @property
     def beginning(self) -> Beginning | None:
-        """What is loaded from the model that training begins with; None without one."""
+        """The weights from the model that training begins with; None without one."""
         return None if self.start is None else self.start.begin(self.config)
 
     def begin(
@@ -137,17 +141,17 @@ class Experiment:
         """Create the run.
 
         Args:
-            folder: where it is kept; None for a new folder `runs/CONFIG-DATE-TIME`.
-            device: where the network will train; processes on several agree on one folder.
-            pseudo_labels: what was found in unlabelled videos, to be kept with the run.
-            alignment: what the alignment head begins with.
+            folder: its folder; None for a new folder `runs/CONFIG-DATE-TIME`.
+            device: where the network will train; processes on several devices agree on one folder.
+            pseudo_labels: pseudo-labels of unlabelled videos, which are stored with the run.
+            alignment: first weights of the alignment head.
 
         Raises:
-            UsageError, RunError: as `Run.create`.
+            UsageError, RunError: as for `Run.create`.
         """
         if folder is None:
             name = f"{self.config.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-            # One process makes it, so that of two that begin in the same second each has its own.
+            # One process creates it, so that two runs that start in the same second get different folders.
             made = new_folder(Path("runs") / name) if is_main_process() else Path()
             folder = agreed_folder(made, self.config, device)
         run = Run(folder)
@@ -189,15 +193,15 @@ def plan_experiment(
     """Choose what to train.
 
     Args:
-        dataset: a published dataset, or a `.jsonl` file of one's own annotations; None for that of `config`, or for
-            unlabelled videos alone.
-        config: a configuration by name or file; None for the dataset's first, or the first that `start` fits.
+        dataset: a published dataset, or a `.jsonl` file of the user's own annotations; None for the dataset
+            of `config`, or for unlabelled videos alone.
+        config: a configuration by name or file; None for the dataset's first, or the first that fits `start`.
         overrides: changes to it, `KEY=VALUE`.
-        inputs: where the data lies; its `train` follows from `dataset`.
-        domains: train the models of these only.
-        options: of encoders, where features have to be extracted.
-        start: the trained model to begin with; its network is trained, whatever that of the configuration is.
-        preset: further changes to the configuration, by name; `overrides` win.
+        inputs: where the data is; its `train` follows from `dataset`.
+        domains: train the models of these domains only.
+        options: options of the encoders, if features have to be extracted.
+        start: the trained model to begin with; its network is used instead of the configuration's.
+        preset: a named set of further changes to the configuration; `overrides` take precedence.
 
     Raises:
         UsageError: if names are unknown or exclude each other, or `start` reads other features.
@@ -236,12 +240,12 @@ def plan_experiment(
 
 
 def resumed_experiment(run: Run, overrides: Sequence[str] = ()) -> Experiment:
-    """What a run was begun with, its configuration changed as asked.
+    """Return the experiment of an existing run, with overrides of its configuration.
 
     Raises:
-        RunError: if this is no run's folder, or its first weights are lost.
+        RunError: if this is not the folder of a run, or its first weights are lost.
         ConfigError: if a change is not valid.
-        DataMissing: if its data is not there any more.
+        DataMissing: if its data no longer exists.
     """
     config, begun = run.config(overrides), run.inputs()
     if (run.fine_tuned() or begun.get("alignment")) and not run.has_state:
@@ -265,7 +269,7 @@ def _choose(
     options: EncoderOptions,
     start: Start | None,
 ) -> tuple[Config, str]:
-    """The configuration that is asked for or fits, and what the user should know of the choice."""
+    """Return the named configuration, or one that fits, and what the user should know about the choice."""
     if config is not None:
         return load_config(config, overrides), ""
     if start is not None:
@@ -283,7 +287,7 @@ def _choose(
 
 
 def _count_queries(config: Config, inputs: Inputs, own: Path | None) -> int | None:
-    """Annotated queries to train on; None if their file is not here."""
+    """Count the annotated queries to train on; None if their file does not exist."""
     file = own
     if file is None and not _needs_own(config):
         file = find_annotations(config.data.train_annotations, data_folder(config, inputs))
@@ -297,12 +301,12 @@ def _count_queries(config: Config, inputs: Inputs, own: Path | None) -> int | No
 
 
 def _needs_own(config: Config) -> bool:
-    """Whether a configuration has no annotations of its own."""
+    """Check whether a configuration needs the user's own annotations."""
     return config.data.info.is_own and not config.data.train_annotations
 
 
 def _config_for_start(start: Start, dataset: str | None, overrides: Sequence[str]) -> Config:
-    """The default configuration of a published dataset, or of one's own data (None), for a trained model."""
+    """Return the default configuration of a published dataset, or of own data (None), for a trained model."""
     if dataset is None:
         return start.own_config(overrides)
     fitting = start.first_of(dataset_info(dataset).configs, overrides)
@@ -310,10 +314,10 @@ def _config_for_start(start: Start, dataset: str | None, overrides: Sequence[str
 
 
 def _with_pretraining(config: Config, pretrain: Path | None, *, labelled: bool) -> Config:
-    """The configuration with as many epochs of pseudo-labels as there is use for.
+    """Set the number of epochs that use pseudo-labels in a configuration.
 
     Raises:
-        UsageError: if it wants unlabelled videos and there are none.
+        UsageError: if the configuration needs unlabelled videos and there are none.
         ConfigError: if the dataset has no moments.
     """
     epochs = config.pretraining.epochs
@@ -331,7 +335,7 @@ def _with_pretraining(config: Config, pretrain: Path | None, *, labelled: bool) 
 
 
 def _own_annotations(dataset: str) -> Path | None:
-    """The user's file that --dataset names; None if it names a published dataset."""
+    """Return the user's file that --dataset names; None if it names a published dataset."""
     path = Path(dataset)
     if path.suffix.lower() == _OWN_SUFFIX:
         if not os.path.lexists(path):

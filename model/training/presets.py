@@ -1,4 +1,4 @@
-"""`--preset best`: the changes to a configuration that docs/results.md measures, made together."""
+"""`--preset best`: applies together the changes to a configuration whose effects docs/results.md measures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PRESETS = ("best",)
 
 
 def with_preset(config: Config, preset: str, queries: int | None, overrides: Sequence[str] = ()) -> Config:
-    """A configuration changed by a preset.
+    """Apply a preset to a configuration.
 
     Args:
         config: the experiment.
         preset: one of `PRESETS`.
-        queries: to train on; None if that is not known.
-        overrides: the user's own changes, which win.
+        queries: number of queries to train on; None if unknown.
+        overrides: the user's own changes, which take precedence.
 
     Raises:
         UsageError: if there is no such preset, or none for a dataset without moments.

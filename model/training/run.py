@@ -1,16 +1,16 @@
 """The folder of a training run: everything needed to see what was done, use the result, and resume.
 
-    config.toml            the configuration, every field of it
-    inputs.json            where the data lies, and what is loaded from another model, if one was named
+    config.toml            the full configuration
+    inputs.json            where the data is, and what is loaded from another model, if one was named
     environment.json       versions, machine, command
     log.jsonl              one line per epoch: losses, metrics, seconds
-    pseudo_labels.jsonl    what was found in unlabelled videos, if any were named
+    pseudo_labels.jsonl    pseudo-labels of unlabelled videos, if any were named
     best.safetensors       the best checkpoint, with best_predictions.jsonl and best_metrics.json
     last.safetensors       the newest checkpoint
-    resume.safetensors     weights, optimizer and progress; written last, so it decides which epochs count
+    resume.safetensors     weights, optimizer and progress; written last, so it determines which epochs count
     tensorboard/           the same curves for TensorBoard
 
-Every file is written atomically, and nothing is ever removed.
+Every file is written atomically, and no file is ever removed.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class RunError(VtgError):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         epoch: epochs done.
         step: optimizer steps done.
         best_score: the highest selection score so far; None before the first evaluation.
-        best_epoch: when that was, from 1; 0 before.
-        stale: evaluations since.
+        best_epoch: the epoch of that score, from 1; 0 before the first evaluation.
+        stale: evaluations since then.
         scaler: state of the gradient scaler, for fp16.
     """
 
@@ -68,7 +68,7 @@ class Progress:
     scaler: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, epoch: int, score: float | None) -> Progress:
-        """Progress once an epoch is done; the score is None if it was not evaluated."""
+        """Return the progress after an epoch; the score is None if the epoch was not evaluated."""
         if score is None:
             return replace(self, epoch=epoch)
         if self.best_score is None or score > self.best_score:
@@ -78,13 +78,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """What training resumes from.
+    """The state from which training resumes.
 
     Attributes:
-        progress: how far it is.
-        weights: of the network, by name.
-        moments: of the optimizer, by kind and by parameter name.
-        averages: of the weights, by name; empty if they are not averaged.
+        progress: the progress of the run.
+        weights: weights of the network, by name.
+        moments: moments of the optimizer, by kind and by parameter name.
+        averages: averages of the weights, by name; empty if they are not averaged.
     """
 
     progress: Progress
@@ -94,10 +94,10 @@ class ResumeState:
 
 
 class Run:
-    """A run's folder.
+    """The folder of a run.
 
     Args:
-        folder: where it is, or will be.
+        folder: its path; it does not need to exist.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -115,23 +115,23 @@ class Run:
 
     @property
     def pseudo_labels(self) -> Path:
-        """What was found in unlabelled videos."""
+        """The pseudo-labels of unlabelled videos."""
         return self.folder / "pseudo_labels.jsonl"
 
     @property
     def tensorboard(self) -> Path:
-        """The event files."""
+        """The folder of TensorBoard event files."""
         return self.folder / "tensorboard"
 
     def create(self, config: Config, inputs: Mapping[str, Any]) -> None:
-        """Begin a run; of several processes, the first does.
+        """Create the run, in the main process only.
 
         Args:
-            config: what is trained.
-            inputs: plain values that say where the data lies; given back by `inputs`.
+            config: the experiment.
+            inputs: plain values that describe where the data is; the method `inputs` returns them.
 
         Raises:
-            UsageError: if the folder holds something: no run is ever written over.
+            UsageError: if the folder is not empty: a run is never overwritten.
             RunError: if it cannot be written.
         """
         if not is_main_process():
@@ -139,7 +139,7 @@ class Run:
         self.require_new()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Of two processes that find the folder empty, one gets further than this.
+            # If two processes find the folder empty, only one succeeds here.
             with (self.folder / _CONFIG).open("xb"):
                 pass
             self.write_config(config)
@@ -151,7 +151,7 @@ class Run:
             raise RunError(f"{self.folder}: cannot be written ({reason_of(error)})") from error
 
     def require_new(self) -> None:
-        """Raise UsageError if the folder is not empty; of several processes, the first looks: it fills the folder."""
+        """Raise UsageError if the folder is not empty; only the main process, which fills it, checks."""
         if not is_main_process():
             return
         try:
@@ -161,14 +161,14 @@ class Run:
             raise RunError(f"{self.folder}: cannot be read ({reason_of(error)})") from error
 
     def write_config(self, config: Config) -> None:
-        """Keep the configuration that is trained from now on; of several processes, the first does."""
+        """Store the configuration to train, in the main process only."""
         import tomli_w
 
         if is_main_process():
             self._write(_CONFIG, tomli_w.dumps(config.to_dict()).encode())
 
     def config(self, overrides: Sequence[str] = ()) -> Config:
-        """The configuration it was started with, with the given overrides.
+        """Read the stored configuration, with the given overrides.
 
         Raises:
             RunError: if this is not a run's folder.
@@ -180,7 +180,7 @@ class Run:
         return load_config(path, overrides)
 
     def inputs(self) -> dict[str, Any]:
-        """What `create` was given; raises RunError if it cannot be read."""
+        """Read the inputs that `create` stored; raise RunError if they cannot be read."""
         path = self.folder / _INPUTS
         try:
             inputs = json.loads(path.read_text(encoding="utf-8"))
@@ -191,17 +191,20 @@ class Run:
         return inputs
 
     def fine_tuned(self) -> Mapping[str, Any] | None:
-        """What was loaded from the trained model that it began with; None without one."""
+        """Return what was loaded from the trained model that the run began with; None without one."""
         begun = self.inputs().get("from")
         return begun if isinstance(begun, dict) else None
 
     def write_pseudo_labels(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep what was found in unlabelled videos; of several processes, the first does."""
+        """Store the pseudo-labels of unlabelled videos, in the main process only."""
         if is_main_process():
             self._write(self.pseudo_labels.name, _json_lines(rows))
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines of `log.jsonl`, of the epochs that `resume.safetensors` knows; RunError if it cannot be read."""
+        """Read the rows of `log.jsonl`, one per epoch; raise RunError if it cannot be read.
+
+        There may be rows of epochs that are not in `resume.safetensors`.
+        """
         path = self.folder / "log.jsonl"
         if not path.is_file():
             return []
@@ -220,7 +223,7 @@ class Run:
     def write_best(
         self, checkpoint: Checkpoint, predictions: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
     ) -> None:
-        """Keep the best checkpoint, its predictions in the benchmarks' form, and what they score."""
+        """Store the best checkpoint, its predictions in the benchmarks' form, and their scores."""
         save_checkpoint(checkpoint, self.best)
         self._write("best_predictions.jsonl", _json_lines(predictions))
         self._write("best_metrics.json", _json(dict(metrics)))
@@ -231,7 +234,7 @@ class Run:
         self._write_state(state)
 
     def write_first(self, state: ResumeState) -> None:
-        """Store what training begins with, unless there is a state already; of several processes, the first does."""
+        """Store the initial state unless a state exists, in the main process only."""
         if is_main_process() and not self.has_state:
             self._write_state(state)
 
@@ -250,13 +253,13 @@ class Run:
         self._write(_STATE, serialize(plain, metadata={_HEADER: header}))
 
     def read_state(self) -> ResumeState | None:
-        """The state to resume from; None if no epoch was finished and the first weights are random.
+        """Read the state to resume from; None if no epoch was finished and the first weights are random.
 
         Raises:
             RunError: if the file is damaged.
         """
         path = self.folder / _STATE
-        if is_main_process():  # the only one that writes here, and it may be writing while another reads
+        if is_main_process():  # the only process that writes here; it may be writing while another one reads
             remove_leftovers(self.folder)
         if not path.is_file():
             return None
@@ -284,16 +287,16 @@ class Run:
 
 
 def run_of(path: Path) -> Run | None:
-    """The run that a path belongs to: its folder, or a file in it; None if there is no such run."""
+    """Return the run that has this folder, or this file in its folder; None if there is no such run."""
     folder = path if path.is_dir() else path.parent
     return Run(folder) if path.exists() and (folder / _INPUTS).is_file() else None
 
 
 def new_folder(folder: Path) -> Path:
-    """Make a folder of this name; if there is one, of the first of `NAME-2`, `NAME-3`, … that there is not.
+    """Create a folder of this name; if it exists, the first of `NAME-2`, `NAME-3`, … that does not.
 
     Raises:
-        RunError: if it cannot be made.
+        RunError: if it cannot be created.
     """
     for number in count(1):
         candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
@@ -308,12 +311,12 @@ def new_folder(folder: Path) -> Path:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the only one, or the first of those that a launcher (`torchrun`) started."""
+    """Check whether this process is the only one, or the first that a launcher (`torchrun`) started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and command of this process."""
+    """Return the versions, the machine and the command of this process."""
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,

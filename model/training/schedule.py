@@ -6,18 +6,18 @@ from model.config import TrainingConfig
 
 
 def learning_rate(training: TrainingConfig, *, epoch: int, step: int, steps: int, before: int) -> float:
-    """The rate of a step.
+    """Return the learning rate of a step.
 
     Args:
         training: the recipe.
         epoch: from 1.
         step: from 1, within the epoch.
-        steps: of the epoch.
+        steps: number of steps of the epoch.
         before: steps done in all epochs.
 
     Returns:
-        the configured rate, less in the first `warmup_steps`, which rise to it linearly, and in the last
-        `decay_epochs`, which fall towards 0 linearly.
+        the configured rate; it rises to that linearly over the first `warmup_steps`, and falls linearly
+        towards 0 over the last `decay_epochs`.
     """
     rate = training.learning_rate
     if before < training.warmup_steps:

@@ -1,9 +1,10 @@
-"""The background that every clip is compared with: everyday phrases, and the directions of text space they span.
+"""The background that clips are compared with: everyday phrases and the directions they span in text space.
 
-A clip's raw similarity to a query means little: some frames are close to every sentence, and much of a query's vector
-is common to all sentences, or noise of the text encoder. So the mean of the phrases is subtracted from the query, and
-the difference is filtered. Directions along which the phrases vary pass, the others are damped, as in ridge regression
-of a clip's similarity to the query on its similarity to the phrases.
+The raw similarity of a clip to a query means little: some frames are close to every sentence, and much of a
+query's vector is shared by all sentences or is noise of the text encoder. So the mean of the phrases is
+subtracted from the query, and the difference is filtered: directions along which the phrases vary pass, and
+the others are damped, as in ridge regression of a clip's similarity to the query on its similarity to the
+phrases.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
-# Of the mean variance of the phrases in a direction that they span: how much a direction needs for half of it to pass.
+# Variance at which half of a direction passes, relative to the mean over all directions that phrases span.
 _HALF_PASS = 0.5
 
 
 @cache
 def background_phrases() -> tuple[str, ...]:
-    """The everyday phrases every clip is compared with."""
+    """Return the everyday phrases that every clip is compared with."""
     text = (files(__package__) / "background_phrases.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)
 
@@ -34,10 +35,10 @@ class Background:
     """Phrases as directions in the space of clips and sentences.
 
     Attributes:
-        mean: (E,) of the phrases' unit rows.
-        directions: (R, E) orthonormal rows that span the phrases' differences from it.
-        gains: (R,) how much of each direction passes, in (0, 1).
-        phrases: (M, E) the phrases as `direction` gives them.
+        mean: (E,) mean of the phrases' unit rows.
+        directions: (R, E) orthonormal rows that span the phrases' differences from the mean.
+        gains: (R,) share of each direction that passes, in (0, 1).
+        phrases: (M, E) the phrases as `direction` returns them.
     """
 
     mean: NDArray[np.float64]
@@ -46,16 +47,16 @@ class Background:
     phrases: NDArray[np.float64]
 
     def direction(self, query: Array) -> NDArray[np.float64]:
-        """The direction in which rows that match a query lie.
+        """Return the direction in which rows that match a query lie.
 
         Args:
             query: (E,) or (M, E) in the space of the phrases.
 
         Returns:
-            of the same shape, scaled so that what the filter leaves of the query has length 1.
+            the same shape, scaled so that the filtered query has length 1.
 
         Raises:
-            ValueError: if the query is of another space.
+            ValueError: if the query is from a space of another width.
         """
         if query.shape[-1] != len(self.mean):
             raise ValueError(
@@ -65,10 +66,10 @@ class Background:
 
 
 def make_background(rows: Array) -> Background:
-    """Prepare phrases.
+    """Make the background from phrases.
 
     Args:
-        rows: (M, E), M > 1.
+        rows: (M, E) rows of the phrases, M > 1.
     """
     unit = unit_rows(rows)
     mean = unit.mean(axis=0)
@@ -81,7 +82,7 @@ def make_background(rows: Array) -> Background:
 
 
 def unit_rows(rows: Array) -> NDArray[np.float64]:
-    """Rows (..., E) scaled to length 1; rows of zeros stay."""
+    """Scale rows (..., E) to length 1; rows of zeros stay zero."""
     rows = rows.astype(np.float64)
     unit: NDArray[np.float64] = rows / (np.linalg.norm(rows, axis=-1, keepdims=True) + 1e-8)
     return unit

@@ -1,7 +1,7 @@
-"""What a query asks for that the `lite` features cannot show.
+"""Detect queries about things that the `lite` features cannot capture.
 
-They come from a classifier of objects, so they miss people, actions, colours, sizes and written words. For such a
-query, the answer that nothing matches would be wrong.
+The features come from an object classifier, so they miss people, actions, colours, sizes and written words.
+For such a query, it would be wrong to answer that nothing matches.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _DETERMINERS = _words("a an the some two three his her their its my your")
 
 
 def blind_spot(query: str) -> BlindSpot | None:
-    """The first thing in an English query that `lite` cannot see; None if it asks only for objects and scenes.
+    """Return the first of text, actions, people and attributes that an English query asks for, or None.
 
-    "A frying pan" and "a swimming pool" are objects, "a dog swimming" is an action: a word in -ing between an article
-    and another word is part of a name.
+    "A frying pan" and "a swimming pool" are objects, "a dog swimming" is an action: an -ing word between a
+    determiner and another word is part of a name.
     """
     words = re.findall(r"[a-z]+", query.lower())
     if not _TEXT.isdisjoint(words):
@@ -56,5 +56,5 @@ def _is_action(words: list[str], place: int) -> bool:
         stem = word[:-3]  # of walking, taking, running
         named = before in _DETERMINERS and place + 1 < len(words)
         return not named and not _VERBS.isdisjoint((stem, stem + "e", stem[:-1]))
-    # "A watch" and "a fall" are things, "opens" and "jumps" after a noun are not.
+    # After a determiner, a word is a noun ("his watches"); "opens" and "jumps" after a noun are actions.
     return word.endswith("s") and word.removesuffix("s") in _VERBS and before not in _DETERMINERS | {""}

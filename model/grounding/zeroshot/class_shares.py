@@ -1,10 +1,10 @@
-"""Whether a classifier saw what the query asks for.
+"""Evidence from a classifier: the probability that it gave to the classes that the query means.
 
-An encoder that places frames among the names of classes puts a dog near "a horse" too, because animals lie close
-together. Yet its rows are means of the names' rows, weighted by the classes' probabilities, so those can be found
-again: they are the weights, none negative, whose mean lies nearest to the row. The evidence is the share of the
-probability that goes to classes that the query means: those it names (`model.grounding.zeroshot.class_words`), or
-else those whose names are most similar to it.
+An encoder that places frames in the space of class names puts a dog near "a horse" too, because animals lie
+close together. But its rows are means of the names' rows weighted by the class probabilities, so the
+probabilities can be recovered: they are the non-negative weights whose mean is nearest to the row. The
+evidence is the total probability of the classes that the query means: those it names
+(`model.grounding.zeroshot.class_words`), or else those whose names are most similar to it.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from model.grounding.zeroshot.class_words import named_classes
 
 Array = NDArray[np.floating[Any]]
 
-_MEANT = 0.05  # how much less similar to the query than the most similar class a class may be
-_RELATED = 0.5  # similarity below which a class is not what a query means, though none is more similar
+_MEANT = 0.05  # a class may be this much less similar to the query than the most similar class
+_RELATED = 0.5  # a class below this similarity is not what a query means, even if none is more similar
 _SOFT = 0.02
-_STEPS = 100  # of the descent: weights are then off by a third in all, and twice as many halve that
-_BLOCK = 64  # clips at once: their weights stay in a CPU's cache
-_KEPT = 64  # classes kept of a clip
-_LEAST = 0.01  # smaller shares are mostly what the descent is off by
+_STEPS = 100  # of the descent: the weights are then off by a third in total; doubling the steps halves that
+_BLOCK = 64  # clips at once, so that their weights stay in a CPU's cache
+_KEPT = 64  # classes kept per clip
+_LEAST = 0.01  # smaller shares are mostly the error of the descent
 
 
 @dataclass(frozen=True)
 class Classes:
-    """What an encoder can tell apart.
+    """The classes that an encoder distinguishes.
 
     Attributes:
         rows: (C, E) of length 1, in the space of clips and sentences.
-        words: the classes of each word that people ask for, as `named_classes` reads them.
+        words: the classes for each word that users ask for, as `named_classes` reads them.
     """
 
     rows: NDArray[np.float64]
     words: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def meant(self, query: Array, sentence: str = "") -> NDArray[np.float64]:
-        """(C,) how far each class is what a query asks for, in [0, 1].
+        """Return (C,) the degree to which the query means each class, in [0, 1].
 
         Args:
-            query: (E,) its row.
+            query: (E,) row of the query.
             sentence: its words, if they are known.
         """
         named = named_classes(sentence, self.words)
@@ -60,33 +60,33 @@ class Classes:
 
     @cached_property
     def similarities(self) -> NDArray[np.float32]:
-        """(C, C) of the classes to each other."""
+        """(C, C) similarities between the classes."""
         rows = self.rows.astype(np.float32)
         return rows @ rows.T
 
 
 @dataclass(frozen=True)
 class Shares:
-    """The likeliest classes of clips.
+    """The most likely classes of clips.
 
     Attributes:
-        places: (N, K) their indices.
-        shares: (N, K) of each, at most 1 in all.
+        places: (N, K) indices of the classes.
+        shares: (N, K) share of each class; they sum to at most 1 per clip.
     """
 
     places: NDArray[np.intp]
     shares: NDArray[np.float64]
 
     def log_share(self, meant: Array) -> NDArray[np.float64]:
-        """(N,) logarithm of the share of the classes that are meant (C,), at least that of 1 in 100."""
+        """Return (N,) the logarithm of the share of the meant classes (C,), with 0.01 added as a floor."""
         share: NDArray[np.float64] = np.log((self.shares * meant[self.places]).sum(axis=1) + _LEAST)
         return share
 
 
 def recognised_classes(rows: Array, classes: Classes) -> Shares:
-    """Find the classes whose mean the rows of clips (N, E) of length 1 are.
+    """Decompose the rows of clips (N, E) of length 1 into means of classes.
 
-    Source: non-negative least squares by coordinate descent, the coordinate that changes most first.
+    Method: non-negative least squares by coordinate descent, the coordinate that changes most first.
     """
     kept = min(_KEPT, len(classes.rows))
     places = np.empty((len(rows), kept), dtype=np.intp)
@@ -102,7 +102,7 @@ def recognised_classes(rows: Array, classes: Classes) -> Shares:
 
 
 def _weights(missing: NDArray[np.float32], similarities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(B, C) weights, from the similarities (B, C) of rows to classes, which are used up."""
+    """Return (B, C) weights from the similarities (B, C) of rows to classes, which are overwritten."""
     weights = np.zeros_like(missing)
     clips = np.arange(len(missing))
     for _ in range(_STEPS):

@@ -1,7 +1,7 @@
-"""The classes that a query asks for by name: "a street at night" by the word "street".
+"""Find the classes that a query names: "a street at night" names the class of the word "street".
 
-A query is looked up by what it names first, without what follows a preposition: "a flagpole on a lawn" asks for a
-flagpole. Of several words the longest run that ends there counts, so "a hot dog" is no dog.
+Only the words before the first preposition are looked up: "a flagpole on a lawn" asks for a flagpole. The
+longest run of words that ends there and is known counts, so "a hot dog" is not a dog.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ENDINGS = (("ies", "y"), ("es", ""), ("s", ""))
 
 
 def named_classes(query: str, words: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """The classes that an English query names; none if it names several things, or none that is known.
+    """Return the classes that an English query names; none if it names several things or nothing known.
 
     Args:
         query: as typed.
-        words: the classes of each word or run of words, in lower case and the singular.
+        words: the classes for each word or run of words, in lower case and singular.
     """
     asked = re.findall(r"[a-z]+", query.lower().replace("'s", ""))
     if not _JOINING.isdisjoint(asked):
@@ -41,7 +41,7 @@ def named_classes(query: str, words: Mapping[str, tuple[int, ...]]) -> tuple[int
 
 
 def _singular(words: str) -> Iterator[str]:
-    """The words themselves, and what they are the plural of."""
+    """Yield the words themselves, and their possible singular forms."""
     yield words
     for ending, instead in _ENDINGS:
         if words.endswith(ending):

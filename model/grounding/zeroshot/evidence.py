@@ -1,8 +1,8 @@
-"""How far the clips of a video deviate from the background towards a query.
+"""Evidence: the deviation of a video's clips from the background towards a query.
 
-A deviation of 1 is as much as the similarity of one clip varies between everyday phrases. The scale for a high value is
-measured in the same video: how far the phrases get, most of which it does not show. The longer a video, the higher its
-best clip by chance, for the phrases and for the query alike.
+A deviation of 1 is the variation of one clip's similarity between everyday phrases. The scale for a high
+value is measured in the same video: the level that the phrases reach, most of which the video does not show.
+The longer a video, the higher its best clip by chance, for the phrases and the query alike.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from model.grounding.zeroshot.background import Background, unit_rows
 Array = NDArray[np.floating[Any]]
 
 BEST_S = 3.0
-"""Seconds of the best clips that a level is the mean of: less is one lucky frame, more misses short moments."""
+"""Seconds of best clips averaged for a level: fewer may be one lucky frame, more miss short moments."""
 
 AROUND_S = 18.0
-"""Seconds to either side of a clip whose mean is what is usual there."""
+"""Seconds on either side of a clip over which the usual level is averaged."""
 
 _SMOOTHING_S = 4.0
-_ALIKE = 3.0  # times the usual change from one clip to the next
-_REACH = 2.5  # standard deviations of the smoothing that are looked at
+_ALIKE = 3.0  # multiple of the usual change from one clip to the next
+_REACH = 2.5  # radius of the smoothing in its standard deviations
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A video against the background.
+    """A video measured against the background.
 
     Attributes:
         rows: (N, E) of length 1.
-        spread: how much the similarity of a clip to different phrases varies.
+        spread: standard deviation of a clip's similarity to different phrases.
         best: mean and standard deviation, over phrases, of the level of their best clips in deviations.
-        usual: mean and standard deviation, over phrases and places, of their mean level around a clip.
-        best_clips: how many clips a level is the mean of.
-        alike: (N, 2R + 1) weights of the R clips before each, of itself, and of the R after it; 1 in all.
+        usual: mean and standard deviation, over phrases and positions, of their mean level around a clip.
+        best_clips: number of clips whose mean is a level.
+        alike: (N, 2R + 1) weights of the R clips before each, of itself, and of the R after it, with sum 1.
     """
 
     rows: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Judged:
     alike: NDArray[np.float64]
 
     def deviations(self, direction: Array) -> NDArray[np.float64]:
-        """(N,) deviations towards a direction (E,) of the background."""
+        """Return (N,) deviations towards a direction (E,) of the background."""
         deviations: NDArray[np.float64] = (self.rows @ direction / self.spread).astype(np.float64)
         return deviations
 
@@ -63,17 +63,17 @@ class Judged:
         return smooth
 
     def standing(self, level: Array) -> NDArray[np.float64]:
-        """A level of best clips, from deviations to standard deviations above what the phrases reach in this video."""
+        """Convert a level of best clips to standard deviations above the phrases' mean in this video."""
         standing: NDArray[np.float64] = (level.astype(np.float64) - self.best[0]) / self.best[1]
         return standing
 
     def deviation(self, standing: Array) -> NDArray[np.float64]:
-        """The inverse of `standing`."""
+        """Invert `standing`."""
         deviation: NDArray[np.float64] = self.best[0] + self.best[1] * standing.astype(np.float64)
         return deviation
 
     def usual_standing(self, mean: Array) -> NDArray[np.float64]:
-        """A mean of deviations around a clip, likewise against those of the phrases."""
+        """Convert a mean of deviations around a clip likewise, relative to those of the phrases."""
         standing: NDArray[np.float64] = (mean.astype(np.float64) - self.usual[0]) / self.usual[1]
         return standing
 
@@ -82,7 +82,7 @@ def judge(video: Array, background: Background, clip_length_s: float) -> Judged:
     """Measure a video against the background.
 
     Args:
-        video: (N, E), a row for each clip, N > 0.
+        video: (N, E), one row per clip, N > 0.
         background: in the same space.
         clip_length_s: seconds per clip.
 
@@ -111,23 +111,23 @@ def judge(video: Array, background: Background, clip_length_s: float) -> Judged:
 
 
 def best_level(curve: Array, clips: int) -> float:
-    """Mean of the highest values of a curve.
+    """Return the mean of the highest values of a curve.
 
     Args:
         curve: (N,), N > 0.
-        clips: how many of them; fewer where the curve is shorter.
+        clips: number of values; fewer if the curve is shorter.
     """
     return float(best_levels(curve[:, None], clips)[0])
 
 
 def best_levels(curves: Array, clips: int) -> NDArray[np.float64]:
-    """(Q,) means of the highest values of curves (N, Q), as `best_level`."""
+    """Return (Q,) means of the highest values of curves (N, Q), as `best_level`."""
     rest = len(curves) - min(clips, len(curves))
     return np.asarray(np.partition(curves, rest, axis=0)[rest:].mean(axis=0), dtype=np.float64)
 
 
 def mean_around(curves: Array, clips: int) -> NDArray[np.float64]:
-    """Mean of each value of curves (N, ...) and of `clips` on either side."""
+    """Return the mean of each value of curves (N, ...) and of `clips` values on either side."""
     total = np.concatenate([np.zeros_like(curves[:1]), curves]).cumsum(axis=0, dtype=np.float64)
     place = np.arange(len(curves))
     left, right = np.maximum(place - clips, 0), np.minimum(place + clips + 1, len(curves))
@@ -137,7 +137,7 @@ def mean_around(curves: Array, clips: int) -> NDArray[np.float64]:
 
 
 def _alike(rows: NDArray[np.float32], clip_length_s: float) -> NDArray[np.float64]:
-    """(N, 2R + 1) as `Judged.alike`."""
+    """Return (N, 2R + 1) weights, as in `Judged.alike`."""
     count = len(rows)
     reach = min(math.ceil(_REACH * _SMOOTHING_S / clip_length_s), count - 1)
     distance = np.full((count, 2 * reach + 1), np.inf)
@@ -146,7 +146,7 @@ def _alike(rows: NDArray[np.float32], clip_length_s: float) -> NDArray[np.float6
         apart = np.maximum(1 - np.einsum("ke,ke->k", rows[:-step], rows[step:]), 0)
         distance[:-step, reach + step] = apart
         distance[step:, reach - step] = apart
-    # Relative to how much this video changes from clip to clip, so the encoder's scale does not matter.
+    # Relative to the usual change between clips of this video, so that the encoder's scale does not matter.
     usual = float(np.median(distance[:-1, reach + 1])) if count > 1 else 0.0
     apart_s = np.arange(-reach, reach + 1) * clip_length_s
     weights = np.exp(-((distance / (_ALIKE * usual + 1e-4)) ** 2) - 0.5 * (apart_s / _SMOOTHING_S) ** 2)

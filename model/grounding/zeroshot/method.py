@@ -1,9 +1,10 @@
-"""Moments from the similarity of text and frames alone, without trained weights.
+"""Zero-shot grounding: moments from the similarity of text and frames alone, without trained weights.
 
-How far each clip deviates towards the query (`model.grounding.zeroshot.evidence`) is compared with what everyday
-phrases reach in the same video (`model.grounding.zeroshot.background`), and a fitted logistic curve turns that into a
-probability (`model.grounding.zeroshot.calibration`). A query that nothing in the video matches stays low everywhere.
-Moments are the spans of the curve that stand out (`model.grounding.zeroshot.spans`).
+The deviation of each clip towards the query (`model.grounding.zeroshot.evidence`) is compared with the level
+that everyday phrases reach in the same video (`model.grounding.zeroshot.background`), and a fitted logistic
+curve turns the difference into a probability (`model.grounding.zeroshot.calibration`). For a query that
+nothing in the video matches, it stays low everywhere. Moments are the spans of the curve that stand out
+(`model.grounding.zeroshot.spans`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class ZeroShot:
     Args:
         feature: name of that feature.
         clip_length_s: seconds per clip.
-        embed_phrases: gives the (M, E) pooled rows of M phrases.
+        embed_phrases: returns the (M, E) pooled rows of M phrases.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class ZeroShot:
         self._last: tuple[weakref.ref[EncodedVideo], tuple[Judged, Shares | None]] | None = None
 
     def blind_spot(self, query: str) -> BlindSpot | None:
-        """What the query asks for that a classifier of objects cannot see; None for other features."""
+        """Return what the query asks for that an object classifier misses; None for other features."""
         return blind_spot(query) if self._classes is not None else None
 
     def answer(
         self, videos: Sequence[EncodedVideo], queries: Sequence[TextFeatures], *, top_k: int
     ) -> list[Answer]:
-        """Ground queries in videos, pair by pair; one video or one query stands for all."""
+        """Ground queries in videos, pair by pair; a single video or query is paired with all others."""
         count = max(len(videos), len(queries))
         answers: list[Answer] = []
         for index in range(count):
@@ -85,11 +86,11 @@ class ZeroShot:
         return answers
 
     def look(self, video: EncodedVideo, query: TextFeatures, *, top_k: int) -> Findings:
-        """Where the video deviates towards a query."""
+        """Find where the video deviates towards a query."""
         return self.look_for(video, self.targets([query]), 0, top_k=top_k)
 
     def targets(self, queries: Sequence[TextFeatures]) -> Targets:
-        """Queries as directions and classes, to be looked for in many videos."""
+        """Turn queries into directions and classes that can be looked for in many videos."""
         directions = self.background.direction(np.stack([query.pooled for query in queries]))
         meant = None
         if self._classes is not None:
@@ -97,7 +98,7 @@ class ZeroShot:
         return Targets(directions, meant)
 
     def look_for(self, video: EncodedVideo, targets: Targets, place: int, *, top_k: int) -> Findings:
-        """Where the video deviates towards the target at an index."""
+        """Find where the video deviates towards the target at an index."""
         judged, shares = self._judged(video)
         log_share = np.zeros(len(judged.rows))
         if targets.meant is not None and shares is not None:
@@ -112,7 +113,7 @@ class ZeroShot:
         )
 
     def shown(self, video: EncodedVideo, targets: Targets) -> NDArray[np.float64]:
-        """(Q,) log-odds that the video shows each target somewhere, from its best clips and its mean."""
+        """Return (Q,) log-odds that the video shows each target, from its best clips and its mean."""
         judged, shares = self._judged(video)
         deviations = judged.rows @ targets.directions.T.astype(np.float32) / judged.spread  # (N, Q)
         log_shares = np.zeros((1, len(targets.directions)))
@@ -125,7 +126,7 @@ class ZeroShot:
         )
 
     def _judged(self, video: EncodedVideo) -> tuple[Judged, Shares | None]:
-        """A video against the background and the classes, kept for the next query."""
+        """Measure a video against the background and the classes; the result is kept for the next query."""
         if self._last is not None and self._last[0]() is video:
             return self._last[1]
         judged = judge(video.features[self.features[0]], self.background, self.clip_length_s)
@@ -135,7 +136,7 @@ class ZeroShot:
 
     @cached_property
     def _classes(self) -> Classes | None:
-        """What the encoder of frames tells apart, if it is a classifier."""
+        """The classes that the encoder of frames distinguishes; None if it is not a classifier."""
         feature = find_feature(self.features[0])
         if feature is None or feature.class_embeddings is None:
             return None
@@ -144,17 +145,17 @@ class ZeroShot:
 
     @cached_property
     def background(self) -> Background:
-        """What every clip is compared with."""
+        """The background that every clip is compared with."""
         return make_background(self._embed_phrases(background_phrases()))
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Queries as the model looks for them.
+    """Queries in the form that the model looks for.
 
     Attributes:
         directions: (Q, E) from the background.
-        meant: (Q, C) how far each class is what a query asks for; None where the encoder has no classes.
+        meant: (Q, C) the degree to which a query means each class; None if the encoder has no classes.
     """
 
     directions: NDArray[np.float64]
@@ -163,13 +164,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class Findings:
-    """Where a video deviates towards a query, and how far: levels as `Judged` gives them.
+    """The spans in which a video deviates towards a query, with levels as returned by `Judged`.
 
     Attributes:
-        spans: K of them, best first.
-        best: (K,) level of the best clips of each.
-        usual: (K,) mean level around each.
-        log_share: (K,) of the classes that the query means, 0 where the encoder has no classes.
+        spans: K spans, best first.
+        best: (K,) level of the best clips of each span.
+        usual: (K,) mean level around each span.
+        log_share: (K,) log share of the classes that the query means, 0 if the encoder has no classes.
         odds: (N,) log-odds of each clip, smoothed.
     """
 
@@ -193,11 +194,11 @@ def look(
 
     Args:
         video: N clips.
-        direction: (E,) of the query, from the background that judged the video.
-        log_share: (N,) of the classes that the query means in each clip.
-        calibration: of the feature; a clip that is clear by itself belongs to its moment.
+        direction: (E,) of the query, from the background that the video was measured against.
+        log_share: (N,) log share, in each clip, of the classes that the query means.
+        calibration: of the feature; a clip whose own evidence is clear always belongs to a moment.
         clip_length_s: seconds per clip.
-        top_k: how many spans at most.
+        top_k: maximum number of spans.
     """
     raw = video.deviations(direction)
     curve, shares = video.smooth(raw), video.smooth(log_share)
@@ -216,13 +217,13 @@ def look(
 def find_moments(
     saliency: Array, *, clip_length_s: float, duration_s: float, top_k: int = 10
 ) -> NDArray[np.float64]:
-    """Find the spans that stand out in a saliency curve, where no more is known than the curve.
+    """Find the spans that stand out in a saliency curve when only the curve is known.
 
     Args:
         saliency: (N,) in [0, 1].
         clip_length_s: seconds per clip.
-        duration_s: length of the video in seconds; moments end there at the latest.
-        top_k: how many to return at most.
+        duration_s: length of the video in seconds; no moment ends later.
+        top_k: maximum number of moments.
 
     Returns:
         (K, 3) start in seconds, end in seconds, score in [0, 1]; best first, K <= top_k. A score is the mean of a
@@ -240,7 +241,7 @@ def find_moments(
 def _rows(
     spans: Sequence[Span], scores: Array, clip_length_s: float, duration_s: float
 ) -> NDArray[np.float64]:
-    """(K, 3) start and end in seconds, score."""
+    """Return (K, 3) start and end in seconds, score."""
     clips = np.array([(part.start, part.end) for part in spans], dtype=np.float64).reshape(-1, 2)
     bounds_s = np.minimum(clips * clip_length_s, duration_s)
     rows: NDArray[np.float64] = np.concatenate([bounds_s, np.asarray(scores)[:, None]], axis=1)

@@ -1,12 +1,13 @@
-"""Moments from a curve of evidence: the spans whose clips stand out, of any length.
+"""Find moments in a curve of evidence: the spans, of any length, whose clips stand out.
 
-Every span has a log-odds of being a moment: the sum of its clips' evidence above a reference, plus a preference for
-lengths of seconds that matters only where evidence is weak. A clip's reference is the curve's mean around it (a span of
-the highest sum above the mean is the maximum-likelihood step in noise). It is never far below the peak around the clip,
-because a video of many scenes has some that are a little like the query.
+Every span has log-odds of being a moment: the sum of its clips' evidence above a reference, plus a preference
+for lengths of some seconds that matters only where the evidence is weak. The reference of a clip is the mean
+of the curve around it (the span with the highest sum above the mean is the maximum-likelihood step in noise).
+It is never far below the peak around the clip, because in a video of many scenes some are slightly similar to
+the query.
 
-The most likely span follows noise at its borders. So this returns the span with the highest expected overlap with a
-moment, over the likely spans around it.
+The borders of the most likely span follow noise. So the span that is returned is the one with the highest
+expected overlap with a moment, over the likely spans around the peak.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from model.grounding.zeroshot.evidence import AROUND_S, mean_around
 
 Array = NDArray[np.floating[Any]]
 
-# Tuned on the train split of charades_clip and on joined scenes with `lite`; docs/grounding.md has what half and
-# one and a half times each would give.
-_WEIGHT = 2.0  # log-odds of a second that lies 1 above the reference
+# Tuned on the train split of charades_clip and on joined scenes with `lite`; docs/grounding.md lists the
+# results with 0.5 and 1.5 times each value.
+_WEIGHT = 2.0  # log-odds of a second whose evidence is 1 above the reference
 _LENGTH_S = 8.0
-_LENGTH_SPREAD = 0.5  # of the length's logarithm
-_DEPTH = 1.25  # how far below the peak the reference may lie
+_LENGTH_SPREAD = 0.5  # of the logarithm of the length
+_DEPTH = 1.25  # how far below the peak the reference may be
 
 _DENSE_CLIPS = 12  # every length up to this is tried, longer ones in steps
 _LENGTH_STEP = 1.15
-_SHIFTS = 8  # places tried within one length
-_NEARBY = 128  # likely spans around a peak that overlap is expected with
+_SHIFTS = 8  # positions tried within one length
+_NEARBY = 128  # likely spans around a peak over which the expected overlap is computed
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,14 @@ def find_spans(
 
     Args:
         evidence: (N,) a curve whose noise is of the order of 1.
-        odds: (N,) how well each clip matches; spans are found from its peaks down.
+        odds: (N,) log-odds that each clip matches; spans are found from the highest peak down.
         clip_length_s: seconds per clip.
-        top_k: how many to return at most.
-        clear: (N,) or a number, evidence that speaks for a clip by itself; a curve that lies above it throughout is
-            one span.
+        top_k: maximum number of spans.
+        clear: (N,) or a number, evidence that suffices for a clip on its own; a curve that lies above it
+            throughout is one span.
 
     Returns:
-        the one with the highest peak first; no two overlap.
+        spans without overlap, in order of their peaks, highest first.
     """
     if len(evidence) == 0:
         return []
@@ -95,7 +96,7 @@ def find_spans(
 
 
 def _peaks(curve: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Places that no neighbour is higher than, the highest first."""
+    """Return the indices of local maxima, highest first."""
     padded = np.pad(curve, 1, constant_values=-np.inf)
     peaks = np.flatnonzero((curve >= padded[:-2]) & (curve >= padded[2:]))
     return peaks[np.argsort(-curve[peaks], kind="stable")]
@@ -113,7 +114,7 @@ def _candidates(evidence: NDArray[np.float64], clip_length_s: float, clear: Arra
         start = np.append(np.arange(0, count - length, hop), count - length)
         starts.append(start)
         ends.append(start + length)
-    # Long spans are tried in steps; these have their borders at the clip.
+    # Long spans are tried in steps only; these spans have their borders exactly at a clip.
     steps = np.diff(np.pad(evidence > reference, 1).astype(np.int8))
     start = np.concatenate([*starts, np.flatnonzero(steps == 1)])
     end = np.concatenate([*ends, np.flatnonzero(steps == -1)])
@@ -122,11 +123,11 @@ def _candidates(evidence: NDArray[np.float64], clip_length_s: float, clear: Arra
 
 
 def peak_around(curve: NDArray[np.float64], clips: int) -> NDArray[np.float64]:
-    """(N,) maximum of each value and of `clips` on either side."""
+    """Return (N,) the maximum of each value and of `clips` values on either side."""
     peak = curve.copy()
     reached = 0
     while reached < clips:
-        step = min(max(reached, 1), clips - reached)  # twice as far each time
+        step = min(max(reached, 1), clips - reached)  # doubles the reach each time
         before = peak.copy()
         np.maximum(peak[step:], before[:-step], out=peak[step:])
         np.maximum(peak[:-step], before[step:], out=peak[:-step])
@@ -144,7 +145,7 @@ def _lengths(count: int) -> list[int]:
 
 
 def _expected(near: _Candidates) -> Span:
-    """The one of some spans that overlaps most with the likely ones."""
+    """Return the span with the highest expected overlap with the likely ones."""
     if len(near.start) > _NEARBY:
         near = near.at(np.argpartition(-near.log_odds, _NEARBY)[:_NEARBY])
     weights = np.exp(near.log_odds - near.log_odds.max())
@@ -153,7 +154,7 @@ def _expected(near: _Candidates) -> Span:
 
 
 def _overlap(a: _Candidates, b: _Candidates) -> NDArray[np.float64]:
-    """(A, B) intersection over union."""
+    """Return (A, B) intersection over union."""
     left = np.maximum(a.start[:, None], b.start)
     right = np.minimum(a.end[:, None], b.end)
     both = np.maximum(right - left, 0)

@@ -1,1 +1,1 @@
-"""What is trained and scored on: splits, their features, and negatives."""
+"""Data for training and scoring: splits, their features, and negatives."""

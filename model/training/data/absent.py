@@ -1,4 +1,4 @@
-"""Batches from a file of negatives, beside those of the training split."""
+"""Batches from a file of negatives, used alongside those of the training split."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from model.datasets.grounding import GroundingDataset, collate
 from model.network.flashvtg import AbsentPairs
 
-_STREAM = 1  # of random numbers, apart from those that order the training split
+_STREAM = 1  # random stream, separate from the one that orders the training split
 
 
 class AbsentBatches:
-    """Pairs of a video and a query about what it does not show.
+    """Batches of pairs of a video and a query about something that it does not show.
 
     Args:
         dataset: the negatives, without labels.
-        batch_size: pairs at a time.
-        seed: of their order.
+        batch_size: pairs per batch.
+        seed: seed of their order.
     """
 
     def __init__(self, dataset: GroundingDataset, batch_size: int, seed: int) -> None:
@@ -27,7 +27,7 @@ class AbsentBatches:
         self._seed = seed
 
     def of_epoch(self, epoch: int, process_index: int = 0) -> Iterator[AbsentPairs]:
-        """Batches without end, as they depend on the seed, the epoch and the process alone."""
+        """Yield endless batches, which depend only on the seed, the epoch and the process."""
         rng = np.random.default_rng([self._seed, epoch, process_index, _STREAM])
         while True:
             order = rng.permutation(len(self._dataset)).tolist()

@@ -1,4 +1,4 @@
-"""Where the data of an experiment is: its folder, its files of annotations."""
+"""Locations of an experiment's data: its folder and its annotation files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PATHS = ("data", "train", "evaluate", "videos", "negatives", "pretrain", "conce
 
 
 class DataMissing(VtgError):
-    """Annotations or features are not on this machine; the message says which, and how to get them."""
+    """Annotations or features are not on this machine; the message names them and how to get them."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,16 @@ class Inputs:
     """The paths of an experiment's data.
 
     Attributes:
-        data: folder of the dataset, or one above it; None for the usual place.
+        data: folder of the dataset, or one above it; None for the default location.
         train: the user's annotations to train on.
         evaluate: the user's annotations to score on; None holds out every tenth video of `train`.
-        videos: folder of videos whose features are extracted where they are missing.
-        negatives: further negatives to train on; None if there are none.
-        skip_missing: leave out queries whose features are missing, instead of refusing to begin.
+        videos: folder of videos whose features are extracted if they are missing.
+        negatives: additional negatives to train on; None if there are none.
+        skip_missing: leave out queries whose features are missing, instead of raising an error.
         pretrain: folder of unlabelled videos, or of their feature files, to learn from first; None if there is none.
-        concepts: what is looked for in them; None for the names that come with vtg.
-        pseudo_labels: what was found in them before, which a resumed run goes on with; part of the run, not recorded.
+        concepts: file of names to look for in them; None for the names that come with vtg.
+        pseudo_labels: file of pseudo-labels found in them earlier, which a resumed run continues to use; part
+            of the run, not recorded in its inputs.
     """
 
     data: Path | None = None
@@ -43,7 +44,7 @@ class Inputs:
     pseudo_labels: Path | None = None
 
     def to_json(self) -> dict[str, str | bool | None]:
-        """Plain values, paths made absolute; `from_json` reads them."""
+        """Convert to plain values with absolute paths; `from_json` reads them."""
         paths = {name: getattr(self, name) for name in _PATHS}
         absolute = {name: None if path is None else str(path.absolute()) for name, path in paths.items()}
         return {**absolute, "skip_missing": self.skip_missing}
@@ -55,13 +56,13 @@ class Inputs:
         return cls(skip_missing=bool(values.get("skip_missing")), **paths)
 
     def require_there(self, named_in: str, *, scoring: bool = False, but: str = "") -> None:
-        """Refuse paths that do not exist any more.
+        """Check that the paths still exist.
 
         Args:
             named_in: the file that names them, for the message.
-            scoring: whether the inputs are only scored on, so that `train` is needed only without `evaluate`, and
-                what else is learnt from is not.
-            but: what else can be done about it.
+            scoring: whether the inputs are used only for scoring; then `train` is needed only without
+                `evaluate`, and other training data is not needed.
+            but: further advice, appended to the message.
 
         Raises:
             DataMissing: if one does not exist.
@@ -76,7 +77,7 @@ class Inputs:
 
 
 def data_folder(config: Config, inputs: Inputs) -> Path:
-    """Where the dataset of a configuration lies, or should."""
+    """Return the folder where the dataset of a configuration is, or is expected."""
     if config.data.info.is_own:
         beside = inputs.train or inputs.evaluate
         return inputs.data or (beside.parent if beside is not None else Path())
@@ -84,7 +85,7 @@ def data_folder(config: Config, inputs: Inputs) -> Path:
 
 
 def negatives_file(config: Config, inputs: Inputs) -> Path | None:
-    """The file that `training.negatives` names; None if it names none.
+    """Return the file that `training.negatives` names; None if it names none.
 
     Raises:
         UsageError: if there is no such file.
@@ -100,10 +101,10 @@ def negatives_file(config: Config, inputs: Inputs) -> Path | None:
 
 
 def annotation_file(config: Config, folder: Path, name: str) -> Path:
-    """A file of annotations in the folder of a configuration's dataset.
+    """Return an annotation file in the folder of a configuration's dataset.
 
     Raises:
-        UsageError: if the dataset is the user's own and there is no name.
+        UsageError: if the dataset is the user's own and no name is given.
         DataMissing: if there is no such file.
     """
     if config.data.info.is_own:
@@ -123,7 +124,7 @@ def annotation_file(config: Config, folder: Path, name: str) -> Path:
 
 
 def file_of_split(config: Config, name: str, folder: Path) -> str:
-    """The file of a published split, or of this name; raises UsageError if there is no such split or file."""
+    """Return the file of a published split, or of this name; raise UsageError if there is neither."""
     published = config.data.info.annotations
     if published and find_annotations(name, folder) is not None:
         return name

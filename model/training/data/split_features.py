@@ -1,4 +1,4 @@
-"""The features of a split: published files, the user's own, or rows that are extracted from videos."""
+"""The features of a split: published files, the user's own files, or rows extracted from videos."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from model.training.data.inputs import DataMissing, Inputs, data_folder
 
 
 class SplitFeatures:
-    """Finds the features of annotations, or makes those that can be made.
+    """A finder of the features of annotations, which extracts those that can be extracted.
 
     Args:
-        config: says which features.
+        config: the configuration that names the features.
         inputs: where the data is.
-        cache: of features that are extracted; the user's own by default.
-        options: of the encoders.
+        cache: cache of extracted features; the user's own by default.
+        options: options of the encoders.
         on_event: called with the events of extraction.
     """
 
@@ -63,7 +63,7 @@ class SplitFeatures:
         self._on_event = on_event
 
     def videos(self, vids: Iterable[str]) -> tuple[VideoSource, tuple[FeatureSpec, ...]]:
-        """The rows of videos, and what they are."""
+        """Return the rows of videos, and their specifications."""
         data = self._config.data
         if self._inputs.videos is None:
             folders = [
@@ -98,10 +98,10 @@ class SplitFeatures:
     def texts(
         self, annotations: list[Annotation], *, published: bool = True
     ) -> tuple[TextSource, FeatureSpec, list[str]]:
-        """The tokens of the queries, what they are, and names of those that are missing.
+        """Return the tokens of the queries, their specification, and the names of queries without tokens.
 
-        Published tokens if they are here, else those of vtg's own encoder of the same name. Where the queries are not
-        the `published` ones, the encoder comes first: their ids may be those of published queries.
+        These are published tokens if available, else those of vtg's own encoder of the same name. For queries
+        that are not `published`, the encoder takes precedence: their ids may be those of published queries.
         """
         feature = self._config.data.text_features
         spec = feature_specs(self._config)[1]
@@ -126,7 +126,7 @@ class SplitFeatures:
         return encoded, made, []
 
     def problem(self, vids: list[str], queries: list[str], videos: VideoSource) -> str:
-        """What to do about videos and queries of the annotations that have no features."""
+        """Return a message about videos and queries without features, with advice."""
         one, many = "video of the annotations", "videos of the annotations"
         if isinstance(videos, CachedVideos):
             absent = [vid for vid in vids if vid not in videos.paths]
@@ -170,7 +170,7 @@ def extracted_videos(
     *,
     on_event: Callable[[Event], None] | None = None,
 ) -> CachedVideos:
-    """Videos in a folder, by name with or without a suffix, with features extracted where the cache lacks them."""
+    """Find videos in a folder, by name with or without suffix, and extract features that the cache lacks."""
     wanted = set(vids)
     files: dict[str, Path] = {}
     for path in collect_videos([folder]):
@@ -183,19 +183,19 @@ def extracted_videos(
 
 
 def holds_features(folder: Path, streams: Iterable[FeatureConfig]) -> bool:
-    """Whether a folder holds feature files of any stream, rather than videos."""
+    """Check whether a folder contains feature files of any stream, rather than videos."""
     return any(own_feature_folder(stream.name, folder) is not None for stream in streams)
 
 
 def own_feature_folder(stream: str, folder: Path) -> Path | None:
-    """The folder of a stream among the user's own data; None if there is none."""
+    """Return the folder of a stream in the user's own data; None if there is none."""
     name = folder_name(stream)
     places = (folder / f"{name}_features", folder / "features" / f"{name}_features", folder / name)
     return next(filter(Path.is_dir, places), None)
 
 
 def _some(names: list[str], one: str, many: str, state: str) -> str:
-    """How many are in a state, and the first of them; empty if there is none."""
+    """Describe how many names are in a state, with the first of them; empty if there are none."""
     if not names:
         return ""
     first = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

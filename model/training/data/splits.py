@@ -1,4 +1,4 @@
-"""Splits to train on and to score on: annotations and the source of their features."""
+"""Training and evaluation splits: annotations and the source of their features."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _HELD_OUT = 10  # every tenth of the user's videos is held out by default
 
 @dataclass(frozen=True)
 class Split:
-    """Annotations and where their features come from.
+    """Annotations and the source of their features.
 
     Attributes:
         annotations: the queries that have all their features.
-        videos: rows of their videos.
-        texts: rows of their queries.
-        video_specs: what the video rows are, in order.
-        text_spec: what the text rows are.
-        left_out: names of what was left out for missing features.
-        origin: what the annotations were read from, for people.
+        videos: source of the rows of their videos.
+        texts: source of the rows of their queries.
+        video_specs: specifications of the video rows, in order.
+        text_spec: specification of the text rows.
+        left_out: names of videos and queries that were left out because features are missing.
+        origin: where the annotations come from, as text for the user.
     """
 
     annotations: tuple[Annotation, ...]
@@ -54,13 +54,13 @@ class Split:
     origin: str = ""
 
     def dataset(self, config: Config, *, labelled: bool, first_index: int = 0) -> GroundingDataset:
-        """The split as samples; `first_index` as for `GroundingDataset`."""
+        """Return the split as samples; `first_index` as for `GroundingDataset`."""
         return GroundingDataset(
             self.annotations, self.videos, self.texts, config, labelled=labelled, first_index=first_index
         )
 
     def of_domain(self, domain: str) -> Split:
-        """The part of one domain; raises AnnotationError if there is none."""
+        """Return the part of one domain; raise AnnotationError if there is none."""
         return replace(self, annotations=tuple(select_domain(self.annotations, domain)))
 
 
@@ -72,17 +72,17 @@ def training_splits(
     options: EncoderOptions | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> tuple[Split, Split]:
-    """What a configuration is trained on, and what it is scored on.
+    """Return the training split and the evaluation split of a configuration.
 
     Args:
         config: the experiment.
-        inputs: where its data lies.
-        cache: of features that are extracted; the user's own by default.
-        options: of encoders, where features are extracted.
+        inputs: where its data is.
+        cache: cache of extracted features; the user's own by default.
+        options: options of the encoders, if features are extracted.
         on_event: called with the events of extraction.
 
     Raises:
-        DataMissing: if something is not there.
+        DataMissing: if annotations or features are missing.
         AnnotationError: if a file cannot be used.
     """
     if inputs.train is not None:
@@ -100,7 +100,7 @@ def training_splits(
             read_annotations(annotation_file(config, folder, name), config.data.dataset)
             for name in (config.data.train_annotations, config.data.eval_annotations)
         )
-    # Together, so that features are looked for once and encoders are loaded once.
+    # Both at once, so that features are located once and encoders are loaded once.
     both = _with_features([*train, *held_out], config, inputs, cache, options, on_event)
     chosen = {id(annotation) for annotation in both.annotations}
     splits = [
@@ -113,11 +113,11 @@ def training_splits(
 
 
 def held_out_splits(split: Split, source: Path) -> tuple[Split, Split]:
-    """A split without every tenth video, and these.
+    """Hold every tenth video out of a split; return the rest and the held-out part.
 
     Args:
-        split: all there is.
-        source: what it was made from, for messages.
+        split: all annotations.
+        source: where it comes from, for messages.
 
     Raises:
         UsageError: if there are too few videos to hold one out.
@@ -134,9 +134,9 @@ def evaluation_split(
     options: EncoderOptions | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Split:
-    """What a configuration is scored on; arguments and errors as for `training_splits`.
+    """Return the split that a configuration is scored on; arguments and errors as for `training_splits`.
 
-    Which queries these are, `evaluation_annotations` says.
+    Its queries are those of `evaluation_annotations`.
     """
     annotations, origin = evaluation_annotations(config, inputs)
     split = _with_features(annotations, config, inputs, cache, options, on_event)
@@ -154,13 +154,15 @@ def negative_split(
     options: EncoderOptions | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Split:
-    """Queries about what their videos do not show; other arguments and errors as for `training_splits`.
+    """Return queries about things that their videos do not show.
+
+    Other arguments and errors as for `training_splits`.
 
     Args:
         file: annotations without `relevant_windows`.
 
     Raises:
-        UsageError: if the dataset has no moments, so that its models cannot tell whether one is there.
+        UsageError: if the dataset has no moments, so that its models cannot predict whether one exists.
     """
     if not config.data.annotates_moments:
         raise UsageError(f"--negatives: models of {config.data.dataset} find no moments; leave it out")
@@ -180,15 +182,15 @@ def training_negatives(
     options: EncoderOptions | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Split | None:
-    """The negatives of the file that `training.negatives` names; None if it names none.
+    """Return the negatives from the file that `training.negatives` names; None if it names none.
 
     Args:
-        scored: what the checkpoint is chosen on; negatives about its videos are left out.
+        scored: the split on which the checkpoint is chosen; negatives about its videos are left out.
         config, inputs, cache, options, on_event: as for `training_splits`.
 
     Raises:
         UsageError: if there is no such file.
-        DataMissing: if nothing in it can be learnt from.
+        DataMissing: if nothing in it can be used for training.
         AnnotationError: if it cannot be used.
     """
     file = negatives_file(config, inputs)
@@ -203,10 +205,11 @@ def training_negatives(
 
 
 def evaluation_annotations(config: Config, inputs: Inputs) -> tuple[list[Annotation], str]:
-    """The queries that a configuration is scored on, and what they were read from, for people.
+    """Return the queries that a configuration is scored on, and where they come from, as text for the user.
 
     `inputs.evaluate` may be a file, the name of one in the dataset's folder, or the name of a published split (`val`).
-    Without it, these are the videos held out of `inputs.train`; without that, the configuration's own split.
+    Without it, the queries are those of the videos held out of `inputs.train`; without that, those of the
+    configuration's own split.
 
     Raises:
         DataMissing: if there is no such file.
@@ -225,7 +228,10 @@ def evaluation_annotations(config: Config, inputs: Inputs) -> tuple[list[Annotat
 
 
 def _hold_out(annotations: list[Annotation], path: Path) -> tuple[list[Annotation], list[Annotation]]:
-    """Every tenth video, by a hash of its id: the same ones whatever else the file holds; of a few videos, one."""
+    """Hold out about every tenth video, and at least one.
+
+    A video is chosen by a hash of its id, so the choice does not depend on the other videos in the file.
+    """
     videos = {a.vid for a in annotations}
     held_out = {vid for vid in videos if _hash(vid) % _HELD_OUT == 0} or {min(videos, key=_hash)}
     train = [a for a in annotations if a.vid not in held_out]
@@ -260,7 +266,8 @@ def _with_features(
     lacking = set(lacking_texts)
     chosen = tuple(a for a in there if f"qid{a.qid}" not in lacking)
     require_fit(chosen, videos, config.data)
-    # Rows of another length than the configuration's are found before anything begins; published files are of one make.
+    # Rows whose width differs from the configuration's are reported before training starts. Published files
+    # are all alike, so one is checked.
     if config.data.info.is_own:
         for annotation in chosen:
             texts.load(annotation)

@@ -1,1 +1,1 @@
-"""Pseudo-labels of unlabelled videos, to learn from before the labelled ones."""
+"""Pretraining: pseudo-labels of unlabelled videos, used in the first epochs, and first weights from names."""

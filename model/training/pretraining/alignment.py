@@ -1,7 +1,7 @@
-"""First weights of the alignment head: sentences are mapped to where a text encoder puts the names of things.
+"""First weights of the alignment head, which maps sentences to the space of the text encoder.
 
-The names and their vectors are pairs from which a linear map of token rows to the space of the video features is
-fitted, by ridge regression. Trained from there, the head begins with what the encoders already know.
+Names of things and their vectors are pairs, from which a linear map of token rows to the space of the video
+features is fitted by ridge regression. So the head starts with what the encoders have already learned.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from model.training.data.splits import Split
 from model.training.pretraining.concepts import Concepts, read_concepts, with_article
 from model.training.pretraining.teacher import TeacherStream, teacher_stream
 
-# Of the pairs' mean squares; .01 and .05 order the clips of training videos slightly worse.
+# Relative to the pairs' mean squares; .01 and .05 rank the clips of training videos slightly worse.
 _RIDGE = 0.002
 
 
 @dataclass(frozen=True)
 class AlignmentStart:
-    """What the alignment head begins with.
+    """First weights of the alignment head.
 
     Attributes:
-        weights: names of parameters of the network to their values.
-        names: how many names the map was fitted on.
-        origin: where they are from, for people.
+        weights: values by the names of the network's parameters.
+        names: number of names that the map was fitted on.
+        origin: where the names come from, as text for the user.
     """
 
     weights: Mapping[str, Tensor]
@@ -65,15 +65,16 @@ def alignment_start(
         config: the experiment; its `model.alignment_dim` is above 0.
         inputs: `concepts` are the names.
         train: its mean clip and its mean query become the origin of the space.
-        cache: of encoded text.
-        options: of encoders.
+        cache: cache of encoded text.
+        options: options of the encoders.
 
     Returns:
-        None if no stream can be compared with text, or if the names that come with vtg have no vectors because an
-        encoder's weights are not here. The head then begins with random weights.
+        None if no feature can be compared with text, or if the names that come with vtg have no vectors
+        because an encoder's weights are not installed. The head then starts with random weights.
 
     Raises:
-        UsageError: if the concepts cannot be used, or are of another width than the head.
+        UsageError: if the concepts cannot be used, or their width differs from the head's.
+        WeightsMissing: if concepts are named but an encoder's weights are not installed.
     """
     cache, options = cache or FeatureCache(), options or EncoderOptions()
     stream = teacher_stream(config)
@@ -108,7 +109,7 @@ def alignment_start(
         stream,
     )
     if (kernel := config.model.alignment_kernel) > 1:
-        # A name is what one frame shows, so the weights of the neighbours start at zero.
+        # A name describes a single frame, so the weights of neighbouring clips start at zero.
         taps = torch.zeros(*weights["clip_projection.weight"].shape, kernel)
         taps[..., kernel // 2] = weights["clip_projection.weight"]
         weights["clip_projection.weight"] = taps
@@ -119,7 +120,7 @@ def alignment_start(
 
 
 def _named(concepts: Concepts) -> list[Annotation]:
-    """The names as queries, so that their tokens are made as those of queries are."""
+    """Return the names as queries, so that their tokens are made like those of queries."""
     return [
         Annotation(qid=f"concept-{index}", query=with_article(name), vid="", duration_s=float("nan"))
         for index, name in enumerate(concepts.names)
@@ -133,14 +134,14 @@ def _fitted(
     clip: NDArray[np.float64],
     stream: TeacherStream,
 ) -> dict[str, Tensor]:
-    """The maps of queries and clips into the teacher's space.
+    """Fit the maps of queries and clips into the teacher's space.
 
     Args:
         sentences: (N, D_t) mean tokens of the names.
-        vectors: (N, E) theirs in the space.
+        vectors: (N, E) vectors of the names in the space.
         query: (D_t,) the mean query, which is mapped to 0.
-        clip: (D_v,) the mean clip likewise.
-        stream: the columns of a clip that lie in the space.
+        clip: (D_v,) the mean clip, likewise.
+        stream: the columns of a clip that are in the space.
     """
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float64)
     given, wanted = sentences - sentences.mean(axis=0), units - units.mean(axis=0)
@@ -161,7 +162,7 @@ def _fitted(
 
 
 def _means(texts: TextSource, annotations: Sequence[Annotation], data: DataConfig) -> NDArray[np.float64]:
-    """(N, D_t) the mean token of each query."""
+    """Return (N, D_t) the mean token of each query."""
     rows: list[NDArray[Any]] = [
         token_rows(texts.load(annotation), data).numpy().mean(axis=0, dtype=np.float64)
         for annotation in annotations
@@ -170,7 +171,7 @@ def _means(texts: TextSource, annotations: Sequence[Annotation], data: DataConfi
 
 
 def _mean_clip(split: Split, data: DataConfig) -> NDArray[np.float64]:
-    """(D_v,) the mean over videos of their mean clip."""
+    """Return (D_v,) the mean over videos of their mean clips."""
     total, count = 0.0, 0
     for vid in dict.fromkeys(annotation.vid for annotation in split.annotations):
         total = total + clip_rows(split.videos.load(vid), data).numpy().mean(axis=0, dtype=np.float64)

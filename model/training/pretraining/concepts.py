@@ -1,4 +1,4 @@
-"""Names of what videos may show, as zero-shot grounding looks for them: built in, from a list, or as given vectors."""
+"""Concepts: names of things that videos may show, for zero-shot grounding; built in, or listed in a file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _FORM = "give names in a text file, one per line, or an .npz file with `names` (
 
 @dataclass(frozen=True)
 class Concepts:
-    """What is looked for in videos.
+    """Concepts to look for in videos.
 
     Attributes:
-        names: as people write them, each once.
+        names: names in normal spelling, each once.
         rows: (N, E) their pooled rows, in the space of a feature.
         given: whether the rows were read from a file rather than made by the feature's text encoder.
     """
@@ -47,9 +47,9 @@ class Concepts:
     def teacher(
         self, feature: str, clip_length_s: float, text_encoder: Callable[[], TextEncoder], cache: FeatureCache
     ) -> ZeroShot:
-        """The zero-shot model that looks for them.
+        """Return the zero-shot model that looks for the concepts.
 
-        Given vectors may be of an encoder that is not on this machine, so they are their own background.
+        Given vectors may be from an encoder that is not installed, so they serve as their own background.
         """
         if self.given:
             return ZeroShot(feature, clip_length_s, lambda _: self.rows)
@@ -64,15 +64,15 @@ def read_concepts(
     """Read concepts.
 
     Args:
-        file: a text file with a name on each line, or an `.npz` file with `names` and their vectors `text`; None for
-            the names that come with vtg.
-        feature: whose rows they are compared with.
-        text_encoder: gives the feature's encoder of text; called only if names have no vectors.
-        cache: of encoded text.
+        file: a text file with one name per line, or an `.npz` file with `names` and their vectors `text`;
+            None for the names that come with vtg.
+        feature: the feature whose rows they are compared with.
+        text_encoder: returns the feature's text encoder; called only if names have no vectors.
+        cache: cache of encoded text.
 
     Raises:
         UsageError: if the file cannot be used.
-        WeightsMissing: if the encoder's weights are not here.
+        WeightsMissing: if the encoder's weights are not installed.
     """
     if file is not None and file.suffix.lower() == _VECTORS:
         return _vectors(file, video_feature(feature).dim)
@@ -83,12 +83,12 @@ def read_concepts(
 
 
 def plain_name(name: str) -> str:
-    """A name as people write it: `bow_(weapon)` is `bow`."""
+    """Return a name in normal spelling: `bow` for `bow_(weapon)`."""
     return " ".join(re.sub(r"\(.*?\)|[^\w'-]|_", " ", name.partition("/")[0]).lower().split())
 
 
 def with_article(name: str) -> str:
-    """`a dog`, `an apple`."""
+    """Add the indefinite article: `a dog`, `an apple`."""
     return f"{'an' if name.startswith(tuple('aeiou')) else 'a'} {name}"
 
 
@@ -131,7 +131,7 @@ def _vectors(file: Path, dim: int) -> Concepts:
 
 
 def _require_some(file: Path, names: Sequence[str] | dict[str, Any]) -> tuple[str, ...]:
-    """Fewer than two would leave nothing to compare one with."""
+    """Raise UsageError for fewer than two names: a single one cannot be compared with anything."""
     if len(names) < 2:
         count = "1 name" if names else "no name"
         raise UsageError(f"{file}: holds {count}, but at least 2 are needed; {_FORM}")

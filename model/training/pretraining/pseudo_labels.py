@@ -1,8 +1,8 @@
-"""Moments that nobody annotated: what zero-shot grounding finds in videos, as queries to train on.
+"""Pseudo-labels: moments that zero-shot grounding finds in unlabelled videos, with queries to train on.
 
-Of many concepts, a video gets those that it shows more clearly than the other videos do. The moment of each is the one
-that zero-shot grounding finds, and its sentence is made from a template. The idea is that of UniVTG (Lin et al., ICCV
-2023), which labels clips by their similarity to concepts.
+Out of many concepts, a video gets those that it shows more clearly than the other videos do. The moment of
+each is the one that zero-shot grounding finds, and its sentence is made from a template. The idea is from
+UniVTG (Lin et al., ICCV 2023), which labels clips by their similarity to concepts.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class PseudoLabel:
     """A moment that zero-shot grounding found.
 
     Attributes:
-        vid: the video.
-        query: a sentence about it.
+        vid: id of the video.
+        query: a sentence about the moment.
         start_s, end_s: the moment in seconds.
-        duration_s: of the video in seconds.
+        duration_s: length of the video in seconds.
     """
 
     vid: str
@@ -37,7 +37,7 @@ class PseudoLabel:
     duration_s: float
 
     def row(self, qid: str) -> dict[str, Any]:
-        """A line of a file of annotations."""
+        """Return a row of an annotation file."""
         return {
             "qid": qid,
             "query": self.query,
@@ -60,23 +60,23 @@ def pseudo_labels(
     """Label videos.
 
     Args:
-        teacher: looks for the concepts.
-        vids: the videos.
-        video_of: gives the rows of one; called twice for each, so that they need not all be in memory.
+        teacher: the model that looks for the concepts.
+        vids: ids of the videos.
+        video_of: returns a video with its rows; called twice per video, so that not all need to be in memory.
         concepts: their names as `sentence`, and their pooled rows in the teacher's space.
-        per_video: labels of a video at most.
+        per_video: maximum number of labels per video.
         templates: sentences with `{}` for a name with its article; one of them is drawn for each label.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Returns:
-        labels in the order of the videos. A moment as long as its video teaches nothing and is left out, so a video may
-        have fewer labels than asked for.
+        labels in the order of the videos. A moment as long as its video teaches nothing and is left out, so a
+        video may have fewer than `per_video` labels.
     """
     if not vids:
         return []
     targets = teacher.targets(concepts)
     shown = np.stack([teacher.shown(video_of(vid), targets) for vid in vids])  # (V, C)
-    # As if one more video showed nothing: of a single video, the clearest concepts come first.
+    # As if there were one more video, which shows nothing; so a single video gets its clearest concepts.
     usual = shown.sum(axis=0) / (len(vids) + 1)
     rng = np.random.default_rng(seed)
     labels = []
@@ -98,7 +98,7 @@ def pseudo_labels(
 def _moment_s(
     teacher: ZeroShot, video: EncodedVideo, targets: Targets, place: int
 ) -> tuple[float, float] | None:
-    """The best moment of a target in seconds; None if it leaves nothing of the video outside."""
+    """Return the best moment of a target in seconds; None if it covers the whole video."""
     span = teacher.look_for(video, targets, place, top_k=1).spans[0]
     if span.end - span.start == len(video.features[teacher.features[0]]):
         return None

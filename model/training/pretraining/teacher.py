@@ -11,13 +11,13 @@ from model.config import Config
 
 @dataclass(frozen=True)
 class TeacherStream:
-    """A stream of features by name, and its place among a configuration's.
+    """A feature stream, and its position among the streams of a configuration.
 
     Attributes:
-        name: of the feature.
-        index: of the stream.
-        first: the first of its columns in a joined row.
-        dim: how many there are.
+        name: name of the feature.
+        index: index of the stream.
+        first: its first column in a joined row.
+        dim: number of its columns.
     """
 
     name: str
@@ -27,7 +27,7 @@ class TeacherStream:
 
 
 def teacher_stream(config: Config) -> TeacherStream | None:
-    """The first stream whose encoder has a text encoder for the same space; None if there is none."""
+    """Return the first stream whose encoder has a text encoder for the same space; None if there is none."""
     first = 0
     for index, spec in enumerate(config.data.video_features):
         feature = find_feature(spec.name)
@@ -38,7 +38,7 @@ def teacher_stream(config: Config) -> TeacherStream | None:
 
 
 def require_teacher(config: Config) -> TeacherStream:
-    """The same; raises UsageError if there is none."""
+    """Return the same stream; raise UsageError if there is none."""
     stream = teacher_stream(config)
     if stream is None:
         names = ", ".join(spec.name for spec in config.data.video_features)

@@ -1,4 +1,4 @@
-"""Pseudo-labels of a folder of unlabelled videos, as a split to train on."""
+"""A training split of pseudo-labels for a folder of unlabelled videos."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def unlabelled_split(
     options: EncoderOptions | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Split:
-    """The pseudo-labels of the folder that `inputs.pretrain` names.
+    """Return the pseudo-labels of the folder that `inputs.pretrain` names.
 
     They are read from `inputs.pseudo_labels` if that is given, and made otherwise.
 
     Args:
-        config: the experiment; one of its video features has to be comparable with text.
+        config: the experiment; one of its video features must be comparable with text.
         inputs: where the videos and the concepts are.
         scored: ids of videos that are scored on, which are left out.
-        cache: of features that are extracted; the user's own by default.
-        options: of encoders, where features are extracted.
+        cache: cache of extracted features; the user's own by default.
+        options: options of the encoders, if features are extracted.
         on_event: called with the events of extraction.
 
     Raises:
         UsageError: if the features cannot be compared with text, or the concepts cannot be used.
         DataMissing: if no video gives a pseudo-label.
         FeatureFileError: if a file of features cannot be read.
-        WeightsMissing: if an encoder's weights are not here.
+        WeightsMissing: if an encoder's weights are not installed.
     """
     assert inputs.pretrain is not None, "unlabelled videos were asked for"
     cache, options = cache or FeatureCache(), options or EncoderOptions()
@@ -85,7 +85,7 @@ def unlabelled_split(
 
 
 def unlabelled_vids(config: Config, folder: Path) -> list[str]:
-    """The ids of the videos in a folder of videos, or of files of a configuration's features."""
+    """Return the ids of the videos in a folder of videos, or of feature files for a configuration."""
     stems = [
         set(FeatureFolder(place, spec.name, spec.dim).stems())
         for spec in config.data.video_features
@@ -99,7 +99,7 @@ def unlabelled_vids(config: Config, folder: Path) -> list[str]:
 def _videos(
     config: Config, folder: Path, features: SplitFeatures, vids: list[str]
 ) -> tuple[VideoSource, tuple[FeatureSpec, ...]]:
-    """The rows of unlabelled videos: of files of features if the folder holds them, else of the videos themselves."""
+    """Return the rows of unlabelled videos, from feature files if the folder has any, else from videos."""
     if not holds_features(folder, config.data.video_features):
         return features.videos(vids)
     folders = []

@@ -1,1 +1,1 @@
-"""What a model or its predictions score on a split, beside the published scores."""
+"""Scores of a model or its predictions on a split, and the published scores to compare them with."""

@@ -10,11 +10,11 @@ from extractors.files.toml import packaged_table
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """Printed numbers of a configuration.
+    """Published scores of a configuration.
 
     Attributes:
-        source: where they stand.
-        metrics: published key, or domain, to percent.
+        source: where they are printed.
+        metrics: percentages by published key or by domain.
     """
 
     source: str
@@ -22,7 +22,7 @@ class PublishedRow:
 
 
 def published_row(config: str, split: str) -> PublishedRow | None:
-    """The printed numbers of a configuration on a file of annotations; None if there are none."""
+    """Return the published scores of a configuration on an annotation file; None if there are none."""
     for row in packaged_table(__package__, "published.toml")["row"]:
         if row["config"] == config and row["split"] == split:
             return PublishedRow(row["source"], row["metrics"])

@@ -1,4 +1,4 @@
-"""What `vtg eval` scores: files of predictions, and trained models on what they were, or were not, trained for."""
+"""Scoring for `vtg eval`: prediction files, and trained models on their own or another dataset."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from model.training.run import run_of
 
 @dataclass(frozen=True)
 class FileScores:
-    """How predictions in a file score.
+    """Scores of a prediction file.
 
     Attributes:
-        metrics: percent by the metrics' published names.
+        metrics: percentages by the metrics' published names.
         scored: number of queries that were scored.
-        left_out: number of queries that were left out, having no prediction.
-        origin: what the annotations were read from, for people; empty for a file that was named.
+        left_out: number of queries that were left out because they have no prediction.
+        origin: where the annotations come from, as text for the user; empty if the user named a file.
     """
 
     metrics: Mapping[str, float]
@@ -46,12 +46,13 @@ def score_predictions(
 
     Args:
         predictions: the file.
-        annotations: what to score on; None for those of the run that the predictions lie in.
-        skip_missing: leave out queries without a prediction; of a run, it is as the run was begun.
+        annotations: annotations to score on; None for those of the run whose folder contains the predictions.
+        skip_missing: leave out queries without a prediction; for a run, the setting that the run was started
+            with is used instead.
 
     Raises:
-        UsageError: if no annotations are named, and the predictions lie in no run.
-        DataMissing: if the annotations of the run are not there any more.
+        UsageError: if no annotations are named, and the predictions are not in the folder of a run.
+        DataMissing: if the annotations of the run no longer exist.
         VtgError: if a file cannot be read.
     """
     rows = read_rows(predictions)
@@ -64,7 +65,7 @@ def score_predictions(
 
 
 def _score_in_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> FileScores:
-    """Score predictions in a run's folder like the run did, with its annotations."""
+    """Score predictions in a run's folder as the run did, on its annotations."""
     run = run_of(predictions)
     if run is None:
         raise UsageError(
@@ -90,28 +91,28 @@ def _score_in_run(predictions: Path, rows: Sequence[Mapping[str, Any]]) -> FileS
 def scoring_inputs(
     checkpoint: str, given: Inputs, dataset: str | None = None, *, own: bool = False
 ) -> Inputs:
-    """The given inputs, and otherwise those of the checkpoint's run.
+    """Complete the given inputs with those of the checkpoint's run.
 
     Args:
-        checkpoint: a file or folder of a run, or another model, of which nothing is known.
-        given: where the data lies; `evaluate` is what to score on.
+        checkpoint: a file or folder of a run, or another model, whose data is not known.
+        given: where the data is; `evaluate` is the data to score on.
         dataset: the published dataset to score on, if it is not the run's.
-        own: whether `given.evaluate` is a file of one's own annotations.
+        own: whether `given.evaluate` is a file of the user's own annotations.
 
     Raises:
-        DataMissing: if the data of the run is not there any more.
+        DataMissing: if the data of the run no longer exists.
     """
     run = run_of(Path(checkpoint))
     if run is None or dataset is not None:
         return given
     begun = Inputs.from_json(run.inputs())
     if own and begun.train is None:
-        begun = replace(begun, data=None)  # the folder of a published dataset, which this file is not of
+        begun = replace(begun, data=None)  # a published dataset, to which the user's file does not belong
     inputs = Inputs(
         data=given.data or begun.data,
         train=begun.train,
         evaluate=given.evaluate or begun.evaluate,
-        # Features of a folder that is named are meant before those of the run's videos.
+        # Features in a folder that is named take precedence over those of the run's videos.
         videos=given.videos or (begun.videos if given.data is None else None),
         skip_missing=given.skip_missing or begun.skip_missing,
     )
@@ -125,12 +126,12 @@ def scoring_inputs(
 
 
 def read_for_scoring(file: Path, dataset: str | None = None, *, own: bool = False) -> Checkpoint:
-    """Read a checkpoint, to be scored on another dataset or on your own file if given.
+    """Read a checkpoint for scoring, on another dataset or the user's own file if given.
 
     Args:
         file: the checkpoint.
         dataset: a published dataset; None for the one it was trained on.
-        own: whether it is scored on one's own annotations.
+        own: whether it is scored on the user's own annotations.
 
     Raises:
         UsageError: if the dataset is unknown.

@@ -36,14 +36,14 @@ _Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ZeroShotScores:
-    """How zero-shot grounding does.
+    """Scores of zero-shot grounding.
 
     Attributes:
         rows: one prediction per query in the benchmarks' form.
-        metrics: percent by the metrics' published names.
-        existence: on the negatives; None without any.
-        features: what it read.
-        left_out: names of videos that were left out for missing features.
+        metrics: percentages by the metrics' published names.
+        existence: existence metrics with the negatives; None without negatives.
+        features: names of the features that were read.
+        left_out: names of videos that were left out because features are missing.
     """
 
     rows: list[_Row]
@@ -65,17 +65,17 @@ def evaluate_zero_shot(
     """Ground annotations without a trained model, and score the answers.
 
     Args:
-        inputs: `evaluate` names the annotations, `videos` or `data` where features come from: extracted from videos, or
-            read from a folder such as `clip_features` in `data` or beside the annotations.
-        negatives: annotations of what their videos do not show.
+        inputs: `evaluate` names the annotations. Features are extracted from the videos in `videos`, or read
+            from a folder such as `clip_features` in `data` or next to the annotations.
+        negatives: annotations whose queries are about things that their videos do not show.
         fps: clips per second; None for the rate of the features.
-        cache: of features that are extracted; the user's own by default.
-        options: of the encoders.
+        cache: cache of extracted features; the user's own by default.
+        options: options of the encoders.
         on_event: called with the events of extraction.
 
     Raises:
-        UsageError: if no annotations are named, or the rows are of another rate.
-        DataMissing: if features are not there.
+        UsageError: if no annotations are named, or the rows have another rate.
+        DataMissing: if features are missing.
         AnnotationError: if a file cannot be used.
     """
     if inputs.evaluate is None:
@@ -118,7 +118,7 @@ def _parts(
     options: EncoderOptions,
     on_event: Callable[[Event], None] | None,
 ) -> tuple[Parts, VideoSource]:
-    """What answers, and the rows that it reads."""
+    """Return the zero-shot model with its encoders, and the source of the rows that it reads."""
     if inputs.videos is not None:
         parts = load_parts(NAME, "auto", fps, options, cache)
         encoders = [encoder for encoder in parts.video_encoders if encoder.spec.name in parts.model.features]
@@ -142,7 +142,7 @@ def _parts(
 def _ground(
     annotations: Sequence[Annotation], videos: VideoSource, parts: Parts, cache: FeatureCache
 ) -> tuple[list[_Row], Asked]:
-    """Predictions in the order of the annotations, and their match scores."""
+    """Return predictions in the order of the annotations, and their match scores."""
     model = parts.model
     texts = encode_queries([annotation.query for annotation in annotations], parts.text_encoder, cache)
     rows: dict[int, _Row] = {}
@@ -174,7 +174,7 @@ def _ground(
 
 
 def _duration_s(annotation: Annotation, length_s: float | None, rows: int, clip_length_s: float) -> float:
-    """How long a video is; raises UsageError if its rows are of another rate than assumed."""
+    """Return the length of a video; raise UsageError if its rows have another rate than assumed."""
     rows_s = rows * clip_length_s
     known_s = length_s if length_s is not None else annotation.duration_s
     if math.isnan(known_s):
